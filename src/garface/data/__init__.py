@@ -1,0 +1,1 @@
+"""Photos become found, aligned and fitted faces; training sets."""
