@@ -1,0 +1,20 @@
+"""Rotations, cameras and poses, meshes, spherical harmonics."""
+
+from garface.geometry.camera import Camera, Pose, Similarity
+from garface.geometry.harmonics import COSINE_LOBE, harmonic_basis
+from garface.geometry.mesh import Topology, vertex_normals
+from garface.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_sixd, sixd_to_matrix
+
+__all__ = [
+    "COSINE_LOBE",
+    "Camera",
+    "Pose",
+    "Similarity",
+    "Topology",
+    "axis_angle_to_matrix",
+    "harmonic_basis",
+    "matrix_to_axis_angle",
+    "matrix_to_sixd",
+    "sixd_to_matrix",
+    "vertex_normals",
+]
