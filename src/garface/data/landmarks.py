@@ -81,7 +81,7 @@ class FaceLandmarks:
     def centre(self) -> Floats:
         """(2,) middle of `box`, pixels."""
         left, top, right, bottom = self.box
-        return np.array([left + right, top + bottom], dtype=np.float32) / 2
+        return np.array([(left + right) / 2, (top + bottom) / 2], dtype=np.float32)
 
 
 @dataclass(frozen=True)
