@@ -1,0 +1,29 @@
+"""The networks. They know no meshes and no cameras: geometry comes as normal maps."""
+
+from garface.networks.configuration import from_dict, to_dict
+from garface.networks.discriminator import Discriminator, DiscriminatorConfig
+from garface.networks.generator import Generator, GeneratorConfig
+from garface.networks.inverter import Inverter, InverterConfig, InverterOutput
+from garface.networks.loading import load_generator, load_inverter, load_normal_estimator
+from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+from garface.networks.presets import DISCRIMINATOR_PRESETS, GENERATOR_PRESETS, INVERTER_PRESETS
+
+__all__ = [
+    "DISCRIMINATOR_PRESETS",
+    "GENERATOR_PRESETS",
+    "INVERTER_PRESETS",
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "Inverter",
+    "InverterConfig",
+    "InverterOutput",
+    "NormalEstimator",
+    "NormalEstimatorConfig",
+    "from_dict",
+    "load_generator",
+    "load_inverter",
+    "load_normal_estimator",
+    "to_dict",
+]

@@ -1,0 +1,180 @@
+"""Building blocks shared by the networks.
+
+Features are `(B, C, H, W)`. Everything runs under `torch.autocast` in bfloat16 (features keep the precision they come
+in, statistics are taken in float32), in either memory format, and can be differentiated twice.
+"""
+
+import math
+from contextlib import AbstractContextManager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEAK = 0.2
+ACTIVATION_GAIN = math.sqrt(2.0)
+"""Keeps the second moment through a leaky ReLU. As that is positively homogeneous, the gain is put into the weights
+in front of it, where it costs nothing."""
+
+
+def full_precision(like: Tensor) -> AbstractContextManager:
+    """Switch autocast off on the device of `like`."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU."""
+    return F.leaky_relu(x, LEAK)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Double the resolution, `(B, C, H, W)` -> `(B, C, 2H, 2W)`.
+
+    Bilinear, which inside the picture is zero insertion followed by the FIR filter [1, 3, 3, 1] of StyleGAN2.
+    """
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Halve the resolution by averaging 2 x 2 pixels."""
+    return F.avg_pool2d(x, 2)
+
+
+def normalise_second_moment(x: Tensor) -> Tensor:
+    """Scale each row of `(B, N)` to mean square one (Karras et al. 2018, section 4.2)."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+
+
+class EqualisedLinear(nn.Module):
+    """A linear layer whose stored weights have unit variance and are scaled at run time (Karras et al. 2018, 4.1).
+
+    `rate` multiplies the effective learning rate, `gain` the output variance at the start.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.scale = gain * rate / math.sqrt(inputs)
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, inputs)` -> `(B, outputs)`."""
+        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+
+
+class EqualisedConv(nn.Module):
+    """A convolution with run-time weight scaling, same padding. `spread` is the deviation of the stored weights."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, bias: float = 0.0, spread: float = 1.0, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * spread)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.scale = gain / math.sqrt(inputs * kernel * kernel)
+        self.padding = kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, inputs, H, W)` -> `(B, outputs, H, W)`."""
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+
+
+def demodulation(weight: Tensor, scales: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """Factors `(B, outputs)` that give modulated weights unit norm per output (Karras et al. 2020, equation 3)."""
+    with full_precision(scales):
+        power = scales.float().square() @ weight.float().square().sum((2, 3)).T
+        return torch.rsqrt(power + epsilon)
+
+
+def modulated_convolution(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool, gain: float = 1.0) -> Tensor:
+    """Convolve with weights whose input channels are scaled per sample (Karras et al. 2020, section 2.2).
+
+    The scales are applied to the features instead of the weights, and the demodulation to the result. That is the
+    same by linearity and needs one ordinary convolution for the whole batch.
+
+    Args:
+        x: features `(B, inputs, H, W)`.
+        weight: `(outputs, inputs, k, k)`, k odd.
+        scales: `(B, inputs)`.
+        demodulate: divide by the norm of each sample's weights.
+        gain: multiplies the result.
+
+    Returns:
+        `(B, outputs, H, W)`.
+    """
+    x = x * scales.to(x.dtype)[:, :, None, None]
+    if not demodulate:
+        return F.conv2d(x, weight * gain, padding=weight.shape[-1] // 2)
+    x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    return x * (demodulation(weight, scales) * gain).to(x.dtype)[:, :, None, None]
+
+
+def grouped_modulated_convolution(
+    x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool, gain: float = 1.0
+) -> Tensor:
+    """The plain twin of `modulated_convolution`: one set of weights per sample, one group per sample."""
+    batch, inputs, height, width = x.shape
+    kernels = weight[None] * scales[:, None, :, None, None]
+    if demodulate:
+        kernels = kernels * torch.rsqrt(kernels.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+    kernels = (kernels * gain).flatten(0, 1)
+    y = F.conv2d(x.reshape(1, batch * inputs, height, width), kernels, padding=weight.shape[-1] // 2, groups=batch)
+    return y.view(batch, -1, height, width)
+
+
+class ModulatedConv(nn.Module):
+    """A convolution modulated by a style through a learned affine map that starts at one."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, style_dim: int, *, demodulate: bool = True, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.affine = EqualisedLinear(style_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.scale = 1.0 / math.sqrt(inputs * kernel * kernel)
+        self.demodulate = demodulate
+        self.gain = gain
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Features `(B, inputs, H, W)` and styles `(B, style_dim)` -> `(B, outputs, H, W)`."""
+        with full_precision(style):
+            scales = self.affine(style.float())
+        return modulated_convolution(x, self.weight * self.scale, scales, demodulate=self.demodulate, gain=self.gain)
+
+
+class ResidualDown(nn.Module):
+    """Two convolutions with a skip, halving the resolution: `(B, inputs, H, W)` -> `(B, outputs, H/2, W/2)`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = EqualisedConv(inputs, inputs, 3, gain=ACTIVATION_GAIN)
+        self.second = EqualisedConv(inputs, outputs, 3, gain=ACTIVATION_GAIN * math.sqrt(0.5))
+        self.skip = EqualisedConv(inputs, outputs, 1, gain=math.sqrt(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average before the second convolution: a quarter of its cost."""
+        branch = activate(self.second(downsample(activate(self.first(x)))))
+        return self.skip(downsample(x)) + branch
+
+
+def channel_statistics(x: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over the picture, `(B, C, H, W)` -> `(B, 2C)`, float32.
+
+    The gradient stays finite where a channel is constant.
+    """
+    variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)
+    return torch.cat([mean, torch.sqrt(variance + 1e-6)], dim=1)
+
+
+def append_batch_deviation(x: Tensor, group: int = 4) -> Tensor:
+    """Add one channel with the mean standard deviation over groups of samples (Karras et al. 2018, section 3).
+
+    `(B, C, H, W)` -> `(B, C + 1, H, W)`; where `group` does not divide the batch, their common divisor is taken.
+    """
+    batch, _, height, width = x.shape
+    size = math.gcd(batch, group)
+    grouped = x.float().reshape(size, batch // size, -1)
+    deviation = torch.sqrt(grouped.var(0, correction=0) + 1e-8).mean(1)
+    channel = deviation.repeat(size).view(batch, 1, 1, 1).expand(-1, -1, height, width)
+    return torch.cat([x, channel.to(x.dtype)], dim=1)

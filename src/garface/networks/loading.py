@@ -1,0 +1,50 @@
+"""Networks from weight files."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from garface.errors import SettingError, WeightsError
+from garface.networks.configuration import from_dict
+from garface.networks.generator import Generator, GeneratorConfig
+from garface.networks.inverter import Inverter, InverterConfig
+from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_generator(path_or_name: str | Path = "builtin") -> Generator:
+    """A trained generator, frozen and in evaluation mode.
+
+    Args:
+        path_or_name: a weight file, the name of shipped weights, or "builtin" for the default ones.
+
+    Raises:
+        WeightsError: unreadable, or weights of another kind of network.
+    """
+    return _load(Generator, GeneratorConfig, "gar", "gar-128", path_or_name)
+
+
+def load_inverter(path_or_name: str | Path = "builtin") -> Inverter:
+    """A trained inverter; see `load_generator`."""
+    return _load(Inverter, InverterConfig, "inverter", "inverter-128", path_or_name)
+
+
+def load_normal_estimator(path_or_name: str | Path = "builtin") -> NormalEstimator:
+    """A trained normal estimator; see `load_generator`."""
+    return _load(NormalEstimator, NormalEstimatorConfig, "normals", "normals-128", path_or_name)
+
+
+def _load(network: type[Network], config: type, kind: str, builtin: str, source: str | Path) -> Network:
+    from garface.weights import load_weights
+
+    loaded = load_weights(builtin if source == "builtin" else source)
+    if loaded.card.kind != kind:
+        raise WeightsError(f"{source} holds {loaded.card.kind} weights, but {kind} weights are needed.")
+    try:
+        made: Any = network(from_dict(config, loaded.card.config))
+        made.load_state_dict(loaded.tensors)
+    except (SettingError, TypeError, RuntimeError) as problem:
+        raise WeightsError(f"{source} does not fit its own configuration: {str(problem).splitlines()[0]}") from problem
+    return made.eval().requires_grad_(False)
