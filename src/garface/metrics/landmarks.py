@@ -1,0 +1,31 @@
+"""Landmark errors."""
+
+from torch import Tensor
+
+from garface.errors import SettingError
+
+
+def landmark_error(predicted: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
+    """Mean distance of landmarks in a unit of the face, `(B,)`.
+
+    Args:
+        predicted, truth: `(B, N, D)`, pixels or millimetres.
+        unit: `(B,)`, in the same unit of length: the eye distance or `box_size`.
+
+    Raises:
+        SettingError: a unit that is not positive.
+    """
+    if bool((unit <= 0).any()):
+        raise SettingError(f"the unit of landmark errors must be positive, but is {unit.min().item():g}.")
+    return (predicted - truth).norm(dim=2).mean(1) / unit
+
+
+def eye_distance(left_eye: Tensor, right_eye: Tensor) -> Tensor:
+    """Distance between the means of the contour points of each eye, `(B, N, D)` -> `(B,)`."""
+    return (left_eye.mean(1) - right_eye.mean(1)).norm(dim=1)
+
+
+def box_size(landmarks: Tensor) -> Tensor:
+    """Square root of the area of the landmarks' bounding box, `(B, N, 2)` -> `(B,)` (the AFLW2000-3D protocol)."""
+    extent = landmarks.amax(1) - landmarks.amin(1)
+    return extent.prod(1).sqrt()
