@@ -1,6 +1,23 @@
 """Files with numbers in them: where they come from, their licences and hashes, and how they are read."""
 
+from garface.weights.cards import WeightsCard
 from garface.weights.fetch import asset_path, cache_folder, fetch_asset
+from garface.weights.files import LoadedWeights, load_weights, save_weights
+from garface.weights.library import ModelEntry, add_file, installed_models
 from garface.weights.registry import ASSETS, Asset, find_asset
 
-__all__ = ["ASSETS", "Asset", "asset_path", "cache_folder", "fetch_asset", "find_asset"]
+__all__ = [
+    "ASSETS",
+    "Asset",
+    "LoadedWeights",
+    "ModelEntry",
+    "WeightsCard",
+    "add_file",
+    "asset_path",
+    "cache_folder",
+    "fetch_asset",
+    "find_asset",
+    "installed_models",
+    "load_weights",
+    "save_weights",
+]

@@ -1,0 +1,59 @@
+"""The card inside a weight file: what the network is, what it learned from, and what may be done with it."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from garface.errors import WeightsError
+
+Kind = Literal["gar", "inverter", "normals"]
+"""Generator, inverter or normal estimator."""
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """What every weight file says about itself."""
+
+    kind: Kind
+    """Which network."""
+    config: dict[str, Any]
+    """Settings to build the network with, JSON values only."""
+    licence: str
+    """Under which terms the weights may be used."""
+    trained_on: str
+    """What pictures taught it."""
+    pictures: int = 0
+    """How many pictures it was shown, repeats counted."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Measured figures by name."""
+    garface_version: str = ""
+    """Version of garface that wrote the file."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise WeightsError(f"Weights are of kind {', '.join(get_args(Kind))}, not {self.kind!r}.")
+
+    def to_json(self) -> str:
+        """The card as JSON; `from_json` undoes it.
+
+        Raises:
+            WeightsError: a value that JSON cannot hold.
+        """
+        try:
+            return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"The card of the weights holds something that JSON cannot ({error}).") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> "WeightsCard":
+        """Read a card; entries of newer versions are left aside.
+
+        Raises:
+            WeightsError: not a card.
+        """
+        try:
+            entries = json.loads(text)
+            known = {entry.name: entries[entry.name] for entry in fields(cls) if entry.name in entries}
+            return cls(**known)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"The card of the weights cannot be read ({error}).") from error

@@ -1,0 +1,140 @@
+"""Weight files: safetensors with a card in the metadata. Nothing in them can run."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from garface.errors import AssetError, OutputError, WeightsError
+from garface.weights.cards import WeightsCard
+from garface.weights.fetch import appearing, cache_folder
+
+SUFFIX = ".safetensors"
+_CARD_KEY = "garface"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedWeights:
+    """What a weight file holds."""
+
+    card: WeightsCard
+    """What the file says about itself."""
+    tensors: dict[str, Tensor]
+    """By name, on the CPU; floating point ones as float32."""
+
+
+def builtin_folder() -> Path:
+    """Folder of the weights that ship with garface."""
+    return Path(__file__).parent / "files"
+
+
+def added_folder() -> Path:
+    """Folder of the weights a person added with `garface models add`."""
+    return cache_folder() / "weights"
+
+
+def save_weights(path: Path | str, tensors: Mapping[str, Tensor], card: WeightsCard, *, half: bool = True) -> None:
+    """Write a weight file, whole or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        tensors: by name.
+        card: an empty `garface_version` becomes the running one.
+        half: keep floating point tensors as float16.
+
+    Raises:
+        WeightsError: a value that is not finite (float16 ends at 65504), or a card that is not JSON.
+        OutputError: the file cannot be written.
+    """
+    card = card if card.garface_version else replace(card, garface_version=importlib.metadata.version("garface"))
+    stored = {name: _stored(name, tensor, half) for name, tensor in tensors.items()}
+    content = save(stored, metadata={_CARD_KEY: card.to_json()})
+    try:
+        with appearing(Path(path)) as part:
+            part.write_bytes(content)
+    except AssetError as error:
+        raise OutputError(f"The weights {path} cannot be written; choose another place.") from error
+
+
+def load_weights(source: Path | str) -> LoadedWeights:
+    """Read a weight file.
+
+    Args:
+        source: a path, or the name of weights that ship with garface or were added with `garface models add`.
+
+    Raises:
+        WeightsError: no such file or name, a damaged file, or one that garface did not write.
+    """
+    path = weights_path(source)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            card = _card(path, file.metadata())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({_first_line(error)}).") from error
+    return LoadedWeights(card, {name: _widened(tensor) for name, tensor in tensors.items()})
+
+
+def read_card(path: Path) -> WeightsCard:
+    """Read only the card of a weight file.
+
+    Raises:
+        WeightsError: a damaged file, or one that garface did not write.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return _card(path, file.metadata())
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({_first_line(error)}).") from error
+
+
+def weights_path(source: Path | str) -> Path:
+    """The file that `source`, a path or a name, stands for; a name is a word without separators or suffix.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(source)
+    is_name = isinstance(source, str) and path.name == source and path.suffix != SUFFIX
+    candidates = [folder / f"{source}{SUFFIX}" for folder in (builtin_folder(), added_folder())] if is_name else [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    if is_name:
+        raise WeightsError(
+            f"There are no weights called '{source}' here (`garface models` lists those there are); train them with "
+            "`garface train`, or give the path of a weight file."
+        )
+    raise WeightsError(f"There is no weight file {path}.")
+
+
+def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
+    kept = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if not kept.is_floating_point():
+        return kept
+    kept = kept.half() if half else kept
+    if not bool(torch.isfinite(kept).all()):
+        raise WeightsError(f"The weights '{name}' are not finite as {str(kept.dtype).removeprefix('torch.')}.")
+    return kept
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _card(path: Path, metadata: Mapping[str, str] | None) -> WeightsCard:
+    if not metadata or _CARD_KEY not in metadata:
+        raise WeightsError(f"{path} holds no garface card, so it was not written by garface and cannot be used.")
+    try:
+        return WeightsCard.from_json(metadata[_CARD_KEY])
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["empty"])[0].rstrip(".")
