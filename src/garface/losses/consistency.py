@@ -33,7 +33,8 @@ def texture_swap(first: Tensor, second: Tensor, recognise: Look) -> Tensor:
     """Squared distance of identity features between pictures that share latent and shape, not pose and expression.
 
     Args:
-        first, second: pairs of pictures, `(B, 3, H, W)` each.
+        first: one picture of each pair, `(B, 3, H, W)`.
+        second: the other.
         recognise: frozen, pictures -> features `(B, D)`.
 
     Returns:
@@ -46,7 +47,8 @@ def geometry_swap(first: Tensor, second: Tensor, detect: Look) -> Tensor:
     """Smooth L1 between the landmarks seen in pictures that share the mesh and differ in the latent.
 
     Args:
-        first, second: pairs of pictures, `(B, 3, H, W)` each.
+        first: one picture of each pair, `(B, 3, H, W)`.
+        second: the other.
         detect: frozen, pictures -> landmarks `(B, N, 2)` in pixels; the loss turns linear at one pixel.
 
     Returns:

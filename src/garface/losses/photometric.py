@@ -47,7 +47,8 @@ def structural_similarity(picture: Tensor, target: Tensor, *, sigma: float = 1.5
     """The SSIM map (Wang et al. 2004, equation 13), one where the pictures agree.
 
     Args:
-        picture, target: `(B, C, H, W)` in [-1, 1].
+        picture: `(B, C, H, W)` in [-1, 1].
+        target: what it is compared with, alike.
         sigma: of the Gaussian window, pixels; the window reaches to 3.5 sigma.
 
     Returns:

@@ -9,7 +9,8 @@ def landmark_error(predicted: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
     """Mean distance of landmarks in a unit of the face, `(B,)`.
 
     Args:
-        predicted, truth: `(B, N, D)`, pixels or millimetres.
+        predicted: `(B, N, D)`, pixels or millimetres.
+        truth: where they should be, alike.
         unit: `(B,)`, in the same unit of length: the eye distance or `box_size`.
 
     Raises:

@@ -10,7 +10,8 @@ def psnr(picture: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio, decibels, `(B,)`; infinite for equal pictures.
 
     Args:
-        picture, target: in [-1, 1]; the peak is 2.
+        picture: in [-1, 1]; the peak is 2.
+        target: what it is compared with, alike.
         mask: `(B, 1, H, W)` in [0, 1]; the error is averaged under it. None is the whole picture.
     """
     weight = torch.ones_like(picture[:, :1]) if mask is None else mask

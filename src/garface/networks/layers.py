@@ -83,7 +83,7 @@ class EqualisedConv(nn.Module):
 def demodulation(weight: Tensor, scales: Tensor, epsilon: float = 1e-8) -> Tensor:
     """Factors `(B, outputs)` that give modulated weights unit norm per output (Karras et al. 2020, equation 3)."""
     with full_precision(scales):
-        power = scales.float().square() @ weight.float().square().sum((2, 3)).T
+        power = scales.square() @ weight.square().sum((2, 3)).T
         return torch.rsqrt(power + epsilon)
 
 

@@ -1,0 +1,248 @@
+import math
+
+import pytest
+import torch
+from skimage.metrics import structural_similarity as skimage_ssim
+from torch import Tensor
+
+from garface import losses
+from garface.errors import SettingError
+
+
+def test_adversarial_losses_are_cross_entropies_of_the_right_label() -> None:
+    real, fake = torch.randn(6, 1), torch.randn(6, 1)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    ones = torch.ones_like(real)
+    expected = entropy(real, ones, reduction="none") + entropy(fake, 0 * ones, reduction="none")
+    torch.testing.assert_close(losses.discriminator_loss(real, fake), expected)
+    torch.testing.assert_close(losses.generator_loss(fake), entropy(fake, ones, reduction="none"))
+
+
+def test_relativistic_losses_see_only_the_difference_and_oppose_each_other() -> None:
+    real, fake = torch.randn(6, 1), torch.randn(6, 1)
+    shifted = losses.relativistic_generator_loss(real + 3, fake + 3)
+    torch.testing.assert_close(losses.relativistic_generator_loss(real, fake), shifted)
+    swapped = losses.relativistic_discriminator_loss(fake, real)
+    torch.testing.assert_close(losses.relativistic_generator_loss(real, fake), swapped)
+
+
+def test_r1_is_the_squared_gradient_of_each_sample() -> None:
+    pictures = torch.randn(3, 3, 4, 4).requires_grad_()
+    logits = 0.5 * pictures.square().flatten(1).sum(1, keepdim=True)
+    expected = pictures.square().flatten(1).sum(1)
+    torch.testing.assert_close(losses.r1_penalty(pictures, logits), expected)
+
+
+def test_path_lengths_of_linear_maps_are_the_norms_of_the_projected_direction() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(3 * 8 * 8, 5)
+    w, maps = torch.randn(2, 5).requires_grad_(), torch.randn(2, 3, 8, 8).requires_grad_()
+    pictures = (w @ matrix.T).view(2, 3, 8, 8) + 2 * maps
+    projection = torch.randn(2, 3, 8, 8)
+    lengths = losses.path_lengths(pictures, [w, maps, torch.ones(2, 1).requires_grad_()], projection)
+    expected = (projection.flatten(1) @ matrix).norm(dim=1) / 8 + 2 * projection.flatten(1).norm(dim=1) / 8
+    torch.testing.assert_close(lengths, expected)
+
+
+def test_path_lengths_have_a_finite_gradient_where_an_input_has_no_influence() -> None:
+    w, strength = torch.randn(2, 5).requires_grad_(), torch.zeros(()).requires_grad_()
+    pictures = (w.sum(1) * strength).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+    losses.path_lengths(pictures, [w], torch.randn(2, 3, 4, 4)).sum().backward()
+    assert torch.isfinite(strength.grad)
+
+
+def test_path_length_penalty_follows_its_running_mean() -> None:
+    mean = torch.tensor(0.0)
+    for _ in range(1000):
+        penalty, mean = losses.path_length_penalty(torch.tensor([2.0, 4.0]), mean)
+    torch.testing.assert_close(mean, torch.tensor(3.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(penalty, torch.ones(2), atol=1e-3, rtol=0)
+
+
+def face_condition() -> Tensor:
+    normals = torch.nn.functional.normalize(torch.randn(2, 3, 8, 8), dim=1)
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, 2:6, 2:6] = 1.0
+    return torch.cat([normals * mask, mask], 1)
+
+
+def test_normal_consistency_is_zero_for_the_truth_and_blind_outside_the_face() -> None:
+    condition = face_condition()
+    truth = condition[:, :3]
+    wild = truth + (1 - condition[:, 3:]) * torch.randn(2, 3, 8, 8)
+    assert losses.normal_consistency(wild, condition, lambda x: x).abs().max() == 0
+    opposite = losses.normal_consistency(-truth, condition, lambda x: x)
+    inside = 2 * truth.abs()
+    expected = torch.where(inside < 1, inside.square() / 2, inside - 0.5).flatten(1).sum(1) / (3 * 16)
+    torch.testing.assert_close(opposite, expected)
+
+
+def test_normal_consistency_of_an_empty_condition_is_zero_and_finite() -> None:
+    picture = torch.randn(1, 3, 8, 8).requires_grad_()
+    loss = losses.normal_consistency(picture, torch.zeros(1, 4, 8, 8), lambda x: x)
+    loss.sum().backward()
+    assert loss.item() == 0
+    assert torch.isfinite(picture.grad).all()
+
+
+def test_swaps_compare_what_the_critics_see() -> None:
+    first, second = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+
+    def recognise(x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+    def detect(x: Tensor) -> Tensor:
+        return 10 * x.mean((2, 3))[:, :, None].expand(-1, -1, 2)
+
+    difference = recognise(first) - recognise(second)
+    torch.testing.assert_close(losses.texture_swap(first, second, recognise), difference.square().sum(1))
+    smooth = torch.where((10 * difference).abs() < 1, 50 * difference.square(), 10 * difference.abs() - 0.5)
+    torch.testing.assert_close(losses.geometry_swap(first, second, detect), 2 * smooth)
+
+
+def test_charbonnier_is_quadratic_near_zero_and_linear_far_with_finite_gradient() -> None:
+    x = torch.tensor([0.0, 1e-4, 5.0], dtype=torch.float64).requires_grad_()
+    value = losses.charbonnier(x, 1e-2)
+    torch.testing.assert_close(
+        value.detach(), torch.tensor([0.0, 5e-7, 4.99], dtype=torch.float64), atol=1e-4, rtol=1e-3
+    )
+    value.sum().backward()
+    torch.testing.assert_close(x.grad, torch.tensor([0.0, 1e-2, 1.0], dtype=torch.float64), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("loss", [losses.photometric_error, losses.pyramid_error, losses.gradient_error])
+def test_picture_losses_vanish_on_equal_pictures_and_ignore_what_is_masked(loss) -> None:
+    torch.manual_seed(0)
+    picture, mask = torch.rand(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)
+    mask[:, :, :8] = 1
+    other = picture.clone()
+    other[:, :, 9:] += 0.7
+    assert loss(picture, picture).abs().max() == 0
+    assert loss(picture, other, mask).abs().max() < 1e-6
+    assert (loss(picture, other) > 0.01).all()
+
+
+def test_pyramid_error_of_a_constant_shift_is_the_shift_at_every_level() -> None:
+    picture = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(losses.pyramid_error(picture, picture + 0.3), torch.full((2,), 0.3))
+    assert losses.gradient_error(picture, picture + 0.3).max() < 1e-6
+
+
+def test_structural_similarity_agrees_with_skimage() -> None:
+    torch.manual_seed(0)
+    a = torch.rand(2, 3, 24, 24, dtype=torch.float64) * 2 - 1
+    b = (a + 0.3 * torch.randn_like(a)).clamp(-1, 1)
+    ours = losses.structural_similarity(a, b)
+    for k in range(2):
+        _, full = skimage_ssim(
+            a[k].numpy(), b[k].numpy(), channel_axis=0, data_range=2.0, gaussian_weights=True,
+            sigma=1.5, use_sample_covariance=False, full=True,
+        )  # fmt: skip
+        torch.testing.assert_close(ours[k], torch.from_numpy(full[:, 5:-5, 5:-5]), atol=1e-9, rtol=0)
+
+
+def test_kl_and_likelihood_agree_with_torch_distributions() -> None:
+    mean, log_variance, value = torch.randn(3, 5), torch.randn(3, 5), torch.randn(3, 5)
+    normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    standard = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
+    expected = torch.distributions.kl_divergence(normal, standard)
+    torch.testing.assert_close(losses.kl_to_standard_normal(mean, log_variance), expected)
+    torch.testing.assert_close(losses.gaussian_likelihood_error(value, mean, log_variance), -normal.log_prob(value))
+    constant = 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(losses.gaussian_prior(value) + constant, -standard.log_prob(value))
+
+
+def test_expression_range_is_zero_inside_and_quadratic_outside() -> None:
+    expression = torch.tensor([[-0.5, 0.0, 0.4, 1.0, 1.25]])
+    torch.testing.assert_close(losses.expression_range(expression), torch.tensor([[0.25, 0, 0, 0, 0.0625]]))
+
+
+def test_noise_autocorrelation_tells_white_noise_from_a_picture() -> None:
+    torch.manual_seed(0)
+    white = torch.randn(2, 1, 64, 64)
+    smooth = torch.nn.functional.avg_pool2d(white, 5, stride=1, padding=2)
+    smooth = smooth / smooth.std()
+    assert (losses.noise_autocorrelation(white) * 5 < losses.noise_autocorrelation(smooth)).all()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_mirroring_normals_is_the_normal_map_of_the_mirrored_surface() -> None:
+    torch.manual_seed(0)
+    height = torch.randn(1, 1, 9, 9, dtype=torch.float64)
+
+    def normals(z: Tensor) -> Tensor:
+        across, down = (torch.gradient(z[0, 0], dim=d)[0] for d in (1, 0))
+        n = torch.stack([-across, down, torch.ones_like(across)])
+        return torch.cat([torch.nn.functional.normalize(n, dim=0), torch.ones_like(n[:1])])[None]
+
+    torch.testing.assert_close(losses.mirror_normals(normals(height)), normals(height.flip(3)))
+
+
+def test_augmentation_mirrors_picture_and_normals_together() -> None:
+    config = losses.AugmentConfig(flip=0.5, colour=0, translation=0, cutout=0)
+    picture, condition = torch.randn(16, 3, 8, 8), torch.randn(16, 4, 8, 8)
+    moved, normals = losses.augment(picture, condition, seeded(), config)
+    mirrored = [torch.equal(m, p.flip(2)) for m, p in zip(moved, picture)]
+    assert 0 < sum(mirrored) < 16
+    for k, flipped in enumerate(mirrored):
+        expected = losses.mirror_normals(condition[k : k + 1])[0] if flipped else condition[k]
+        assert torch.equal(normals[k], expected)
+
+
+def test_geometry_of_the_augmentation_is_the_same_for_picture_and_normals() -> None:
+    config = losses.AugmentConfig(flip=0, colour=0)
+    marks = torch.arange(1.0, 16 * 16 + 1).view(1, 1, 16, 16).expand(8, -1, -1, -1)
+    moved, condition = losses.augment(marks.repeat(1, 3, 1, 1), marks.repeat(1, 4, 1, 1), seeded(), config)
+    assert torch.equal(moved[:, :1].expand(-1, 4, -1, -1), condition)
+    assert not torch.equal(moved[:, :1], marks)
+    assert (condition == 0).any()
+
+
+def test_colour_leaves_the_normals_alone() -> None:
+    config = losses.AugmentConfig(flip=0, translation=0, cutout=0)
+    picture, condition = torch.randn(4, 3, 8, 8), torch.randn(4, 4, 8, 8)
+    moved, normals = losses.augment(picture, condition, seeded(), config)
+    assert torch.equal(normals, condition)
+    assert not torch.allclose(moved, picture)
+
+
+def test_translation_moves_right_and_down_and_fills_with_zero() -> None:
+    from garface.losses.augment import translate
+
+    x = torch.rand(2, 1, 6, 6) + 1
+    moved = translate(x, torch.tensor([[2, 1], [-1, 0]]))
+    assert torch.equal(moved[0, :, 1:, 2:], x[0, :, :-1, :-2])
+    assert moved[0, :, :1].abs().max() == moved[0, :, :, :2].abs().max() == 0
+    assert torch.equal(moved[1, :, :, :-1], x[1, :, :, 1:])
+
+
+def test_cutout_blanks_a_square_about_its_centre() -> None:
+    from garface.losses.augment import cut_out
+
+    left = cut_out(torch.ones(1, 1, 8, 8), torch.tensor([[2.0, 5.0]]), 4)
+    assert left.sum() == 64 - 16
+    assert left[0, 0, 3:7, 0:4].sum() == 0
+
+
+def test_augmentation_repeats_with_its_seed_does_nothing_at_zero_and_keeps_gradients() -> None:
+    picture, condition = torch.randn(4, 3, 16, 16).requires_grad_(), torch.randn(4, 4, 16, 16).requires_grad_()
+    runs = [losses.augment(picture, condition, seeded(s)) for s in (1, 1, 2)]
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert not torch.equal(runs[0][0], runs[2][0])
+    still, same = losses.augment(picture, condition, seeded(), losses.AugmentConfig(flip=0, probability=0))
+    torch.testing.assert_close(still, picture)
+    torch.testing.assert_close(same, condition)
+    (runs[0][0].square().sum() + runs[0][1].square().sum()).backward()
+    assert picture.grad.abs().sum() > 0
+    assert condition.grad.abs().sum() > 0
+
+
+def test_augmentation_works_without_normals_and_refuses_senseless_strengths() -> None:
+    moved, nothing = losses.augment(torch.randn(2, 3, 8, 8), None, seeded())
+    assert moved.shape == (2, 3, 8, 8)
+    assert nothing is None
+    with pytest.raises(SettingError, match="cutout"):
+        losses.AugmentConfig(cutout=2.0)

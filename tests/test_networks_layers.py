@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from garface.networks.layers import (
+    EqualisedLinear,
+    append_batch_deviation,
+    grouped_modulated_convolution,
+    modulated_convolution,
+    upsample,
+)
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_modulated_convolution_equals_per_sample_weights_with_all_gradients(kernel: int, demodulate: bool) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(5, 6, 7, 9, dtype=torch.float64), torch.randn(4, 6, kernel, kernel, dtype=torch.float64)
+    scales = torch.randn(5, 6, dtype=torch.float64)
+    inputs = [t.requires_grad_() for t in (x, weight, scales)]
+    cotangent = torch.randn(5, 4, 7, 9, dtype=torch.float64)
+    results = []
+    for convolve in (modulated_convolution, grouped_modulated_convolution):
+        y = convolve(x, weight, scales, demodulate=demodulate, gain=1.5)
+        first = torch.autograd.grad((y * cotangent).sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
+        results.append((y, *first, *second))
+    for fast, plain in zip(*results):
+        torch.testing.assert_close(fast, plain, atol=1e-9, rtol=1e-9)
+
+
+def test_demodulated_output_has_the_variance_of_its_gain_whatever_the_style() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    y = modulated_convolution(x, weight, torch.tensor([[0.1], [30.0]]).expand(2, 64), demodulate=True, gain=2.0)
+    torch.testing.assert_close(y[:, :, 1:-1, 1:-1].std((1, 2, 3)), torch.full((2,), 2.0), atol=0.1, rtol=0)
+
+
+def test_modulated_convolution_keeps_bfloat16_near_the_plain_twin() -> None:
+    torch.manual_seed(0)
+    x, weight, scales = torch.randn(4, 32, 16, 16), torch.randn(32, 32, 3, 3), 1 + 0.3 * torch.randn(4, 32)
+    plain = grouped_modulated_convolution(x, weight, scales, demodulate=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        fast = modulated_convolution(x.bfloat16(), weight, scales, demodulate=True)
+    assert fast.dtype == torch.bfloat16
+    assert (fast.float() - plain).square().mean().sqrt() < 0.01 * plain.std()
+
+
+def test_upsampling_is_zero_insertion_and_the_1331_filter() -> None:
+    x = torch.randn(2, 3, 6, 6)
+    holes = torch.zeros(2, 3, 12, 12)
+    holes[:, :, ::2, ::2] = x
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    kernel = (taps[:, None] * taps).expand(3, 1, 4, 4)
+    expected = torch.nn.functional.conv2d(torch.nn.functional.pad(holes, (2, 1, 2, 1)), kernel, groups=3)
+    torch.testing.assert_close(upsample(x)[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1])
+
+
+def test_equalised_linear_scales_a_step_by_its_rate() -> None:
+    moved = []
+    for rate in (1.0, 0.01):
+        torch.manual_seed(0)
+        layer = EqualisedLinear(8, 8, rate=rate)
+        before = layer(torch.ones(1, 8))
+        with torch.no_grad():
+            layer.weight.add_(0.1)
+        moved.append((layer(torch.ones(1, 8)) - before).abs().mean().item())
+    assert moved[1] == pytest.approx(0.01 * moved[0], rel=1e-3)
+
+
+def test_batch_deviation_is_the_mean_deviation_within_a_group() -> None:
+    x = torch.randn(6, 3, 4, 4)
+    added = append_batch_deviation(x, group=4)
+    assert added.shape == (6, 4, 4, 4)
+    for k in range(3):
+        expected = x[[k, k + 3]].std(0, correction=0).mean()
+        torch.testing.assert_close(added[[k, k + 3], 3], expected.expand(2, 4, 4))
+    torch.testing.assert_close(added[:, :3], x)
