@@ -1,0 +1,46 @@
+"""Files in and out: photos, pictures, meshes, and results that appear whole or not at all."""
+
+from garface.io.folders import check_writable, whole_folder, write_atomic, write_json
+from garface.io.gltf import GltfCamera, GltfHead, encode_glb, split_seams, write_glb
+from garface.io.images import (
+    blend_mask,
+    contact_sheet,
+    draw_points,
+    encode_jpeg,
+    encode_png,
+    to_tensor,
+    to_uint8,
+    write_gif,
+    write_png,
+)
+from garface.io.meshes import PlyMesh, read_ply, write_obj, write_ply
+from garface.io.photos import LIMIT_MEGAPIXELS, Photo, list_photos, read_photo
+
+__all__ = [
+    "LIMIT_MEGAPIXELS",
+    "GltfCamera",
+    "GltfHead",
+    "Photo",
+    "PlyMesh",
+    "blend_mask",
+    "check_writable",
+    "contact_sheet",
+    "draw_points",
+    "encode_glb",
+    "encode_jpeg",
+    "encode_png",
+    "list_photos",
+    "read_photo",
+    "read_ply",
+    "split_seams",
+    "to_tensor",
+    "to_uint8",
+    "whole_folder",
+    "write_atomic",
+    "write_gif",
+    "write_glb",
+    "write_json",
+    "write_obj",
+    "write_ply",
+    "write_png",
+]

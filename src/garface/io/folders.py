@@ -1,0 +1,196 @@
+"""Results appear whole or not at all: files and folders are written beside their place and renamed into it."""
+
+import errno
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from garface.errors import OutputError
+
+MANIFEST = ".garface-files.json"
+"""Hidden file in every result folder: the names of the files that were put there, so that only those are replaced."""
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LITTER = {"Thumbs.db", "desktop.ini"}
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The sentence for a failed write to `path`: full disk, no permission, in use, or what the system says."""
+    if error.errno in _FULL:
+        return OutputError(f"The disk is full while writing {path}; free some space and try again.")
+    if error.errno in _FORBIDDEN:
+        return OutputError(f"{path} cannot be written, because its folder is read-only or belongs to someone else; "
+                           "choose another place.")
+    if error.errno == errno.EBUSY:
+        return OutputError(f"{path} cannot be replaced, because it is in use or a mount point; "
+                           "choose a folder inside it.")
+    return OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.")
+
+
+def check_writable(folder: Path | str) -> None:
+    """Raise now, before any work is done, unless a result folder can be made at `folder`.
+
+    Missing parents are fine. Nothing is left behind.
+
+    Raises:
+        OutputError: a file stands in the way, or the place cannot be written.
+    """
+    final = Path(folder).resolve()
+    try:
+        _refuse_foreign(final)
+        parent = _existing(final.parent)
+        if not parent.is_dir():
+            raise OutputError(f"{parent} is a file, so {folder} cannot be made inside it; choose another place.")
+        probe = _sibling(parent / "probe", "test")
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise output_error(final, error) from error
+
+
+@contextmanager
+def whole_folder(final: Path | str) -> Iterator[Path]:
+    """Give an empty hidden folder beside `final` to write into; at the end of the block it becomes `final`.
+
+    After an exception or Ctrl-C the hidden folder is removed and `final` is as it was. An earlier result at `final`
+    stays until the new one is complete, and is then replaced; a folder holding anything else is never touched.
+    Missing parents are made.
+
+    Raises:
+        OutputError: `final` cannot be written, is a file, holds files that are not an earlier result, or the disk
+            fills up inside the block.
+    """
+    final = Path(final).resolve()
+    check_writable(final)
+    draft = _sibling(final, "part")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        _write_manifest(draft)
+        _replace(draft, final)
+    except OSError as error:
+        if _concerns(error, draft):
+            raise output_error(final, error) from error
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_atomic(path: Path | str, content: bytes) -> None:
+    """Write `content` to `path` so that other readers see the old file or the whole new one, never a part.
+
+    Raises:
+        OutputError: the place cannot be written or the disk is full; the old file, if any, is untouched.
+    """
+    path = Path(path)
+    draft = _sibling(path, "part")
+    try:
+        with draft.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically; the same value always gives the same bytes.
+
+    Mappings keep their order. Paths become strings; numpy arrays and torch tensors become nested lists.
+
+    Raises:
+        OutputError: a number is NaN or infinite (the sentence says where), or the place cannot be written.
+        TypeError: `value` holds something that has no JSON form.
+    """
+    text = json.dumps(_plain(value, Path(path).name), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}: {key}") for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist(), where)
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OutputError(f"{where} is {value}, which JSON cannot hold; leave it out or write null.")
+    return str(value) if isinstance(value, Path) else value
+
+
+def _sibling(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.{kind}")
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _concerns(error: OSError, draft: Path) -> bool:
+    """Whether an error inside the block is about the place of the result, not about what the block was reading."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return error.errno in _FULL or any(name.startswith(str(draft)) for name in names)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def _write_manifest(folder: Path) -> None:
+    write_json(folder / MANIFEST, _files(folder))
+
+
+def _refuse_foreign(final: Path) -> None:
+    """Raise if `final` is a file, the working folder, or a folder with files that no earlier result put there."""
+    if not final.exists():
+        return
+    if not final.is_dir():
+        raise OutputError(f"{final} is a file, but a folder for the results is needed; choose another name.")
+    if Path.cwd().is_relative_to(final):
+        raise OutputError(f"{final} is or holds the folder you are working in; name a new folder for the results.")
+    known = {MANIFEST, *_read_manifest(final)}
+    foreign = [name for name in _files(final) if name not in known and not _is_litter(name)]
+    if foreign:
+        raise OutputError(f"{final} holds files that are not an earlier result (such as {foreign[0]}); "
+                          "choose a new folder or move them away.")
+
+
+def _read_manifest(folder: Path) -> list[str]:
+    try:
+        names = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _is_litter(name: str) -> bool:
+    """Files that a file browser leaves behind by itself, such as .DS_Store."""
+    last = name.rsplit("/", 1)[-1]
+    return last == ".DS_Store" or last.startswith("._") or last in _LITTER
+
+
+def _replace(draft: Path, final: Path) -> None:
+    """Rename `draft` to `final`; an earlier result is set aside first and put back if that fails."""
+    if not final.exists():
+        draft.rename(final)
+        return
+    _refuse_foreign(final)
+    aside = _sibling(final, "old")
+    final.rename(aside)
+    try:
+        draft.rename(final)
+    except BaseException:
+        aside.rename(final)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

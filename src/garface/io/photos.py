@@ -1,0 +1,350 @@
+"""Reading whatever picture a user brings, as upright 8-bit sRGB."""
+
+import hashlib
+import io
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from garface.errors import InputError
+
+LIMIT_MEGAPIXELS = 200.0
+"""Default limit of `read_photo`: the largest phone cameras of today. Reading takes about 7 bytes a pixel."""
+
+BACKDROP = 128
+"""The grey on which transparent parts of a picture are shown."""
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2",
+                      ".ppm", ".pgm", ".heic", ".heif"})
+"""What `list_photos` takes from a folder (lower case)."""
+
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
+_RAW_SUFFIXES = {".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+_STRIP_PIXELS = 4_000_000
+_pillow_limit = threading.Lock()
+
+Pixels = NDArray[np.uint8]
+ToRgb = Callable[[Image.Image], Image.Image]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture as the rest of the library wants it."""
+
+    pixels: Pixels
+    """(H, W, 3) uint8, RGB, sRGB encoded, upright."""
+    path: Path
+    """Where it was read."""
+    sha256: str
+    """Hash of the file, hexadecimal."""
+    focal_35mm: float | None
+    """The camera's focal length in 35 mm equivalents (mm), as it says itself; None where it does not."""
+    notes: tuple[str, ...]
+    """What was decided while reading that a user may want to know, one sentence each."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+
+def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) -> Photo:
+    """Read a picture file as upright 8-bit sRGB, at its full size.
+
+    - The orientation that the camera noted is applied.
+    - An embedded colour profile is converted to sRGB.
+    - Grey, palette, CMYK and 16-bit pictures become RGB; 16 bits are scaled to 8.
+    - Transparent parts are shown on a mid grey of 128.
+    - Of an animation or a multi-page file the first picture is taken.
+    - JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read; HEIC with the `pillow-heif` plug-in.
+
+    Args:
+        path: the file.
+        limit_megapixels: pictures with more pixels are refused before they are decoded.
+
+    Raises:
+        InputError: the file is missing, empty, unreadable, damaged, too large, or not such a picture.
+    """
+    path = Path(path)
+    try:
+        with _open_file(path) as stream, _open_picture(path, stream) as image:
+            _check_size(path, image, limit_megapixels)
+            notes = _frame_notes(image)
+            image.load()
+            to_rgb, colour_notes = _colour_conversion(image)
+            turn, focal = _orientation(image), _focal_35mm(image)
+            lying = _by_strips(image, to_rgb, path)
+            sha256 = _sha256(stream)
+            image.close()  # frees the decoded pixels before the picture is turned
+            return Photo(_upright(lying, turn), path, sha256, focal, notes + colour_notes)
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"There is not enough memory to read {path}; scale the picture down and try again.") from error
+    except Exception as error:  # a decoder fed with damaged data may raise anything
+        raise InputError(f"{path} is damaged or incomplete ({_first_line(error)}); "
+                         "open it in a picture viewer and save it again, or use another copy.") from error
+
+
+def list_photos(paths: Path | str | Iterable[Path | str]) -> list[Path]:
+    """The picture files among `paths`: files as given, folders searched with their subfolders, in sorted order.
+
+    In a folder only files with a suffix in `SUFFIXES` count, and hidden files and folders are passed over.
+    A file that is named twice is listed once.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no picture.
+    """
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    found = [photo for path in several for photo in _expand(Path(path))]
+    return list(dict.fromkeys(found))
+
+
+def _expand(path: Path) -> list[Path]:
+    if not _stat(path, os.path.isdir):
+        if not _stat(path, os.path.exists):
+            raise InputError(f"{path} does not exist; check the spelling.")
+        return [path]
+    inside = (file for file in path.rglob("*") if not _is_hidden(file.relative_to(path)))
+    photos = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not photos:
+        raise InputError(f"The folder {path} holds no pictures; give a folder with JPEG, PNG or similar files.")
+    return photos
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _stat(path: Path, question: Callable[[Path], bool]) -> bool:
+    try:
+        return question(path)
+    except ValueError:  # a name that no file can have, such as one with a zero byte
+        return False
+
+
+def _open_file(path: Path) -> BinaryIO:
+    if _stat(path, os.path.isdir):
+        raise InputError(f"{path} is a folder, but a picture file is needed; name one file in it.")
+    if not _stat(path, os.path.exists):
+        raise InputError(f"{path} does not exist; check the spelling.")
+    if not path.is_file():
+        raise InputError(f"{path} is not an ordinary file; give a picture file.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; copy or download the picture again.")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+
+
+def _open_picture(path: Path, stream: BinaryIO) -> Image.Image:
+    if path.suffix.lower() in _RAW_SUFFIXES:
+        raise InputError(f"{path} is a camera raw file; develop it to JPEG or 16-bit TIFF first.")
+    if _is_heic(stream):
+        _register_heic(path)
+    Image.init()
+    try:
+        with _no_pillow_limit():
+            return Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is not a picture of a known kind, whatever its name says; "
+                         "use JPEG, PNG, WebP, TIFF or AVIF.") from error
+
+
+@contextmanager
+def _no_pillow_limit() -> Iterator[None]:
+    """Switch off Pillow's own size limit, a module global, while a header is read: `_check_size` takes its place."""
+    with _pillow_limit:
+        saved, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = saved
+
+
+def _is_heic(stream: BinaryIO) -> bool:
+    head = stream.read(12)
+    stream.seek(0)
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS
+
+
+def _register_heic(path: Path) -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise InputError(f"{path} is a HEIC picture, which needs a plug-in: run `pip install pillow-heif`, "
+                         "or save the picture as JPEG.") from error
+    pillow_heif.register_heif_opener()
+
+
+def _check_size(path: Path, image: Image.Image, limit_megapixels: float) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise InputError(f"{path} is a picture of {width} x {height} pixels; use another one.")
+    if width * height > limit_megapixels * 1e6:
+        raise InputError(f"{path} has {width} x {height} pixels ({width * height / 1e6:.0f} megapixels), more than the "
+                         f"limit of {limit_megapixels:g}; scale it down or raise the limit.")
+
+
+def _frame_notes(image: Image.Image) -> tuple[str, ...]:
+    count = getattr(image, "n_frames", 1)
+    if count == 1 or image.format == "MPO":  # the other pictures of a phone's MPO are previews and depth
+        return ()
+    return (f"The file holds {count} pictures; the first is used.",)
+
+
+def _sha256(stream: BinaryIO) -> str:
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+# Orientation and focal length, from EXIF
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 (upright) where it is absent or meaningless.
+
+    Asked after decoding, because the TIFF and AVIF readers may have turned the picture themselves.
+    """
+    try:
+        turn = image.getexif().get(0x0112, 1)
+    except Exception:  # damaged EXIF is common and harmless
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _upright(pixels: Pixels, turn: int) -> Pixels:
+    """Undo EXIF orientation `turn` (Exif 2.32, table 6)."""
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _focal_35mm(image: Image.Image) -> float | None:
+    try:
+        focal = float(image.getexif().get_ifd(0x8769).get(0xA405, 0))
+    except Exception:  # damaged EXIF is common and harmless
+        return None
+    return focal if 0 < focal < float("inf") else None
+
+
+# Colour
+
+
+def _by_strips(image: Image.Image, to_rgb: ToRgb, path: Path) -> Pixels:
+    """Convert a decoded picture a band of rows at a time, so that only source and result are in memory."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = _strip_to_rgb(strip, to_rgb, _white(image, path))
+    return pixels
+
+
+def _strip_to_rgb(strip: Image.Image, to_rgb: ToRgb, white: int) -> Pixels:
+    colour, alpha = _colour_and_alpha(strip, white)
+    rgb = np.asarray(to_rgb(colour))
+    if alpha is None:
+        return rgb
+    weight = np.asarray(alpha, np.float32)[..., None] / 255
+    return np.rint(weight * rgb + (1 - weight) * BACKDROP).astype(np.uint8)
+
+
+def _colour_and_alpha(strip: Image.Image, white: int) -> tuple[Image.Image, Image.Image | None]:
+    """Bring any Pillow mode to (L, RGB or CMYK, alpha as L or None)."""
+    if strip.mode.startswith("I"):
+        scaled = (np.asarray(strip).astype(np.uint32) * 255 + white // 2) // white
+        return Image.fromarray(np.minimum(scaled, 255).astype(np.uint8)), None
+    if strip.mode in ("P", "PA", "La", "RGBa") or "transparency" in strip.info:
+        strip = strip.convert("RGBA")
+    if strip.mode in ("LA", "RGBA"):
+        return strip.convert(strip.mode[:-1]), strip.getchannel("A")
+    return (strip if strip.mode in ("L", "RGB", "CMYK", "LAB") else strip.convert(_base_mode(strip))), None
+
+
+def _base_mode(image: Image.Image) -> str:
+    """The mode in which `_colour_and_alpha` gives this picture's colours."""
+    if image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
+        return "L"
+    return image.mode if image.mode in ("CMYK", "LAB") else "RGB"
+
+
+def _white(image: Image.Image, path: Path) -> int:
+    """The value of white in a grey picture of more than 8 bits.
+
+    Raises:
+        InputError: the file does not say what white is (32-bit integers and floats).
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise InputError(f"{path} has 32 bits a pixel, which leaves open what white is; save it with 8 or 16 bits.")
+    tags: Any = getattr(image, "tag_v2", None)
+    bits = tags.get(258, (16,))[0] if tags is not None and image.mode.startswith("I") else 16
+    return int(2**bits - 1)
+
+
+def _colour_conversion(image: Image.Image) -> tuple[ToRgb, tuple[str, ...]]:
+    """How to bring this picture's colours to sRGB, and what to tell the user about it."""
+    profile = image.info.get("icc_profile")
+    if image.mode == "LAB":
+        return _transform(ImageCms.createProfile("LAB"), "LAB"), ()
+    if profile:
+        try:
+            return _from_profile(profile, _base_mode(image)), ()
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            return _plain_rgb, ("The embedded colour profile cannot be used; the colours are taken as sRGB.",)
+    if image.mode == "CMYK":
+        return _plain_rgb, ("The picture is CMYK without a colour profile; its colours are approximate.",)
+    return _plain_rgb, ()
+
+
+def _plain_rgb(strip: Image.Image) -> Image.Image:
+    return strip.convert("RGB")
+
+
+def _from_profile(profile: bytes, mode: str) -> ToRgb:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    wanted = _PROFILE_MODES.get(source.profile.xcolor_space.strip())
+    if wanted is None or (wanted != mode and (mode, wanted) != ("L", "RGB")):
+        raise ValueError(f"a profile for {source.profile.xcolor_space} in a picture of {mode}")
+    return _transform(source, wanted)
+
+
+def _transform(source: Any, mode: str) -> ToRgb:
+    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+
+    def convert(strip: Image.Image) -> Image.Image:
+        ready = strip if strip.mode == mode else strip.convert(mode)
+        result = ImageCms.applyTransform(ready, transform)
+        assert result is not None  # only None when working in place
+        return result
+
+    return convert
