@@ -10,6 +10,7 @@ from garface.networks.configuration import from_dict
 from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.inverter import Inverter, InverterConfig
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+from garface.weights import load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,8 +38,6 @@ def load_normal_estimator(path_or_name: str | Path = "builtin") -> NormalEstimat
 
 
 def _load(network: type[Network], config: type, kind: str, builtin: str, source: str | Path) -> Network:
-    from garface.weights import load_weights
-
     loaded = load_weights(builtin if source == "builtin" else source)
     if loaded.card.kind != kind:
         raise WeightsError(f"{source} holds {loaded.card.kind} weights, but {kind} weights are needed.")

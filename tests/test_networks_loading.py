@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from garface.errors import WeightsError
+from garface.networks import (
+    Generator,
+    GeneratorConfig,
+    Inverter,
+    InverterConfig,
+    NormalEstimator,
+    NormalEstimatorConfig,
+    load_generator,
+    load_inverter,
+    load_normal_estimator,
+    to_dict,
+)
+from garface.weights import WeightsCard, save_weights
+
+CHANNELS = {4: 8, 8: 8}
+MADE = {
+    "gar": (Generator, GeneratorConfig(resolution=8, latent_dim=4, style_dim=4, channels=CHANNELS), load_generator),
+    "inverter": (Inverter, InverterConfig(resolution=8, latent_dim=4, channels=CHANNELS, hidden=8), load_inverter),
+    "normals": (NormalEstimator, NormalEstimatorConfig(widths=(8, 8)), load_normal_estimator),
+}
+
+
+def save(kind: str, path: Path, **changes: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    network, config, _ = MADE[kind]
+    made = network(config)
+    card = WeightsCard(kind=kind, config=to_dict(config) | changes, licence="CC0-1.0", trained_on="nothing")
+    save_weights(path, made.state_dict(), card, half=False)
+    return made
+
+
+@pytest.mark.parametrize("kind", list(MADE))
+def test_what_is_saved_is_loaded_frozen(kind: str, tmp_path: Path) -> None:
+    made = save(kind, tmp_path / "x.safetensors")
+    loaded = MADE[kind][2](tmp_path / "x.safetensors")
+    assert loaded.config == made.config
+    assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), loaded.state_dict().values()))
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert not loaded.training
+
+
+def test_half_precision_weights_draw_nearly_the_same_picture(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(resolution=16, channels={4: 32, 8: 32, 16: 16})
+    made = Generator(config)
+    card = WeightsCard(kind="gar", config=to_dict(config), licence="CC0-1.0", trained_on="nothing")
+    save_weights(tmp_path / "x.safetensors", made.state_dict(), card)
+    loaded = load_generator(tmp_path / "x.safetensors")
+    z, noise = torch.randn(2, 256), made.sample_noise(2)
+    pyramid = {r: torch.randn(2, 4, r, r) for r in (4, 8, 16)}
+    pictures = [g(g.mapping(z), pyramid, noise) for g in (made, loaded)]
+    assert (pictures[0] - pictures[1]).abs().max() < 0.01 * pictures[0].std()
+
+
+@pytest.mark.parametrize("kind", list(MADE))
+def test_another_kind_of_weights_is_refused(kind: str, tmp_path: Path) -> None:
+    save(kind, tmp_path / "x.safetensors")
+    for other in set(MADE) - {kind}:
+        with pytest.raises(WeightsError, match=f"{kind} weights"):
+            MADE[other][2](tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("changes", [{"latent_dim": 5}, {"unknown": 1}, {"resolution": 9}, {"channels": {"4": 8}}])
+def test_weights_that_do_not_fit_their_card_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    save("gar", tmp_path / "x.safetensors", **changes)
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_generator(tmp_path / "x.safetensors")
