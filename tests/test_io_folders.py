@@ -47,9 +47,14 @@ def test_folder_appears_only_when_complete(tmp_path: Path) -> None:
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit])
 def test_interruption_leaves_the_old_result_and_no_trace(tmp_path: Path, interruption: type[BaseException]) -> None:
     make_result(tmp_path / "result", "old")
-    with pytest.raises(interruption), whole_folder(tmp_path / "result") as draft:
-        (draft / "head.obj").write_text("new")
-        raise interruption
+
+    def interrupted() -> None:
+        with whole_folder(tmp_path / "result") as draft:
+            (draft / "head.obj").write_text("new")
+            raise interruption
+
+    with pytest.raises(interruption):
+        interrupted()
     assert names(tmp_path) == ["result"]
     assert (tmp_path / "result" / "head.obj").read_text() == "old"
 

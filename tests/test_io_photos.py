@@ -1,5 +1,6 @@
 """Anything users bring: every kind of picture is read right, every failure is one sentence that names the file."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -281,15 +282,15 @@ def test_noise_after_a_valid_start_never_escapes_as_another_error(tmp_path: Path
             where = generator.integers(0, len(whole), 8)
             spoilt[where] = generator.integers(0, 256, 8)
             (tmp_path / "spoilt").write_bytes(spoilt.tobytes())
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), contextlib.suppress(InputError):
                 warnings.simplefilter("ignore")
-                try:
-                    assert read_photo(tmp_path / "spoilt").pixels.dtype == np.uint8
-                except InputError:
-                    pass
+                assert read_photo(tmp_path / "spoilt").pixels.dtype == np.uint8
 
 
-@pytest.mark.parametrize("content", [b"Dear diary\n", b"<svg/>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.7\n", b"\0" * 64])
+OTHERS = [b"Dear diary\n", b"<svg/>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.7\n", b"\0" * 64]
+
+
+@pytest.mark.parametrize("content", OTHERS)
 def test_other_files_named_jpg(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     assert "known kind" in failure(tmp_path / "a.jpg")

@@ -102,13 +102,13 @@ def read_ply(path: Path | str) -> PlyMesh:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check name and permissions.") from error
-    elements, offset = _parse_header(path, content)
     try:
+        elements, offset = _parse_header(path, content)
         rows, offset = _read_rows(content, offset, *elements["vertex"])
         triangles = _read_triangles(content, offset, *elements["face"]) if "face" in elements else None
         vertices = np.stack([rows[name] for name in "xyz"], axis=1).astype(np.float32)
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is cut off or not a triangle mesh ({error}); export it again as binary PLY "
+        raise InputError(f"{path} is damaged, cut off or not a triangle mesh ({error}); export it again as binary PLY "
                          "with triangles.") from error
     colours = None
     if {"red", "green", "blue"} <= set(rows.dtype.names or ()):
@@ -163,7 +163,7 @@ def _parse_header(path: Path, content: bytes) -> tuple[dict[str, tuple[int, list
     """Elements as name -> (count, property lines), and where the data begins."""
     end = content.find(b"end_header\n", 0, _HEADER_LIMIT)
     lines = content[: max(end, 0)].decode("ascii", "replace").splitlines()
-    if end < 0 or lines[0].strip() != "ply" or "format binary_little_endian 1.0" not in lines:
+    if end < 0 or lines[:1] != ["ply"] or "format binary_little_endian 1.0" not in lines:
         raise InputError(f"{path} is not a binary little-endian PLY; export it again in that variant.")
     elements: dict[str, tuple[int, list[str]]] = {}
     for line in lines:
