@@ -1,0 +1,94 @@
+"""Checkpoints that are whole or absent, and that know which configuration they belong to."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from garface.errors import OutputError, WeightsError
+
+FORMAT = 1
+_PATTERN = "checkpoint-*.pt"
+
+
+def write_checkpoint(folder: Path, content: Mapping[str, Any], *, pictures: int, keep: int = 2) -> Path:
+    """Write `content` as the checkpoint at `pictures` and remove all but the newest `keep`.
+
+    The file is written under a temporary name, flushed to the disk and then renamed, so a process that dies at any
+    moment leaves either the old checkpoints or the old ones and the new one.
+
+    Raises:
+        OutputError: if the folder cannot be written.
+    """
+    target = folder / f"checkpoint-{pictures:012d}.pt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(target, {"format": FORMAT, "pictures": pictures, **content})
+    except OSError as error:
+        raise OutputError(
+            f"Checkpoint {target} cannot be written ({error.strerror}); free space or choose another folder."
+        ) from error
+    _remove_old(folder, keep)
+    return target
+
+
+def _write_whole(target: Path, content: Mapping[str, Any]) -> None:
+    unfinished = target.with_name(f".unfinished-{os.getpid()}")
+    try:
+        with open(unfinished, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _flush_folder(target.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove_old(folder: Path, keep: int) -> None:
+    for old in [*sorted(folder.glob(_PATTERN))[:-keep], *folder.glob(".unfinished-*")]:
+        old.unlink(missing_ok=True)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the most pictures in `folder`, or None."""
+    return max(folder.glob(_PATTERN), default=None)
+
+
+def read_checkpoint(path: Path, *, configuration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a checkpoint to the CPU with the safe loader, and compare its configuration if one is given.
+
+    Raises:
+        WeightsError: if the file is unreadable, of another format, or belongs to another configuration.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"Checkpoint {path} cannot be read; remove it to go on from the one before.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WeightsError(f"{path} is not a garface checkpoint of format {FORMAT}; train in a new folder.")
+    if configuration is not None:
+        _compare(path, content["configuration"], configuration)
+    return content
+
+
+def _compare(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for key in sorted(stored.keys() | wanted.keys()):
+        if stored.get(key) != wanted.get(key):
+            raise WeightsError(
+                f"Checkpoint {path} was trained with {key} = {stored.get(key)!r}, but now {key} = {wanted.get(key)!r}; "
+                "use the old value or train in a new folder."
+            )

@@ -1,0 +1,50 @@
+"""Exponential moving average of a network's parameters."""
+
+import copy
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def ema_decay(*, batch: int, half_life: float, pictures: int, ramp: float = 0.05) -> float:
+    """Decay of one step such that a weight's influence halves after `half_life` pictures.
+
+    Early on the half-life is at most `ramp` of the pictures seen, so the average forgets the first random weights
+    (Karras et al., "Training Generative Adversarial Networks with Limited Data", 2020, appendix on EMA ramp-up).
+    """
+    life = min(half_life, ramp * pictures)
+    return 0.5 ** (batch / max(life, 1e-8))
+
+
+class Average(Generic[Network]):
+    """A frozen copy of `network` that follows it slowly; buffers are copied as they are.
+
+    Args:
+        network: the network that learns.
+        half_life: in pictures.
+    """
+
+    def __init__(self, network: Network, *, half_life: float) -> None:
+        self.half_life = half_life
+        self.network: Network = copy.deepcopy(network)
+        self.network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: Network, *, batch: int, pictures: int) -> None:
+        """Move one step of `batch` pictures toward `network`; `pictures` is the count seen so far."""
+        decay = ema_decay(batch=batch, half_life=self.half_life, pictures=pictures)
+        mine: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(mine, [p.detach() for p in network.parameters()], 1.0 - decay)
+        for buffer, source in zip(self.network.buffers(), network.buffers()):
+            buffer.copy_(source)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors of the averaged network."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state_dict` returned."""
+        self.network.load_state_dict(state)

@@ -1,0 +1,390 @@
+"""Training of the generative renderer: a conditional GAN with a reconstruction branch.
+
+Every step draws one batch of pictures. Its first part redraws photos: the inverter gives a Gaussian over latents, the
+renderer draws a sample of it over the photo's own normal map, and must reproduce the photo. The rest draws random
+latents over the normal maps of other photos. The discriminator judges all of them.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from garface.data.dataset import FittedFaces
+from garface.errors import GarfaceError, SettingError
+from garface.io import contact_sheet, to_uint8, write_png
+from garface.losses import (
+    augment,
+    discriminator_loss,
+    gaussian_likelihood_error,
+    generator_loss,
+    geometry_swap,
+    kl_to_standard_normal,
+    normal_consistency,
+    path_length_penalty,
+    path_lengths,
+    pyramid_error,
+    r1_penalty,
+    texture_swap,
+)
+from garface.networks import Discriminator, Generator, Inverter, to_dict
+from garface.rendering import normal_pyramid
+from garface.training.ema import Average
+from garface.training.gar_settings import PRESETS, GarTrainingSettings
+from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, describe, frozen
+from garface.training.terms import lazy_adam, mix_styles, sample_gaussian, weighted
+from garface.weights import WeightsCard, save_weights
+
+
+class Faces(Protocol):
+    """Photos and the normal maps fitted to them, addressed by index; see `garface.data.FittedFaces`."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
+        """(B, 3, r, r) in [-1, 1]; index i >= n is the mirror image of i - n."""
+
+    def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
+        """(B, 4, r, r) normal maps; mirror images have n_x negated."""
+
+
+@dataclass(frozen=True)
+class Critics:
+    """Frozen judges and samplers for the terms that need them; a term that is on without its critic is an error."""
+
+    normals: Callable[[Tensor], Tensor] | None = None
+    """(B, 3, R, R) picture -> (B, 3, R, R) unit normals (term `consistency`)."""
+    identity: Callable[[Tensor], Tensor] | None = None
+    """(B, 3, R, R) picture -> (B, F) features (term `texture_swap`)."""
+    landmarks: Callable[[Tensor], Tensor] | None = None
+    """(B, 3, R, R) picture -> (B, N, 2) pixels (term `geometry_swap`)."""
+    draw_conditions: Callable[[int, int], Tensor] | None = None
+    """(count, resolution) -> (B, 4, R, R) of random heads (setting `random_conditions`)."""
+    draw_pair: Callable[[int, int], tuple[Tensor, Tensor]] | None = None
+    """(count, resolution) -> two (B, 4, R, R) of the same heads in other poses and expressions (`texture_swap`)."""
+
+    def check(self, settings: GarTrainingSettings) -> None:
+        """Raise a SettingError if a term is on whose critic is missing."""
+        weights = settings.weights
+        needs = [
+            ("weights.consistency", weights.consistency > 0, "normals"),
+            ("weights.texture_swap", weights.texture_swap > 0, "identity"),
+            ("weights.texture_swap", weights.texture_swap > 0, "draw_pair"),
+            ("weights.geometry_swap", weights.geometry_swap > 0, "landmarks"),
+            ("random_conditions", settings.random_conditions, "draw_conditions"),
+        ]
+        for setting, wanted, critic in needs:
+            if wanted and getattr(self, critic) is None:
+                raise SettingError(f"{setting} is on, but its critic {critic!r} is missing; give one or switch it off.")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One generated batch: `redrawn` pictures of photos first, then random ones."""
+
+    picture: Tensor
+    """(B, 3, R, R)."""
+    condition: Tensor
+    """(B, 4, R, R)."""
+    mean: Tensor
+    """(redrawn, Z), of the inverter's Gaussian."""
+    log_variance: Tensor
+    """(redrawn, Z)."""
+    latent: Tensor
+    """(B - redrawn, Z), the latents of the random pictures."""
+
+    @property
+    def redrawn(self) -> int:
+        """Pictures that redraw a photo."""
+        return len(self.mean)
+
+
+class GarTraining:
+    """Networks, optimisers and the step of the renderer's training.
+
+    Args:
+        settings: everything that decides how it learns.
+        faces: photos with fitted normal maps.
+        critics: for the terms that need them.
+        runtime: device, precision, registry.
+
+    Raises:
+        SettingError: if a term is on whose critic is missing.
+    """
+
+    def __init__(self, settings: GarTrainingSettings, faces: Faces, *, critics: Critics, runtime: Runtime) -> None:
+        critics.check(settings)
+        self.settings, self.faces, self.critics, self.runtime = settings, faces, critics, runtime
+        self.generator = runtime.register("generator", Generator(settings.generator))
+        self.discriminator = runtime.register("discriminator", Discriminator(settings.discriminator))
+        self.inverter = runtime.register("inverter", Inverter(settings.inverter))
+        life = settings.average_half_life
+        self.average_generator = runtime.register("average_generator", Average(self.generator, half_life=life))
+        self.average_inverter = runtime.register("average_inverter", Average(self.inverter, half_life=life))
+        self.mean_path = runtime.register("mean_path", Kept(torch.zeros(())))
+        self._register_optimisers()
+
+    def _register_optimisers(self) -> None:
+        settings = self.settings
+        path_every = settings.path_length_every if settings.weights.path_length > 0 else None
+        r1_every = settings.r1_every if settings.weights.r1 > 0 else None
+        self.generator_optimiser = self.runtime.register(
+            "generator_optimiser", lazy_adam(self.generator, rate=settings.learning_rate, every=path_every)
+        )
+        self.discriminator_optimiser = self.runtime.register(
+            "discriminator_optimiser", lazy_adam(self.discriminator, rate=settings.learning_rate, every=r1_every)
+        )
+        self.inverter_optimiser = self.runtime.register(
+            "inverter_optimiser",
+            Adam(self.inverter.parameters(), lr=settings.inverter_learning_rate, betas=(0.9, 0.99)),
+        )
+
+    def step(self) -> Figures:
+        """Take one step on the next photos and return its figures."""
+        photo, condition = self.photos(self.faces, self.runtime.next_pictures(2 * len(self.faces)))
+        if self.runtime.pictures < self.settings.warm_start:
+            figures = self._update_drawing(self._draw(photo, condition, share=1.0), photo, adversarial=False)
+        else:
+            drawn = self._draw(photo, condition, share=self.settings.redrawn)
+            figures = self._update_discriminator(photo, condition, drawn)
+            figures |= self._update_drawing(drawn, photo, adversarial=True)
+            figures |= self._regularise(photo, condition)
+        self._update_averages()
+        return figures
+
+    def photos(self, faces: Faces, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, r, r) and conditions (B, 4, r, r) at the size of the present stage, on the device."""
+        resolution = self.settings.resolution(self.runtime.pictures)
+        picture = faces.pictures(indices, resolution=resolution).to(self.runtime.device)
+        return picture, faces.conditions(indices, resolution=resolution).to(self.runtime.device)
+
+    def _draw(self, photo: Tensor, condition: Tensor, *, share: float) -> Drawn:
+        """Redraw the first `share` of the photos and draw random latents over the conditions of the rest."""
+        count = round(share * len(photo))
+        condition = torch.cat([condition[:count], self._other_conditions(condition[count:])])
+        latent = torch.randn(len(photo) - count, self.settings.generator.latent_dim, device=photo.device)
+        with self.runtime.autocast():
+            mean, log_variance = self.inverter(photo[:count]) if count else (latent[:0], latent[:0])
+            sample = sample_gaussian(mean, log_variance)
+            picture = self._render(torch.cat([sample, latent]), condition, mixed=len(latent))
+        return Drawn(picture, condition, mean, log_variance, latent)
+
+    def _other_conditions(self, condition: Tensor) -> Tensor:
+        if not self.settings.random_conditions or not len(condition):
+            return condition
+        assert self.critics.draw_conditions is not None
+        return self.critics.draw_conditions(len(condition), condition.shape[-1]).to(condition.device)
+
+    def _render(self, z: Tensor, condition: Tensor, *, mixed: int = 0) -> Tensor:
+        """Pictures of latents over conditions; the last `mixed` may change latent at a random layer."""
+        w = self.generator.mapping(z)
+        if mixed and self.settings.style_mixing > 0:
+            w = w[:, None].repeat(1, self.generator.layers, 1)
+            other = self.generator.mapping(torch.randn_like(z[-mixed:]))
+            w = torch.cat([w[:-mixed], mix_styles(w[-mixed:], other, share=self.settings.style_mixing)])
+        return self.generator(w, normal_pyramid(condition), resolution=condition.shape[-1])
+
+    def _judge(self, picture: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B, 1) of pictures with their conditions, both augmented."""
+        seen = condition if self.settings.discriminator.conditional else None
+        return self.discriminator(*augment(picture, seen, torch.default_generator, self.settings.augmentation))
+
+    def _update_discriminator(self, photo: Tensor, condition: Tensor, drawn: Drawn) -> Figures:
+        with self.runtime.autocast():
+            real = self._judge(photo, condition).float()
+            fake = self._judge(drawn.picture.detach(), drawn.condition).float()
+        loss = discriminator_loss(real, fake).mean()
+        self._descend(self.settings.weights.adversarial * loss, self.discriminator_optimiser)
+        return {"discriminator": loss, "real_logit": real, "fake_logit": fake, "real_sign": real.detach().sign()}
+
+    def _update_drawing(self, drawn: Drawn, photo: Tensor, *, adversarial: bool) -> Figures:
+        """Update renderer and inverter on one generated batch."""
+        terms: Figures = {}
+        if drawn.redrawn:
+            terms["reconstruction"] = pyramid_error(drawn.picture[: drawn.redrawn], photo[: drawn.redrawn])
+            terms["prior"] = kl_to_standard_normal(drawn.mean, drawn.log_variance).sum(dim=1)
+        if adversarial:
+            with self.runtime.autocast(), frozen(self.discriminator):
+                terms["adversarial"] = generator_loss(self._judge(drawn.picture, drawn.condition).float())
+        if len(drawn.latent) and self.settings.weights.latent > 0:
+            terms["latent"] = self._latent_error(drawn)
+        if self.settings.weights.consistency > 0:
+            terms["consistency"] = self._consistency(drawn)
+        loss = weighted(terms, self.settings.weights)
+        self._descend(loss, self.generator_optimiser, self.inverter_optimiser)
+        return terms
+
+    def _latent_error(self, drawn: Drawn) -> Tensor:
+        """How badly the inverter knows the latents of the random pictures; the renderer gets no gradient."""
+        with self.runtime.autocast():
+            seen = self.inverter(drawn.picture[drawn.redrawn :].detach())
+        return gaussian_likelihood_error(drawn.latent, seen.mean, seen.log_variance).mean(dim=1)
+
+    def _consistency(self, drawn: Drawn) -> Tensor:
+        assert self.critics.normals is not None
+        with self.runtime.autocast():
+            return normal_consistency(drawn.picture, drawn.condition, self.critics.normals)
+
+    def _regularise(self, photo: Tensor, condition: Tensor) -> Figures:
+        settings, figures = self.settings, {}
+        if settings.weights.r1 > 0 and self.runtime.step % settings.r1_every == 0:
+            figures["r1"] = self._r1(photo, condition)
+        if settings.weights.path_length > 0 and self.runtime.step % settings.path_length_every == 0:
+            figures["path_length"] = self._path_length(condition)
+        swaps = settings.weights.texture_swap > 0 or settings.weights.geometry_swap > 0
+        if swaps and self.runtime.step % settings.swap_every == 0:
+            figures |= self._swaps(condition)
+        return figures
+
+    def _r1(self, photo: Tensor, condition: Tensor) -> Tensor:
+        photo = photo.detach().requires_grad_(True)
+        with self.runtime.autocast(enabled=not self.settings.precise_regularisers):
+            logit = self._judge(photo, condition)
+        penalty = r1_penalty(photo, logit)
+        scale = self.settings.weights.r1 / 2 * self.settings.r1_every
+        self._descend(scale * penalty.mean(), self.discriminator_optimiser)
+        return penalty
+
+    def _path_length(self, condition: Tensor) -> Tensor:
+        """On half a batch, as StyleGAN2 does; the running mean moves by 1 % at a time."""
+        condition = self._other_conditions(condition[: max(1, len(condition) // 2)])
+        pyramid = {size: level.detach().requires_grad_(True) for size, level in normal_pyramid(condition).items()}
+        latent = torch.randn(len(condition), self.settings.generator.latent_dim, device=condition.device)
+        with self.runtime.autocast(enabled=not self.settings.precise_regularisers):
+            w = self.generator.mapping(latent)[:, None].repeat(1, self.generator.layers, 1)
+            picture = self.generator(w, pyramid, resolution=condition.shape[-1])
+        lengths = path_lengths(picture, [w, *pyramid.values()], torch.randn_like(picture))
+        penalty, mean = path_length_penalty(lengths, self.mean_path.value.to(lengths.device))
+        self.mean_path.value = self.runtime.mean(mean)
+        scale = self.settings.weights.path_length * self.settings.path_length_every
+        self._descend(scale * penalty.mean(), self.generator_optimiser)
+        return penalty
+
+    def _swaps(self, condition: Tensor) -> Figures:
+        """The paper's two pairings (3.3), on one latent z and another z', one head in two poses a and b.
+
+        (z, a) and (z, b) must show one identity, (z, a) and (z', a) must have one geometry.
+        """
+        critics, terms, count = self.critics, {}, max(1, len(condition) // 4)
+        z, other = torch.randn(2, count, self.settings.generator.latent_dim, device=condition.device)
+        first, second = condition[:count], condition[:count]
+        if critics.draw_pair is not None:
+            first, second = (one.to(condition.device) for one in critics.draw_pair(count, condition.shape[-1]))
+        with self.runtime.autocast():
+            picture = self._render(torch.cat([z, z, other]), torch.cat([first, second, first])).float()
+        base, moved, repainted = picture.split(count)
+        if self.settings.weights.texture_swap > 0 and critics.identity is not None:
+            terms["texture_swap"] = texture_swap(base, moved, critics.identity)
+        if self.settings.weights.geometry_swap > 0 and critics.landmarks is not None:
+            terms["geometry_swap"] = geometry_swap(base, repainted, critics.landmarks)
+        self._descend(self.settings.swap_every * weighted(terms, self.settings.weights), self.generator_optimiser)
+        return terms
+
+    def _descend(self, loss: Tensor, *optimisers: Adam) -> None:
+        """One step down the gradient of `loss`, averaged over the processes."""
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimiser in optimisers:
+            self.runtime.average_gradients(optimiser.param_groups[0]["params"])
+            optimiser.step()
+
+    def _update_averages(self) -> None:
+        seen = self.runtime.pictures + self.settings.batch
+        self.average_generator.update(self.generator, batch=self.settings.batch, pictures=seen)
+        self.average_inverter.update(self.inverter, batch=self.settings.batch, pictures=seen)
+
+
+def train_gar(
+    settings: GarTrainingSettings, faces: Faces, *, held_out: Faces | None = None, critics: Critics | None = None
+) -> Outcome:
+    """Train renderer and inverter, resuming if the folder holds a checkpoint, and write their weights at the end.
+
+    Args:
+        settings: everything that decides how they learn.
+        faces: photos with fitted normal maps.
+        held_out: faces that are never learned from, for the sample sheets; None takes training faces.
+        critics: for the terms that need them.
+
+    Returns:
+        How the run ended. `gar.safetensors` and `inverter.safetensors` (averaged weights) lie in the folder.
+
+    Raises:
+        SettingError: on settings that contradict each other, or a term whose critic is missing.
+        WeightsError: if the folder holds a checkpoint of another configuration.
+    """
+    runtime = Runtime(settings, configuration=configuration(settings))
+    training = GarTraining(settings, faces, critics=critics or Critics(), runtime=runtime)
+    shown = faces if held_out is None else held_out
+    outcome = runtime.run(training.step, sheet=lambda path: write_sheet(training, shown, path))
+    if runtime.is_main:
+        write_weights(training)
+    return outcome
+
+
+def write_weights(training: GarTraining) -> None:
+    """Write the averaged renderer and inverter as float16 weight files into the run's folder."""
+    settings = training.settings
+    card = WeightsCard(
+        kind="gar",
+        config=to_dict(settings.generator),
+        licence=settings.licence,
+        trained_on=settings.trained_on,
+        pictures=training.runtime.pictures,
+    )
+    save_weights(settings.folder / "gar.safetensors", training.average_generator.state_dict(), card)
+    card = replace(card, kind="inverter", config=to_dict(settings.inverter))
+    save_weights(settings.folder / "inverter.safetensors", training.average_inverter.state_dict(), card)
+
+
+@torch.no_grad()
+def write_sheet(training: GarTraining, faces: Faces, path: Path, *, columns: int = 8) -> None:
+    """Draw a sheet with the averaged networks, one face per column.
+
+    Rows: photo, its normals, its redrawing, the next photo's latent over its normals, two random latents.
+    """
+    generator, inverter = training.average_generator.network, training.average_inverter.network
+    photo, condition = training.photos(faces, torch.arange(columns) % len(faces))
+    pyramid, size = normal_pyramid(condition), photo.shape[-1]
+    mean = inverter(photo).mean
+    source = torch.Generator().manual_seed(0)
+    random = torch.randn(2, columns, mean.shape[1], generator=source).to(mean)
+    drawn = [
+        generator(generator.mapping(z), pyramid, resolution=size) for z in (mean, mean.roll(1, 0), random[0], random[1])
+    ]
+    rows = [photo, condition[:, :3], *drawn]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, contact_sheet([to_uint8(one) for row in rows for one in row], columns, gap=2))
+
+
+def main() -> None:
+    """Train from the command line: `python -m garface.training.gar --preset cpu-128 --faces FOLDER`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--preset", choices=PRESETS, default="cpu-128")
+    parser.add_argument("--faces", type=Path, required=True, help="folder made by `garface data prepare`")
+    parser.add_argument("--folder", type=Path, help="of the run")
+    parser.add_argument("--max-pictures", type=int)
+    parser.add_argument("--dry-run", action="store_true", help="print the whole configuration and stop")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    settings = PRESETS[given["preset"]]
+    settings = replace(settings, **{name: given[name] for name in ("folder", "max_pictures") if name in given})
+    if given["dry_run"]:
+        print(describe(settings))
+        return
+    faces, held_out = (FittedFaces(given["faces"], split=split) for split in ("train", "heldout"))
+    print(train_gar(settings, faces, held_out=held_out))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except GarfaceError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,153 @@
+"""Settings of the renderer's training, and presets that can be named."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from garface.errors import SettingError
+from garface.losses import AugmentConfig
+from garface.networks import (
+    DISCRIMINATOR_PRESETS,
+    GENERATOR_PRESETS,
+    INVERTER_PRESETS,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    InverterConfig,
+)
+from garface.training.runtime import RunSettings, free
+
+
+@dataclass(frozen=True, kw_only=True)
+class GarWeights:
+    """Weight of every term of the renderer's objective; 0 switches a term off."""
+
+    adversarial: float = 1.0
+    """Non-saturating logistic loss, nats per picture (StyleGAN2; paper 3.3)."""
+    r1: float = 10.0
+    """Squared gradient of the logit in the real picture, halved (Mescheder et al. 2018; 10 in the paper's code)."""
+    path_length: float = 2.0
+    """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code)."""
+    reconstruction: float = 10.0
+    """Mean absolute difference, over several scales, between a photo and its redrawing, in [-1, 1] units."""
+    prior: float = 2e-4
+    """KL divergence of the inverter's Gaussian from N(0, I), nats per picture: keeps geometry, which the normals give
+    for free, out of the latent, and makes random latents meaningful."""
+    latent: float = 0.5
+    """Negative log-likelihood, nats per latent number, of the true latent of a random picture under the inverter
+    (paper 3.4); moves the inverter only."""
+    consistency: float = 0.0
+    """Smooth L1 between the condition and the normals a frozen estimator sees in the picture (paper: 0.01)."""
+    texture_swap: float = 0.0
+    """Squared distance of identity features of two pictures with one latent and shape, but different pose and
+    expression (paper: 0.001)."""
+    geometry_swap: float = 0.0
+    """Smooth L1 of landmarks, in pixels, of two pictures with one mesh and different latents (paper: 1e-5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GarTrainingSettings(RunSettings):
+    """Everything that decides how the renderer learns."""
+
+    folder: Path = free(Path("runs/gar"))  # noqa: RUF009
+    """Receives checkpoints, log.jsonl, sample sheets and, at the end, the weights."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """Shape of the renderer."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """Shape of the discriminator, and whether it sees the normal map (ours) or not (paper)."""
+    inverter: InverterConfig = field(default_factory=InverterConfig)
+    """Shape of the inverter that gives the latent of a photo."""
+    weights: GarWeights = field(default_factory=GarWeights)
+    """Weight of every term."""
+    stages: tuple[tuple[int, int], ...] = ((128, 1_000_000_000),)
+    """Progressive size: (pixels, until so many pictures), in growing order; the last stage has the final size."""
+    warm_start: int = 0
+    """First pictures on which only the reconstruction is trained, without a discriminator."""
+    redrawn: float = 0.5
+    """Share of every generated batch that redraws its photos; the rest draws random latents."""
+    random_conditions: bool = False
+    """Draw conditions of random latents from the model's prior (paper) instead of from the fitted photos."""
+    learning_rate: float = 0.002
+    """Of renderer and discriminator (Adam, betas 0 and 0.99)."""
+    inverter_learning_rate: float = 0.001
+    """Of the inverter (Adam, betas 0.9 and 0.99)."""
+    style_mixing: float = 0.9
+    """Share of random pictures that change latent at a random layer."""
+    augmentation: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.0))
+    """What the discriminator's pairs go through; mirroring is the data set's."""
+    r1_every: int = 16
+    """Steps between two R1 terms (lazy regularisation)."""
+    path_length_every: int = 4
+    """Steps between two path length terms."""
+    swap_every: int = 4
+    """Steps between two swap terms."""
+    precise_regularisers: bool = True
+    """Compute R1 and path length, which differentiate twice, in float32."""
+    average_half_life: float = 10_000.0
+    """Half-life of the averaged weights, in pictures."""
+    licence: str = free("research only: set by the licence of the training pictures")
+    """Licence of the weights, written into their card."""
+    trained_on: str = free("unnamed pictures")
+    """The training pictures, written into the card."""
+
+    def check(self) -> None:
+        """Raise a SettingError on settings that contradict each other."""
+        super().check()
+        sizes = [size for size, _ in self.stages]
+        if sizes != sorted(sizes) or sizes[-1] != self.generator.resolution:
+            raise SettingError(
+                f"stages must grow and end at the renderer's {self.generator.resolution} pixels, but are {sizes}."
+            )
+        if not 0.0 <= self.redrawn <= 1.0:
+            raise SettingError(f"redrawn must lie in [0, 1], but is {self.redrawn}.")
+
+    def resolution(self, pictures: int) -> int:
+        """Size of the pictures, in pixels, after `pictures`."""
+        return next((size for size, until in self.stages if pictures < until), self.stages[-1][0])
+
+
+_FOREVER = 1_000_000_000_000
+_WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
+
+PRESETS: dict[str, GarTrainingSettings] = {
+    "cpu-128": GarTrainingSettings(
+        generator=GENERATOR_PRESETS["cpu-128"],
+        discriminator=DISCRIMINATOR_PRESETS["cpu-128"],
+        inverter=INVERTER_PRESETS["cpu-128"],
+        stages=((64, 200_000), (128, _FOREVER)),
+        warm_start=20_000,
+        max_pictures=600_000,
+    ),
+    "gpu-128": GarTrainingSettings(
+        generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=8, channels=_WIDE),
+        discriminator=DiscriminatorConfig(channels=_WIDE),
+        inverter=InverterConfig(latent_dim=512, channels=_WIDE),
+        batch=64,
+        warm_start=50_000,
+        max_pictures=10_000_000,
+        checkpoint_every=100_000,
+        sheet_every=50_000,
+        log_every=6_400,
+    ),
+    "paper-256": GarTrainingSettings(
+        generator=GENERATOR_PRESETS["paper-256"],
+        discriminator=DISCRIMINATOR_PRESETS["paper-256"],
+        inverter=INVERTER_PRESETS["paper-256"],
+        weights=GarWeights(
+            reconstruction=0.0, prior=0.0, latent=0.0, consistency=0.01, texture_swap=0.001, geometry_swap=1e-5
+        ),
+        stages=((256, _FOREVER),),
+        redrawn=0.0,
+        random_conditions=True,
+        augmentation=AugmentConfig(flip=0.0, colour=0.0, translation=0.0, cutout=0.0),
+        max_pictures=12_800_000,
+    ),
+    "ablate-64": GarTrainingSettings(
+        generator=GENERATOR_PRESETS["ablate-64"],
+        discriminator=DISCRIMINATOR_PRESETS["ablate-64"],
+        inverter=INVERTER_PRESETS["ablate-64"],
+        stages=((64, _FOREVER),),
+        warm_start=10_000,
+        max_pictures=60_000,
+    ),
+}
+"""`cpu-128` trains the shipped weights on one or two cores, `gpu-128` the same recipe wider on a GPU, `paper-256` is
+the paper's recipe (800,000 steps of 16), `ablate-64` compares variants."""

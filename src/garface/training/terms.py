@@ -1,0 +1,39 @@
+"""Small parts of the renderer's training."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+
+def sample_gaussian(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """One reparametrised sample (B, Z) of N(mean, exp(log_variance)) (Kingma and Welling 2014, 2.4)."""
+    return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+
+
+def mix_styles(w: Tensor, other: Tensor, *, share: float) -> Tensor:
+    """Let a `share` of the pictures take the second w from a random layer on.
+
+    Args:
+        w: (B, L, W), one per layer.
+        other: (B, W).
+        share: probability of mixing.
+
+    Returns:
+        (B, L, W) (StyleGAN, Karras et al. 2019, 3.1).
+    """
+    count, layers, _ = w.shape
+    crossing = torch.randint(1, layers, (count, 1))
+    crossing = torch.where(torch.rand(count, 1) < share, crossing, layers)
+    second = torch.arange(layers) >= crossing
+    return torch.where(second[..., None].to(w.device), other[:, None].to(w.dtype), w)
+
+
+def lazy_adam(network: nn.Module, *, rate: float, every: int | None) -> Adam:
+    """Adam(0, 0.99) corrected for a regulariser that adds one step to every `every` (StyleGAN2, appendix B)."""
+    ratio = 1.0 if every is None else every / (every + 1)
+    return Adam(network.parameters(), lr=rate * ratio, betas=(0.0, 0.99**ratio), eps=1e-8, foreach=True)
+
+
+def weighted(terms: dict[str, Tensor], weights: object) -> Tensor:
+    """Sum of the batch means of `terms`, each times the weight of the same name."""
+    return torch.stack([getattr(weights, name) * value.mean() for name, value in terms.items()]).sum()

@@ -1,0 +1,179 @@
+"""Training of the renderer, at 32 pixels with few channels."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from garface.errors import SettingError, WeightsError
+from garface.networks import DiscriminatorConfig, GeneratorConfig, InverterConfig, load_generator, load_inverter
+from garface.training.checkpoints import newest_checkpoint, read_checkpoint
+from garface.training.gar import Critics, GarTraining, train_gar
+from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights
+from garface.training.runtime import Runtime, configuration
+
+CHANNELS = {4: 16, 8: 16, 16: 12, 32: 8}
+
+
+class Balls:
+    """Shaded balls: the colour is the latent, the place is the geometry, and mirrored copies are exact."""
+
+    def __init__(self, count: int) -> None:
+        source = torch.Generator().manual_seed(1)
+        self.colour = torch.rand(count, 3, generator=source) * 2 - 1
+        self.place = torch.rand(count, 2, generator=source) * 0.6 - 0.3
+
+    def __len__(self) -> int:
+        return len(self.colour)
+
+    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
+        normals = self.conditions(indices, resolution=resolution)
+        colour = self.colour[indices % len(self)][:, :, None, None]
+        return normals[:, 3:] * (colour * normals[:, 2:3] + 0.5) - 0.5
+
+    def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
+        axis = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
+        place = self.place[indices % len(self)].clone()
+        place[:, 0] *= torch.where(indices < len(self), 1.0, -1.0)
+        x = (axis[None, None, :] - place[:, 0, None, None]).expand(-1, resolution, -1) / 0.6
+        y = -(axis[None, :, None] - place[:, 1, None, None]).expand(-1, -1, resolution) / 0.6
+        mask = (x**2 + y**2 < 1).float()
+        z = (1 - x**2 - y**2).clamp(min=0).sqrt()
+        return torch.stack([x, y, z, torch.ones_like(z)], dim=1) * mask[:, None]
+
+
+def settings(folder: Path, **changes: object) -> GarTrainingSettings:
+    quiet: dict[str, object] = {"tensorboard": False, "progress": False, "sheet_every": 0, "device": "cpu"}
+    base: dict[str, object] = {
+        "generator": GeneratorConfig(
+            resolution=32, latent_dim=8, style_dim=8, mapping_layers=2, channels=CHANNELS, injection_channels=4
+        ),
+        "discriminator": DiscriminatorConfig(resolution=32, channels=CHANNELS),
+        "inverter": InverterConfig(resolution=32, latent_dim=8, channels=CHANNELS, hidden=16),
+        "stages": ((16, 8), (32, 10**9)),
+        "warm_start": 4,
+        "batch": 4,
+        "max_pictures": 16,
+        "r1_every": 2,
+        "path_length_every": 2,
+        "folder": folder,
+    }
+    return GarTrainingSettings(**{**base, **quiet, **changes})  # type: ignore[arg-type]
+
+
+def things(folder: Path) -> dict:
+    path = newest_checkpoint(folder / "checkpoints")
+    assert path is not None
+    return read_checkpoint(path)["things"]
+
+
+def flat(state: object) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    if isinstance(state, dict):
+        state = list(state.values())
+    return [one for part in state for one in flat(part)] if isinstance(state, list | tuple) else []
+
+
+def test_two_and_two_steps_equal_four_bit_for_bit_through_stages_and_warm_start(tmp_path: Path) -> None:
+    whole, parts = settings(tmp_path / "whole"), settings(tmp_path / "parts", max_pictures=8)
+    train_gar(whole, Balls(6))
+    train_gar(parts, Balls(6))
+    train_gar(dataclasses.replace(parts, max_pictures=16), Balls(6))
+    one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
+    assert len(one) == len(other) > 100
+    assert all(torch.equal(a, b) for a, b in zip(one, other))
+    for name in ("gar", "inverter"):
+        files = [(tmp_path / run / f"{name}.safetensors").read_bytes() for run in ("whole", "parts")]
+        assert files[0] == files[1]
+
+
+def test_the_reconstruction_branch_learns_eight_pictures(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, stages=((32, 10**9),), warm_start=10**9, batch=8, max_pictures=8 * 40)
+    runtime = Runtime(wanted, configuration=configuration(wanted))
+    training = GarTraining(wanted, Balls(8), critics=Critics(), runtime=runtime)
+    errors: list[float] = []
+
+    def step() -> dict[str, Tensor]:
+        figures = training.step()
+        errors.append(float(figures["reconstruction"].detach().mean()))
+        return figures
+
+    runtime.run(step)
+    assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
+
+
+def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
+    weights = GarWeights(consistency=0.01, texture_swap=0.001, geometry_swap=1e-5)
+    balls = Balls(6)
+    critics = Critics(
+        normals=lambda picture: torch.nn.functional.normalize(picture, dim=1),
+        identity=lambda picture: picture.mean(dim=(2, 3)),
+        landmarks=lambda picture: picture.mean(dim=1).flatten(1)[:, :10].unflatten(1, (5, 2)),
+        draw_conditions=lambda count, size: balls.conditions(torch.arange(count), resolution=size),
+        draw_pair=lambda count, size: 2 * (balls.conditions(torch.arange(count), resolution=size),),
+    )
+    wanted = settings(tmp_path, weights=weights, warm_start=0, random_conditions=True, swap_every=2, sheet_every=8)
+    train_gar(wanted, balls, critics=critics)
+    logged = (tmp_path / "log.jsonl").read_text()
+    for term in GarWeights.__dataclass_fields__:
+        assert f'"{term}"' in logged
+    assert len(list((tmp_path / "sheets").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "critic"),
+    [
+        ({"weights": GarWeights(consistency=0.01)}, "normals"),
+        ({"weights": GarWeights(texture_swap=0.001)}, "identity"),
+        ({"weights": GarWeights(geometry_swap=1e-5)}, "landmarks"),
+        ({"random_conditions": True}, "draw_conditions"),
+    ],
+)
+def test_a_term_without_its_critic_is_an_error(tmp_path: Path, changes: dict, critic: str) -> None:
+    with pytest.raises(SettingError, match=f"critic '{critic}' is missing"):
+        train_gar(settings(tmp_path, **changes), Balls(4))
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    train_gar(settings(tmp_path, max_pictures=4), Balls(4))
+    with pytest.raises(WeightsError, match="weights"):
+        train_gar(settings(tmp_path, weights=GarWeights(r1=1.0)), Balls(4))
+
+
+def test_written_weights_can_be_loaded_and_draw(tmp_path: Path) -> None:
+    balls = Balls(4)
+    train_gar(settings(tmp_path, max_pictures=8), balls)
+    generator, inverter = load_generator(tmp_path / "gar.safetensors"), load_inverter(tmp_path / "inverter.safetensors")
+    assert inverter(balls.pictures(torch.arange(2), resolution=32)).mean.shape == (2, 8)
+    assert generator.config == settings(tmp_path).generator
+
+
+def test_without_condition_the_discriminator_and_no_redrawing_is_the_papers_way(tmp_path: Path) -> None:
+    wanted = settings(
+        tmp_path,
+        warm_start=0,
+        redrawn=0.0,
+        discriminator=DiscriminatorConfig(resolution=32, channels=CHANNELS, conditional=False),
+        weights=GarWeights(reconstruction=0.0, prior=0.0, latent=0.0),
+    )
+    train_gar(wanted, Balls(4))
+    logged = (tmp_path / "log.jsonl").read_text()
+    assert "adversarial" in logged
+    assert "reconstruction" not in logged
+
+
+def test_stages_must_end_at_the_renderers_size(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="stages must grow and end at the renderer's 32 pixels"):
+        train_gar(settings(tmp_path, stages=((16, 100),)), Balls(4))
+    assert [settings(tmp_path).resolution(n) for n in (0, 7, 8, 10**6)] == [16, 16, 32, 32]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_agree_with_themselves(name: str) -> None:
+    preset = PRESETS[name]
+    preset.check()
+    assert preset.generator.latent_dim == preset.inverter.latent_dim
+    assert preset.generator.resolution == preset.discriminator.resolution == preset.inverter.resolution
