@@ -114,7 +114,7 @@ def test_a_lower_resolution_is_the_skip_sum_up_to_there() -> None:
     lower = generator(w, pyramid, noise, resolution=8)
     with torch.no_grad():
         generator.blocks["16"].to_rgb.weight.zero_()
-        generator.blocks["16"].rgb_bias.zero_()
+        generator.blocks["16"].to_rgb.bias.zero_()
     full = generator(w, pyramid, noise)
     doubled = torch.nn.functional.interpolate(lower, scale_factor=2, mode="bilinear", align_corners=False)
     torch.testing.assert_close(full, doubled)

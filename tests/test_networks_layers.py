@@ -3,6 +3,7 @@ import torch
 
 from garface.networks.layers import (
     EqualisedLinear,
+    ModulatedProjection,
     append_batch_deviation,
     grouped_modulated_convolution,
     modulated_convolution,
@@ -10,9 +11,8 @@ from garface.networks.layers import (
 )
 
 
-@pytest.mark.parametrize("demodulate", [True, False])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_modulated_convolution_equals_per_sample_weights_with_all_gradients(kernel: int, demodulate: bool) -> None:
+def test_modulated_convolution_equals_per_sample_weights_with_all_gradients(kernel: int) -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(5, 6, 7, 9, dtype=torch.float64), torch.randn(4, 6, kernel, kernel, dtype=torch.float64)
     scales = torch.randn(5, 6, dtype=torch.float64)
@@ -20,7 +20,7 @@ def test_modulated_convolution_equals_per_sample_weights_with_all_gradients(kern
     cotangent = torch.randn(5, 4, 7, 9, dtype=torch.float64)
     results = []
     for convolve in (modulated_convolution, grouped_modulated_convolution):
-        y = convolve(x, weight, scales, demodulate=demodulate, gain=1.5)
+        y = convolve(x, weight, scales, gain=1.5)
         first = torch.autograd.grad((y * cotangent).sum(), inputs, create_graph=True)
         second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
         results.append((y, *first, *second))
@@ -31,18 +31,29 @@ def test_modulated_convolution_equals_per_sample_weights_with_all_gradients(kern
 def test_demodulated_output_has_the_variance_of_its_gain_whatever_the_style() -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(2, 64, 32, 32), torch.randn(64, 64, 3, 3)
-    y = modulated_convolution(x, weight, torch.tensor([[0.1], [30.0]]).expand(2, 64), demodulate=True, gain=2.0)
+    y = modulated_convolution(x, weight, torch.tensor([[0.1], [30.0]]).expand(2, 64), gain=2.0)
     torch.testing.assert_close(y[:, :, 1:-1, 1:-1].std((1, 2, 3)), torch.full((2,), 2.0), atol=0.1, rtol=0)
 
 
 def test_modulated_convolution_keeps_bfloat16_near_the_plain_twin() -> None:
     torch.manual_seed(0)
     x, weight, scales = torch.randn(4, 32, 16, 16), torch.randn(32, 32, 3, 3), 1 + 0.3 * torch.randn(4, 32)
-    plain = grouped_modulated_convolution(x, weight, scales, demodulate=True)
+    plain = grouped_modulated_convolution(x, weight, scales)
     with torch.autocast("cpu", torch.bfloat16):
-        fast = modulated_convolution(x.bfloat16(), weight, scales, demodulate=True)
+        fast = modulated_convolution(x.bfloat16(), weight, scales)
     assert fast.dtype == torch.bfloat16
     assert (fast.float() - plain).square().mean().sqrt() < 0.01 * plain.std()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_modulated_projection_is_a_convolution_with_scaled_weights(memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    layer = ModulatedProjection(6, 3, 4)
+    x, style = torch.randn(2, 6, 5, 7).contiguous(memory_format=memory_format), torch.randn(2, 4)
+    for k in range(2):
+        weight = layer.weight * layer.affine(style)[k] / 6**0.5
+        expected = torch.nn.functional.conv2d(x[k : k + 1], weight[:, :, None, None])
+        torch.testing.assert_close(layer(x, style)[k : k + 1], expected)
 
 
 def test_upsampling_is_zero_insertion_and_the_1331_filter() -> None:

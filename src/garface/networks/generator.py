@@ -16,6 +16,7 @@ from garface.networks.layers import (
     EqualisedConv,
     EqualisedLinear,
     ModulatedConv,
+    ModulatedProjection,
     activate,
     full_precision,
     normalise_second_moment,
@@ -104,11 +105,11 @@ class NormalInjection(nn.Module):
 class StyledLayer(nn.Module):
     """Modulated convolution, normal injection, noise, bias, leaky ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, style_dim: int, *, doubling: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, style_dim: int, *, doubling: bool, bias: bool) -> None:
         super().__init__()
         self.conv = ModulatedConv(inputs, outputs, 3, style_dim, gain=ACTIVATION_GAIN)
         self.noise_strength = nn.Parameter(torch.zeros(()))
-        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1)) if bias else None
         self.doubling = doubling
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor, injected: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -118,8 +119,9 @@ class StyledLayer(nn.Module):
             x = upsample(x)
         if injected is not None:
             gain, shift = injected
-            x = torch.addcmul(shift, x, gain)
-        return activate(x + (noise * self.noise_strength + self.bias).to(x.dtype))
+            x = x * gain + shift
+        x = x + (noise * self.noise_strength).to(x.dtype)
+        return activate(x if self.bias is None else x + self.bias.to(x.dtype))
 
 
 class RenderBlock(nn.Module):
@@ -131,11 +133,12 @@ class RenderBlock(nn.Module):
         before = width if first else config.channels[resolution // 2]
         extra = config.condition_channels if config.injection == "concatenate" else 0
         inputs = [width] if first else [before, width]
+        bias = config.injection != "per_channel"  # where the bias of the shift is a second one
         self.layers = nn.ModuleList(
-            StyledLayer(n + extra, width, config.style_dim, doubling=k == 0 and not first) for k, n in enumerate(inputs)
+            StyledLayer(n + extra, width, config.style_dim, doubling=k == 0 and not first, bias=bias)
+            for k, n in enumerate(inputs)
         )
-        self.to_rgb = ModulatedConv(width, 3, 1, config.style_dim, demodulate=False)
-        self.rgb_bias = nn.Parameter(torch.zeros(3, 1, 1))
+        self.to_rgb = ModulatedProjection(width, 3, config.style_dim)
         heads = [1 if config.injection == "single" else width] * len(inputs)
         self.injection = NormalInjection(config, heads) if config.injects else None
         self.concatenates = extra > 0
@@ -148,7 +151,7 @@ class RenderBlock(nn.Module):
             if self.concatenates:
                 x = torch.cat([x, pyramid[x.shape[-1]].to(x.dtype)], dim=1)
             x = layer(x, styles[:, k], noise[k], injected[k])
-        return x, self.to_rgb(x, styles[:, -1]).float() + self.rgb_bias
+        return x, self.to_rgb(x, styles[:, -1])
 
 
 class Generator(nn.Module):

@@ -87,8 +87,8 @@ def demodulation(weight: Tensor, scales: Tensor, epsilon: float = 1e-8) -> Tenso
         return torch.rsqrt(power + epsilon)
 
 
-def modulated_convolution(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool, gain: float = 1.0) -> Tensor:
-    """Convolve with weights whose input channels are scaled per sample (Karras et al. 2020, section 2.2).
+def modulated_convolution(x: Tensor, weight: Tensor, scales: Tensor, *, gain: float = 1.0) -> Tensor:
+    """Convolve with weights that are scaled per sample and input channel, then normalised (Karras et al. 2020, 2.2).
 
     The scales are applied to the features instead of the weights, and the demodulation to the result. That is the
     same by linearity and needs one ordinary convolution for the whole batch.
@@ -97,27 +97,21 @@ def modulated_convolution(x: Tensor, weight: Tensor, scales: Tensor, *, demodula
         x: features `(B, inputs, H, W)`.
         weight: `(outputs, inputs, k, k)`, k odd.
         scales: `(B, inputs)`.
-        demodulate: divide by the norm of each sample's weights.
         gain: multiplies the result.
 
     Returns:
         `(B, outputs, H, W)`.
     """
     x = x * scales.to(x.dtype)[:, :, None, None]
-    if not demodulate:
-        return F.conv2d(x, weight * gain, padding=weight.shape[-1] // 2)
     x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     return x * (demodulation(weight, scales) * gain).to(x.dtype)[:, :, None, None]
 
 
-def grouped_modulated_convolution(
-    x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool, gain: float = 1.0
-) -> Tensor:
+def grouped_modulated_convolution(x: Tensor, weight: Tensor, scales: Tensor, *, gain: float = 1.0) -> Tensor:
     """The plain twin of `modulated_convolution`: one set of weights per sample, one group per sample."""
     batch, inputs, height, width = x.shape
     kernels = weight[None] * scales[:, None, :, None, None]
-    if demodulate:
-        kernels = kernels * torch.rsqrt(kernels.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+    kernels = kernels * torch.rsqrt(kernels.square().sum((2, 3, 4), keepdim=True) + 1e-8)
     kernels = (kernels * gain).flatten(0, 1)
     y = F.conv2d(x.reshape(1, batch * inputs, height, width), kernels, padding=weight.shape[-1] // 2, groups=batch)
     return y.view(batch, -1, height, width)
@@ -126,21 +120,39 @@ def grouped_modulated_convolution(
 class ModulatedConv(nn.Module):
     """A convolution modulated by a style through a learned affine map that starts at one."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, style_dim: int, *, demodulate: bool = True, gain: float = 1.0
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, style_dim: int, *, gain: float = 1.0) -> None:
         super().__init__()
         self.affine = EqualisedLinear(style_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.scale = 1.0 / math.sqrt(inputs * kernel * kernel)
-        self.demodulate = demodulate
         self.gain = gain
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Features `(B, inputs, H, W)` and styles `(B, style_dim)` -> `(B, outputs, H, W)`."""
         with full_precision(style):
             scales = self.affine(style.float())
-        return modulated_convolution(x, self.weight * self.scale, scales, demodulate=self.demodulate, gain=self.gain)
+        return modulated_convolution(x, self.weight * self.scale, scales, gain=self.gain)
+
+
+class ModulatedProjection(nn.Module):
+    """A modulated 1 x 1 convolution to a few outputs, without demodulation (to RGB).
+
+    So few that a matrix per sample is cheaper than scaling the features.
+    """
+
+    def __init__(self, inputs: int, outputs: int, style_dim: int) -> None:
+        super().__init__()
+        self.affine = EqualisedLinear(style_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.scale = 1.0 / math.sqrt(inputs)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Features `(B, inputs, H, W)` and styles `(B, style_dim)` -> `(B, outputs, H, W)`, float32."""
+        with full_precision(style):
+            matrices = self.weight * (self.affine(style.float()) * self.scale)[:, None]
+        y = matrices.to(x.dtype) @ x.flatten(2)
+        return y.unflatten(2, x.shape[2:]).float() + self.bias
 
 
 class ResidualDown(nn.Module):
