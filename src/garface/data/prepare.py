@@ -1,0 +1,137 @@
+"""Prepare a folder of photos for training: find, align and fit every face.
+
+The result is a folder of shards, `part-00000.npz` and so on, each written whole or not at all, so that an interrupted
+run goes on where it stopped. `failures.json` lists the photos that gave no face, and why.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from garface.data.fitting import AlignedFace, align_face, fit_aligned
+from garface.data.landmarks import FaceFinder
+from garface.errors import InputError, NoFaceError, SettingError
+from garface.faces import FitSettings, LandmarkFit, MorphableModel
+from garface.io import check_writable, list_photos, read_photo, to_uint8, write_atomic, write_json
+
+SETTINGS_FILE = "settings.json"
+FAILURES_FILE = "failures.json"
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """Settings of the preparation.
+
+    Attributes:
+        size: side of the aligned crops, pixels.
+        shard: photos per shard, which is also the batch of the landmark fit.
+        fit: settings of the landmark fit.
+    """
+
+    size: int = 128
+    shard: int = 64
+    fit: FitSettings = field(default_factory=FitSettings)
+
+
+def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings(), *, progress: bool = True) -> int:
+    """Find, align and fit the largest face of every photo below `photos`; returns the number of faces in `out`.
+
+    Raises:
+        InputError: no photo below `photos`.
+        OutputError: `out` cannot be written.
+        SettingError: `out` holds shards made with other settings.
+    """
+    paths = list_photos(photos)
+    check_writable(out)
+    _check_settings(out, settings)
+    model = MorphableModel.embedded()
+    failures: dict[str, str] = _read_failures(out)
+    count = 0
+    with FaceFinder() as finder, tqdm(total=len(paths), unit="picture", disable=not progress) as bar:
+        for index, group in enumerate(_groups(paths, settings.shard)):
+            shard = out / f"part-{index:05d}.npz"
+            if not shard.exists():
+                _prepare_shard(shard, group, finder, model, settings, failures)
+                write_json(out / FAILURES_FILE, failures)
+            count += int(np.load(shard, allow_pickle=False)["names"].shape[0])
+            bar.update(len(group))
+    return count
+
+
+def _prepare_shard(
+    shard: Path,
+    paths: Sequence[Path],
+    finder: FaceFinder,
+    model: MorphableModel,
+    settings: PrepareSettings,
+    failures: dict[str, str],
+) -> None:
+    names, faces = [], []
+    for path in paths:
+        try:
+            faces.append(find_and_align(path, finder, settings.size))
+            names.append(path.stem)
+        except InputError as error:
+            failures[path.name] = str(error)
+    arrays = _arrays(faces, fit_aligned(model, faces, settings.fit)) if faces else {}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, names=np.array(names, dtype=str), **arrays)
+    write_atomic(shard, buffer.getvalue())
+
+
+def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
+    """Read a photo and cut out its largest face.
+
+    Raises:
+        InputError: the photo cannot be read.
+        NoFaceError: no face is found.
+    """
+    pixels = read_photo(path).pixels
+    found = finder.find(pixels)
+    if not found:
+        raise NoFaceError(f"{path}: no face was found; use a photo that shows one face clearly.")
+    return align_face(pixels, found[0], size)
+
+
+def _arrays(faces: Sequence[AlignedFace], fit: LandmarkFit) -> dict[str, np.ndarray]:
+    return {
+        "pictures": np.stack([to_uint8(face.picture) for face in faces]),
+        "points": np.concatenate([face.points.numpy() for face in faces]),
+        "blendshapes": np.concatenate([face.blendshapes.numpy() for face in faces]),
+        "identity": fit.identity.numpy(),
+        "expression": fit.expression.numpy(),
+        "rotation": fit.pose.rotation.numpy(),
+        "translation": fit.pose.translation.numpy(),
+        "focal": fit.camera.focal.numpy(),
+        "principal": fit.camera.principal.numpy(),
+        "error": fit.error.numpy(),
+    }
+
+
+def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
+
+
+def _check_settings(out: Path, settings: PrepareSettings) -> None:
+    path = out / SETTINGS_FILE
+    wanted = asdict(settings)
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = json.loads(path.read_text())
+    differing = sorted(key for key in wanted if found.get(key) != wanted[key])
+    if differing:
+        raise SettingError(f"{out} was prepared with another {differing[0]}; choose a new folder or the old settings.")
+
+
+def _read_failures(out: Path) -> dict[str, str]:
+    path = out / FAILURES_FILE
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,329 @@
+"""Fit the morphable model to 2D landmarks by damped Gauss-Newton, many faces at once.
+
+The objective of one face is a sum of squares (paper section 3.3, "3DMM start"; priors as in Blanz & Vetter 1999):
+
+    sum_n weight_n |project(R X_n + t) - observed_n|^2 / sigma_landmark^2
+    + |identity|^2 / sigma_identity^2 + |expression - expected|^2 / sigma_expression^2
+    + (log distance - log distance_mean)^2 / sigma_distance^2
+
+Unknowns: rotation (axis-angle increment), translation, log focal length, identity, expression. A change of the focal
+length carries the translation with it, so that the size in the picture stays and the valley between focal length and
+distance is straight. Expression is kept in [0, 1] by an active set: a coefficient that sits at a bound and wants to
+cross it is held for that step. Damping and acceptance are per face (Levenberg 1944, Marquardt 1963).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from garface.checks import check_finite, check_shape
+from garface.errors import SettingError
+from garface.faces.model import MorphableModel
+from garface.geometry import Camera, Pose, axis_angle_to_matrix
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of the landmark fit.
+
+    Attributes:
+        landmarks: name of the landmark set of the model.
+        sigma_landmark: expected landmark error, in eye distances of the picture. Errors of neighbouring landmarks
+            are correlated, so this is larger than their size: it states how much all of them together may say.
+        sigma_identity: standard deviation of the identity coefficients; 1 trusts the model's own spread.
+        sigma_expression: standard deviation of the expression coefficients about what the detector expects.
+        distance_mean: expected distance of the camera, millimetres.
+        sigma_distance: standard deviation of its logarithm.
+        fit_focal: False keeps the focal length of the given camera.
+        iterations: most Gauss-Newton steps.
+        tolerance: a face is done when a step improves its cost by less than this share.
+    """
+
+    landmarks: str = "mediapipe478"
+    sigma_landmark: float = 0.10
+    sigma_identity: float = 1.0
+    sigma_expression: float = 0.25
+    distance_mean: float = 900.0
+    sigma_distance: float = 0.35
+    fit_focal: bool = True
+    iterations: int = 20
+    tolerance: float = 1e-3
+
+
+@dataclass(frozen=True)
+class LandmarkFit:
+    """Result of a landmark fit for B faces.
+
+    Attributes:
+        identity: (B, K) standard deviations.
+        expression: (B, 52) in [0, 1].
+        pose: camera from head, millimetres.
+        camera: the given cameras with the fitted focal lengths.
+        cost: (B,) final value of the objective.
+        error: (B, N) distance of each projected landmark from the observed one, pixels.
+        history: cost (B,) after every step.
+    """
+
+    identity: Tensor
+    expression: Tensor
+    pose: Pose
+    camera: Camera
+    cost: Tensor
+    error: Tensor
+    history: list[Tensor]
+
+
+@dataclass(frozen=True)
+class _State:
+    rotation: Tensor  # (B, 3, 3)
+    translation: Tensor  # (B, 3)
+    log_focal: Tensor  # (B,)
+    identity: Tensor  # (B, K)
+    expression: Tensor  # (B, E)
+
+    def where(self, keep: Tensor, other: _State) -> _State:
+        """This state for the faces of `keep` (B,), `other` for the rest."""
+
+        def pick(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(keep.view(-1, *[1] * (a.ndim - 1)), a, b)
+
+        return _State(*(pick(getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__))
+
+
+def fit_landmarks(
+    model: MorphableModel,
+    observed: Tensor,
+    camera: Camera,
+    *,
+    rotation: Tensor | None = None,
+    expression: Tensor | None = None,
+    weights: Tensor | None = None,
+    settings: FitSettings = FitSettings(),
+) -> LandmarkFit:
+    """Fit pose, focal length, identity and expression of B faces.
+
+    Args:
+        model: the morphable model.
+        observed: (B, N, 2) landmarks, pixels of the camera's picture.
+        camera: B cameras; the focal length is the start (and stays, with `fit_focal=False`).
+        rotation: (B, 3, 3) start, camera from head; default: looking into the camera.
+        expression: (B, 52) expected expression in [0, 1], both start and centre of its prior; default: neutral.
+        weights: (N,) weight of each landmark; default 1.
+        settings: see `FitSettings`.
+
+    Raises:
+        SettingError: wrong shapes or landmarks that are not finite.
+    """
+    if settings.landmarks not in model.landmarks:
+        known = ", ".join(sorted(model.landmarks))
+        raise SettingError(f"The model has no landmarks '{settings.landmarks}'; it has: {known}.")
+    problem = _Problem(model, observed, camera, expression, weights, settings)
+    return problem.solve(problem.start(rotation))
+
+
+class _Problem:
+    """The objective, its residuals and their derivatives for B faces."""
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        observed: Tensor,
+        camera: Camera,
+        expression: Tensor | None,
+        weights: Tensor | None,
+        settings: FitSettings,
+    ) -> None:
+        rows = model.landmark_model(settings.landmarks)
+        self.mean, self.identity_basis, self.expression_basis = (row.double() for row in rows)
+        self.batch, self.count = len(observed), len(self.mean)
+        check_shape("observed", observed, (None, self.count, 2))
+        check_finite("observed", observed)
+        self.dtype, observed = observed.dtype, observed.double()
+        self.observed, self.settings = observed, settings
+        self.camera = replace(camera, focal=camera.focal.double(), principal=camera.principal.double())
+        neutral = observed.new_zeros(self.batch, model.expressions)
+        self.expected = neutral if expression is None else expression.to(observed).clamp(0, 1)
+        self.scale = eye_distance(observed, settings.landmarks)  # (B,)
+        weights = observed.new_ones(self.count) if weights is None else weights.to(observed)
+        self.weight = weights.sqrt()[None, :] / (settings.sigma_landmark * self.scale[:, None])  # (B, N)
+
+    def start(self, rotation: Tensor | None) -> _State:
+        """Mean shape, placed by a scaled orthographic fit at the expected distance (or the known focal length)."""
+        if rotation is None:
+            rotation = torch.eye(3).expand(self.batch, 3, 3)
+        rotation = rotation.to(self.observed)
+        offsets = torch.einsum("be,enc->bnc", self.expected, self.expression_basis)
+        turned = (self.mean + offsets) @ rotation.mT
+        flat = turned[..., :2] * turned.new_tensor([1.0, -1.0])  # picture y points down
+        a, b = flat - flat.mean(1, keepdim=True), self.observed - self.observed.mean(1, keepdim=True)
+        scale = (a * b).sum((1, 2)) / (a * a).sum((1, 2))  # pixels per millimetre
+        scale = scale.clamp_min(1e-6)
+        if self.settings.fit_focal:
+            distance = torch.full_like(scale, self.settings.distance_mean)
+            focal = scale * distance
+        else:
+            focal = self.camera.focal.expand(self.batch)
+            distance = focal / scale
+        centre = (self.observed.mean(1) - self.camera.principal) / scale[:, None] - flat.mean(1)
+        depth = -distance - turned[..., 2].mean(1)
+        translation = torch.stack([centre[:, 0], -centre[:, 1], depth], 1)
+        return _State(
+            rotation, translation, focal.log(), self.mean.new_zeros(self.batch, len(self.identity_basis)), self.expected
+        )
+
+    def residuals(self, state: _State) -> Tensor:
+        """All residuals (B, 2 N + K + E + 1), in units of their standard deviation."""
+        projected, _, _ = self.project(state)
+        landmarks = (projected - self.observed) * self.weight[..., None]
+        return torch.cat([landmarks.flatten(1), *self.priors(state)], 1)
+
+    def priors(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
+        """Residuals of identity (B, K), expression (B, E) and distance (B, 1)."""
+        settings = self.settings
+        distance = (-state.translation[:, 2:]).log() - math.log(settings.distance_mean)
+        return (
+            state.identity / settings.sigma_identity,
+            (state.expression - self.expected) / settings.sigma_expression,
+            distance / settings.sigma_distance,
+        )
+
+    def project(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
+        """Projected landmarks (B, N, 2), their camera points (B, N, 3) and turned head points R X (B, N, 3)."""
+        offsets = torch.einsum("bk,knc->bnc", state.identity, self.identity_basis)
+        offsets = offsets + torch.einsum("be,enc->bnc", state.expression, self.expression_basis)
+        turned = (self.mean + offsets) @ state.rotation.mT
+        points = turned + state.translation[:, None]
+        focal = state.log_focal.exp()[:, None]
+        x = focal * points[..., 0] / -points[..., 2]
+        y = -focal * points[..., 1] / -points[..., 2]
+        return torch.stack([x, y], -1) + self.camera.principal[:, None], points, turned
+
+    def jacobian(self, state: _State) -> Tensor:
+        """Derivatives (B, 2 N + K + E + 1, 7 + K + E) by rotation, translation, log focal, identity, expression."""
+        projected, points, turned = self.project(state)
+        by_point = self._projection_derivative(state, points)  # (B, N, 2, 3)
+        by_rotation = by_point @ -_cross_matrix(turned)  # d(w x q) = -[q]x dw
+        carried = torch.einsum("bnij,bj->bni", by_point, state.translation)
+        by_focal = (projected - self.camera.principal[:, None] + carried)[..., None]
+        if not self.settings.fit_focal:
+            by_focal = torch.zeros_like(by_focal)
+        turned_basis = by_point @ state.rotation[:, None]  # (B, N, 2, 3), picture by head offsets
+        by_identity = torch.einsum("bnij,knj->bnik", turned_basis, self.identity_basis)
+        by_expression = torch.einsum("bnij,enj->bnie", turned_basis, self.expression_basis)
+        rows = torch.cat([by_rotation, by_point, by_focal, by_identity, by_expression], -1)
+        rows = (rows * self.weight[..., None, None]).flatten(1, 2)
+        return torch.cat([rows, self._prior_jacobian(state)], 1)
+
+    def _projection_derivative(self, state: _State, points: Tensor) -> Tensor:
+        x, y, z = points.unbind(-1)
+        focal = state.log_focal.exp()[:, None]
+        zero = torch.zeros_like(x)
+        along_x = torch.stack([-focal / z, zero, focal * x / z**2], -1)
+        along_y = torch.stack([zero, focal / z, -focal * y / z**2], -1)
+        return torch.stack([along_x, along_y], -2)
+
+    def _prior_jacobian(self, state: _State) -> Tensor:
+        settings = self.settings
+        k, e = state.identity.shape[1], state.expression.shape[1]
+        rows = state.identity.new_zeros(self.batch, k + e + 1, 7 + k + e)
+        index = torch.arange(k + e, device=rows.device)
+        rows[:, index[:k], 7 + index[:k]] = 1 / settings.sigma_identity
+        rows[:, index[k:], 7 + index[k:]] = 1 / settings.sigma_expression
+        rows[:, -1, 5] = 1 / (state.translation[:, 2] * settings.sigma_distance)
+        if settings.fit_focal:
+            rows[:, -1, 6] = 1 / settings.sigma_distance
+        return rows
+
+    def step(self, state: _State, damping: Tensor) -> _State:
+        """One damped Gauss-Newton step; `damping` (B,) scales the diagonal of the normal matrix."""
+        jacobian, residual = self.jacobian(state), self.residuals(state)
+        gradient = torch.einsum("brp,br->bp", jacobian, residual)
+        held = self._held(state, gradient)
+        jacobian = jacobian.masked_fill(held[:, None], 0.0)
+        normal = jacobian.mT @ jacobian
+        diagonal = normal.diagonal(dim1=1, dim2=2)
+        lift = damping[:, None] * diagonal + 1e-9 * diagonal.amax(1, keepdim=True) + held
+        delta = -torch.linalg.solve(normal + torch.diag_embed(lift), gradient.masked_fill(held, 0.0))
+        return self._move(state, delta)
+
+    def _held(self, state: _State, gradient: Tensor) -> Tensor:
+        """Unknowns (B, P) that stay: expressions at a bound that want to cross it, and a known focal length."""
+        held = torch.zeros_like(gradient, dtype=torch.bool)
+        by_expression = gradient[:, 7 + state.identity.shape[1] :]
+        low, high = state.expression <= 0, state.expression >= 1
+        held[:, 7 + state.identity.shape[1] :] = (low & (by_expression > 0)) | (high & (by_expression < 0))
+        held[:, 6] = not self.settings.fit_focal
+        return held
+
+    def _move(self, state: _State, delta: Tensor) -> _State:
+        k = state.identity.shape[1]
+        grown = delta[:, 6].clamp(-0.5, 0.5)
+        translation = state.translation * grown.exp()[:, None] + delta[:, 3:6]
+        nearest = -100.0  # millimetres: a step may not pull the head through the camera
+        translation = torch.cat([translation[:, :2], translation[:, 2:].clamp_max(nearest)], 1)
+        return _State(
+            axis_angle_to_matrix(delta[:, :3]) @ state.rotation,
+            translation,
+            state.log_focal + grown,
+            state.identity + delta[:, 7 : 7 + k],
+            (state.expression + delta[:, 7 + k :]).clamp(0, 1),
+        )
+
+    def cost(self, state: _State) -> Tensor:
+        """Objective (B,)."""
+        return self.residuals(state).square().sum(1)
+
+    def solve(self, state: _State) -> LandmarkFit:
+        """Iterate until every face has stopped improving."""
+        cost = self.cost(state)
+        damping = torch.full_like(cost, 1e-3)
+        history = [cost]
+        for _ in range(self.settings.iterations):
+            trial = self.step(state, damping)
+            trial_cost = self.cost(trial)
+            better = trial_cost < cost  # NaN counts as worse
+            improvement = torch.where(better, (cost - trial_cost) / cost, cost.new_zeros(()))
+            state, cost = trial.where(better, state), torch.where(better, trial_cost, cost)
+            history.append(cost)
+            if bool(((improvement < self.settings.tolerance) & (better | (damping > 1e3))).all()):
+                break
+            damping = torch.where(better, damping * 0.2, damping * 10).clamp(1e-7, 1e6)
+        return self._result(state, cost, history)
+
+    def _result(self, state: _State, cost: Tensor, history: list[Tensor]) -> LandmarkFit:
+        """The result in the precision of the observations; the work is done in double."""
+        principal = self.camera.principal.expand(self.batch, 2)
+        camera = Camera(state.log_focal.exp().to(self.dtype), principal.to(self.dtype), self.camera.height, self.camera.width)
+        error = (self.project(state)[0] - self.observed).norm(dim=-1)
+        return LandmarkFit(
+            identity=state.identity.to(self.dtype),
+            expression=state.expression.to(self.dtype),
+            pose=Pose(state.rotation.to(self.dtype), state.translation.to(self.dtype)),
+            camera=camera,
+            cost=cost.to(self.dtype),
+            error=error.to(self.dtype),
+            history=history,
+        )
+
+
+_EYES = {
+    "mediapipe478": ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)),
+    "ibug68": ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47)),
+}
+
+
+def eye_distance(landmarks: Tensor, name: str = "mediapipe478") -> Tensor:
+    """Distance (B,) between the centres of the two eyes, in the unit of `landmarks` (B, N, D)."""
+    first, second = (landmarks[:, list(rows)].mean(1) for rows in _EYES[name])
+    return (first - second).norm(dim=-1)
+
+
+def _cross_matrix(vectors: Tensor) -> Tensor:
+    """[q]x (..., 3, 3) with [q]x w = q x w."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))

@@ -1,0 +1,127 @@
+import torch
+
+from garface.faces import ARKIT_NAMES, FitSettings, MorphableModel, fit_landmarks
+from garface.faces.fit import _Problem, eye_distance
+from garface.geometry import Camera, Pose, axis_angle_to_matrix
+
+MODEL = MorphableModel.embedded()
+
+
+def heads(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, Pose, Camera]:
+    """Random heads in front of known cameras, 512 px."""
+    random = torch.Generator().manual_seed(seed)
+    identity = torch.randn(count, MODEL.identities, generator=random)
+    expression = torch.rand(count, 52, generator=random) * (torch.rand(count, 52, generator=random) < 0.1)
+    turns = (torch.rand(count, 3, generator=random) - 0.5) * torch.tensor([0.5, 1.0, 0.4])
+    places = torch.tensor([0.0, 20.0, -800.0]) + 60 * (torch.rand(count, 3, generator=random) - 0.5)
+    camera = Camera(torch.full((count,), 1300.0), torch.full((count, 2), 256.0), 512, 512)
+    return identity, expression, Pose(axis_angle_to_matrix(turns), places), camera
+
+
+def project(identity: torch.Tensor, expression: torch.Tensor, pose: Pose, camera: Camera) -> torch.Tensor:
+    points = MODEL.landmarks["mediapipe478"].points(MODEL.vertices(identity, expression), MODEL.triangles)
+    return camera.project(pose.apply(points))
+
+
+def test_embedded_head_is_as_documented() -> None:
+    assert MODEL.expression_names == ARKIT_NAMES
+    assert 4000 < len(MODEL.mean) < 5000
+    assert MODEL.identities <= 120
+    assert MODEL.triangles.min() == 0
+    assert MODEL.triangles.max() == len(MODEL.mean) - 1
+    assert bool(((MODEL.uv >= 0) & (MODEL.uv <= 1)).all())
+    for embedding, count in ((MODEL.landmarks["mediapipe478"], 478), (MODEL.landmarks["ibug68"], 68)):
+        assert embedding.barycentric.shape == (count, 3)
+        torch.testing.assert_close(embedding.barycentric.sum(1), torch.ones(count))
+        assert embedding.barycentric.min() > -1e-4
+
+
+def test_triangles_face_outwards() -> None:
+    a, b, c = MODEL.mean[MODEL.triangles].unbind(1)
+    volume = (a * torch.linalg.cross(b, c)).sum() / 6
+    assert 1e6 < volume < 8e6  # cubic millimetres of a head and neck, positive when counter-clockwise from outside
+
+
+def test_partners_mirror_the_mean() -> None:
+    assert torch.equal(MODEL.mirror[MODEL.mirror], torch.arange(len(MODEL.mean)))
+    flipped = MODEL.mean[MODEL.mirror] * torch.tensor([-1.0, 1.0, 1.0])
+    assert (flipped - MODEL.mean).norm(dim=1).median() < 0.5
+
+
+def test_regions_lie_where_they_should() -> None:
+    left, right = (MODEL.mean[MODEL.masks[side]].mean(0) for side in ("left_eye", "right_eye"))
+    assert left[0] > 25 > -25 > right[0]
+    assert MODEL.mean[MODEL.masks["lips"]][:, 2].min() > 60
+    assert MODEL.mean[MODEL.masks["neck"]][:, 1].max() < MODEL.mean[MODEL.masks["face"]][:, 1].mean()
+    assert MODEL.mean[MODEL.masks["ears"]][:, 0].abs().min() > 60
+
+
+def test_left_expressions_move_the_persons_left() -> None:
+    for index, name in enumerate(ARKIT_NAMES):
+        if name.startswith(("eyeBlink", "mouthSmile", "browDown")):
+            size = MODEL.expression_basis[index].norm(dim=1)
+            centre = (MODEL.mean[:, 0] * size).sum() / size.sum()
+            assert (centre > 0) == name.endswith("Left"), name
+
+
+def test_landmark_rows_equal_landmarks_of_the_full_mesh() -> None:
+    identity, expression, _, _ = heads(3)
+    mean, of_identity, of_expression = MODEL.landmark_model("ibug68")
+    expected = MODEL.landmarks["ibug68"].points(MODEL.vertices(identity, expression), MODEL.triangles)
+    rows = mean + torch.einsum("bk,knc->bnc", identity, of_identity)
+    rows = rows + torch.einsum("be,enc->bnc", expression, of_expression)
+    torch.testing.assert_close(rows, expected, rtol=0, atol=2e-3)
+
+
+def test_jacobian_equals_automatic_differentiation() -> None:
+    identity, expression, pose, camera = heads(2)
+    problem = _Problem(MODEL, project(identity, expression, pose, camera), camera, None, None, FitSettings())
+    state = problem.start(pose.rotation)
+
+    def moved(delta: torch.Tensor) -> torch.Tensor:
+        return problem.residuals(problem._move(state, delta))
+
+    zero = torch.zeros(2, 7 + MODEL.identities + 52, dtype=torch.float64)
+    wanted = torch.autograd.functional.jacobian(lambda d: moved(d).sum(0), zero).transpose(0, 1)
+    free = torch.ones(zero.shape[1], dtype=torch.bool)
+    free[7 + MODEL.identities :] = False  # neutral expressions sit at their bound, where the clamp has no derivative
+    have = problem.jacobian(state)
+    torch.testing.assert_close(have[..., free], wanted[..., free], rtol=1e-3, atol=1e-3)
+
+
+def test_recovers_heads_from_their_own_landmarks() -> None:
+    """Noise-free landmarks, known camera, prior turned down: the face region comes back to half a millimetre."""
+    identity, expression, pose, camera = heads(8)
+    settings = FitSettings(
+        sigma_landmark=1e-5, sigma_expression=1.0, fit_focal=False, iterations=100, sigma_distance=10.0, tolerance=0.0
+    )
+    fit = fit_landmarks(MODEL, project(identity, expression, pose, camera), camera, settings=settings)
+    face = MODEL.masks["face"]
+    wanted = pose.apply(MODEL.vertices(identity, expression))[:, face]
+    found = fit.pose.apply(MODEL.vertices(fit.identity, fit.expression))[:, face]
+    assert (found - wanted).norm(dim=-1).mean(1).max() < 0.5
+
+
+def test_a_batch_equals_its_faces_one_by_one() -> None:
+    identity, expression, pose, camera = heads(64)
+    observed = project(identity, expression, pose, camera)
+    together = fit_landmarks(MODEL, observed, camera)
+    assert together.identity.shape == (64, MODEL.identities)
+    for row in (0, 63):
+        alone = fit_landmarks(MODEL, observed[row : row + 1], camera[row])
+        assert (alone.identity[0] - together.identity[row]).abs().max() < 0.05
+        assert (alone.cost[0] - together.cost[row]).abs() < 1e-2 * together.cost[row]
+
+
+def test_cost_never_rises_and_expression_keeps_its_range() -> None:
+    identity, expression, pose, camera = heads(4, seed=1)
+    fit = fit_landmarks(MODEL, project(identity, 1.5 * expression, pose, camera), camera)
+    costs = torch.stack(fit.history)
+    assert bool((costs[1:] <= costs[:-1]).all())
+    assert float(costs[-1].max()) < 0.5 * float(costs[0].min())
+    assert 0 <= fit.expression.min() <= fit.expression.max() <= 1
+
+
+def test_eye_distance_of_the_mean_head() -> None:
+    points = MODEL.landmarks["mediapipe478"].points(MODEL.mean[None], MODEL.triangles)
+    assert 58 < float(eye_distance(points)) < 70
