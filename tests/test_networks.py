@@ -311,3 +311,19 @@ def test_presets_keep_their_promise_of_size() -> None:
     )
     millions = [sum(p.numel() for p in network.parameters()) / 1e6 for network in made]
     assert all(count <= limit for count, limit in zip(millions, (5.0, 5.0, 5.0, 2.2)))
+
+
+def test_normal_estimator_learns_a_simple_rule_and_keeps_the_frame() -> None:
+    torch.manual_seed(0)
+    estimator = NormalEstimator(NormalEstimatorConfig(widths=(8, 16)))
+    optimiser = torch.optim.Adam(estimator.parameters(), lr=0.01)
+    coarse = torch.randn(8, 3, 5, 5)
+    normals = torch.nn.functional.normalize(torch.nn.functional.interpolate(coarse, 32, mode="bilinear"), dim=1)
+    with torch.no_grad():
+        before = (estimator(normals) * normals).sum(1).mean()
+    for _ in range(60):
+        optimiser.zero_grad()
+        (1 - (estimator(normals) * normals).sum(1)).mean().backward()
+        optimiser.step()
+    assert before < 0.5
+    assert (estimator(normals) * normals).sum(1).mean() > 0.9
