@@ -2,7 +2,7 @@
 
 from garface.training.gar import Critics, train_gar
 from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights
-from garface.training.runtime import Outcome, Runtime, RunSettings, describe
+from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 
 __all__ = [
     "PRESETS",

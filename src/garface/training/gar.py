@@ -5,8 +5,6 @@ renderer draws a sample of it over the photo's own normal map, and must reproduc
 latents over the normal maps of other photos. The discriminator judges all of them.
 """
 
-import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from garface.data.dataset import FittedFaces
-from garface.errors import GarfaceError, SettingError
+from garface.errors import SettingError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
     augment,
@@ -36,8 +33,8 @@ from garface.losses import (
 from garface.networks import Discriminator, Generator, Inverter, to_dict
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average
-from garface.training.gar_settings import PRESETS, GarTrainingSettings
-from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, describe, frozen
+from garface.training.gar_settings import GarTrainingSettings
+from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
 from garface.training.terms import lazy_adam, mix_styles, sample_gaussian, weighted
 from garface.weights import WeightsCard, save_weights
 
@@ -362,29 +359,3 @@ def write_sheet(training: GarTraining, faces: Faces, path: Path, *, columns: int
     rows = [photo, condition[:, :3], *drawn]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, contact_sheet([to_uint8(one) for row in rows for one in row], columns, gap=2))
-
-
-def main() -> None:
-    """Train from the command line: `python -m garface.training.gar --preset cpu-128 --faces FOLDER`."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--preset", choices=PRESETS, default="cpu-128")
-    parser.add_argument("--faces", type=Path, required=True, help="folder made by `garface data prepare`")
-    parser.add_argument("--folder", type=Path, help="of the run")
-    parser.add_argument("--max-pictures", type=int)
-    parser.add_argument("--dry-run", action="store_true", help="print the whole configuration and stop")
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    settings = PRESETS[given["preset"]]
-    settings = replace(settings, **{name: given[name] for name in ("folder", "max_pictures") if name in given})
-    if given["dry_run"]:
-        print(describe(settings))
-        return
-    faces, held_out = (FittedFaces(given["faces"], split=split) for split in ("train", "heldout"))
-    print(train_gar(settings, faces, held_out=held_out))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except GarfaceError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
