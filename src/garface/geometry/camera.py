@@ -113,10 +113,8 @@ class Camera:
 
     def rays(self) -> Tensor:
         """Return (B, H, W, 3) camera-frame directions with z = -1 through the pixel centres."""
-        like = {"dtype": self.focal.dtype, "device": self.focal.device}
-        y, x = torch.meshgrid(
-            torch.arange(self.height, **like) + 0.5, torch.arange(self.width, **like) + 0.5, indexing="ij"
-        )
+        rows, columns = (torch.arange(size).to(self.focal) + 0.5 for size in (self.height, self.width))
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
         centres = torch.stack([x, y], dim=-1).flatten(0, 1)[None]
         return self.directions(centres).unflatten(1, (self.height, self.width))
 

@@ -1,6 +1,21 @@
 """Differentiable drawing of meshes: visibility, interpolation, antialiasing, normal maps, graphics shading."""
 
+from garface.rendering.antialias import antialias
 from garface.rendering.normals import normal_map, normal_pyramid
 from garface.rendering.rasterise import barycentrics, interpolate, rasterise
+from garface.rendering.shading import fit_light, irradiance, linear_to_srgb, sample_light, shade, srgb_to_linear
 
-__all__ = ["barycentrics", "interpolate", "normal_map", "normal_pyramid", "rasterise"]
+__all__ = [
+    "antialias",
+    "barycentrics",
+    "fit_light",
+    "interpolate",
+    "irradiance",
+    "linear_to_srgb",
+    "normal_map",
+    "normal_pyramid",
+    "rasterise",
+    "sample_light",
+    "shade",
+    "srgb_to_linear",
+]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile, and cache on disk unless no folder for the cache can be written."""
     try:
-        return njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+        return njit(cache=True, nogil=True)(function)
     except RuntimeError:
-        return njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True)(function)
 
 
 @_compiled

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 PAIRS_PER_CHUNK = 1 << 21
-"""How many (triangle, pixel) pairs are tested at once; bounds the memory to about 0.5 GB."""
+"""About how many (triangle, pixel) pairs are tested at once; bounds the memory to about 0.5 GB."""
 
 
 def draw(screen: Tensor, triangles: Tensor, half_quantum: float, height: int, width: int) -> Tensor:
@@ -66,7 +66,7 @@ def _edge_functions(corners: Tensor, half_quantum: float) -> tuple[Tensor, Tenso
 
 
 def _chunks(pairs: Tensor) -> list[Tensor]:
-    """Split the triangles, in order, so that each part has at most `PAIRS_PER_CHUNK` pairs or a single triangle."""
+    """Split the triangles, in order, into parts of at most `PAIRS_PER_CHUNK` pairs, plus those of one triangle."""
     rows = torch.arange(len(pairs), device=pairs.device)
     if not len(pairs) or int(pairs.sum()) <= PAIRS_PER_CHUNK:
         return [rows]

@@ -6,6 +6,7 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from garface.errors import SettingError
 from garface.geometry import Camera, Topology, vertex_normals
+from garface.rendering.antialias import antialias
 from garface.rendering.rasterise import barycentrics, interpolate, rasterise
 
 
@@ -26,7 +27,8 @@ def normal_map(vertices_camera: Tensor, topology: Topology, camera: Camera, *, a
     where = barycentrics(vertices_camera, triangles, triangle_id, camera)
     normals = interpolate(vertex_normals(vertices_camera, topology), triangles, triangle_id, where)
     mask = (triangle_id >= 0)[:, None].to(normals.dtype)
-    return torch.cat([normalize(normals, dim=1), mask], dim=1)
+    image = torch.cat([normalize(normals, dim=1), mask], dim=1)
+    return antialias(image, triangle_id, vertices_camera, topology, camera) if antialiased else image
 
 
 def normal_pyramid(normals: Tensor, smallest: int = 4) -> dict[int, Tensor]:

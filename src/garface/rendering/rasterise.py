@@ -39,7 +39,7 @@ def rasterise(vertices_camera: Tensor, triangles: Tensor, camera: Camera, *, bac
     on_cpu = vertices_camera.device.type == "cpu"
     if backend == "auto":
         backend = "numba" if on_cpu else "torch"
-    screen = _screen(vertices_camera, camera)
+    screen = _snapped(vertices_camera, camera)
     half_quantum = 0.5 / SUBPIXELS**2
     if backend == "torch":
         from garface.rendering import _raster_torch
@@ -111,13 +111,28 @@ def _gather(values: Tensor, triangles: Tensor, triangle_id: Tensor) -> Tensor:
     return values.flatten(0, 1).index_select(0, corner.flatten()).view(*corner.shape, values.shape[2])
 
 
-def _screen(vertices_camera: Tensor, camera: Camera) -> Tensor:
-    """Return (B, V, 3) float64: x, y rounded to sub-pixels, and inverse depth, zero where too near or behind."""
+def to_screen(vertices_camera: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+    """Project what can be drawn.
+
+    Args:
+        vertices_camera: (B, V, 3) camera-frame mm.
+        camera: batch of B or 1.
+
+    Returns:
+        (B, V, 2) px, differentiable, meaningless but finite for vertices that are nearer than `NEAR` or behind; and
+        (B, V) inverse depth in 1/mm, zero for those.
+    """
     depth = -vertices_camera[..., 2:]
     drawable = depth >= NEAR
-    safe = torch.cat([vertices_camera[..., :2], -torch.where(drawable, depth, torch.ones_like(depth))], dim=-1)
-    pixels = (camera.project(safe).double() * SUBPIXELS).round() / SUBPIXELS
-    return torch.cat([pixels, torch.where(drawable, 1 / safe[..., 2:].neg(), torch.zeros_like(depth)).double()], -1)
+    safe = torch.where(drawable, depth, torch.ones_like(depth))
+    pixels = camera.project(torch.cat([vertices_camera[..., :2], -safe], dim=-1))
+    return pixels, torch.where(drawable, 1 / safe, torch.zeros_like(safe))[..., 0]
+
+
+def _snapped(vertices_camera: Tensor, camera: Camera) -> Tensor:
+    """Return (B, V, 3) float64: x, y rounded to sub-pixels, and inverse depth."""
+    pixels, inverse = to_screen(vertices_camera, camera)
+    return torch.cat([(pixels.double() * SUBPIXELS).round() / SUBPIXELS, inverse.double()[..., None]], dim=-1)
 
 
 def _check(vertices_camera: Tensor, triangles: Tensor, camera: Camera) -> None:
