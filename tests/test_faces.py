@@ -75,7 +75,8 @@ def test_landmark_rows_equal_landmarks_of_the_full_mesh() -> None:
 
 def test_jacobian_equals_automatic_differentiation() -> None:
     identity, expression, pose, camera = heads(2)
-    problem = _Problem(MODEL, project(identity, expression, pose, camera), camera, None, None, FitSettings())
+    observed = project(identity, expression, pose, camera).double()
+    problem = _Problem(MODEL, observed, camera, None, None, FitSettings())
     state = problem.start(pose.rotation)
 
     def moved(delta: torch.Tensor) -> torch.Tensor:
@@ -85,7 +86,7 @@ def test_jacobian_equals_automatic_differentiation() -> None:
     wanted = torch.autograd.functional.jacobian(lambda d: moved(d).sum(0), zero).transpose(0, 1)
     free = torch.ones(zero.shape[1], dtype=torch.bool)
     free[7 + MODEL.identities :] = False  # neutral expressions sit at their bound, where the clamp has no derivative
-    have = problem.jacobian(state)
+    have = torch.cat([problem.jacobian(state), problem.prior_jacobian(state)], 1)
     torch.testing.assert_close(have[..., free], wanted[..., free], rtol=1e-3, atol=1e-3)
 
 
@@ -95,10 +96,11 @@ def test_recovers_heads_from_their_own_landmarks() -> None:
     settings = FitSettings(
         sigma_landmark=1e-5, sigma_expression=1.0, fit_focal=False, iterations=100, sigma_distance=10.0, tolerance=0.0
     )
-    fit = fit_landmarks(MODEL, project(identity, expression, pose, camera), camera, settings=settings)
+    observed = project(identity, expression, pose, camera).double()
+    fit = fit_landmarks(MODEL, observed, camera, settings=settings)
     face = MODEL.masks["face"]
     wanted = pose.apply(MODEL.vertices(identity, expression))[:, face]
-    found = fit.pose.apply(MODEL.vertices(fit.identity, fit.expression))[:, face]
+    found = fit.pose.apply(MODEL.vertices(fit.identity.float(), fit.expression.float()).double())[:, face]
     assert (found - wanted).norm(dim=-1).mean(1).max() < 0.5
 
 

@@ -108,7 +108,8 @@ def fit_landmarks(
 
     Args:
         model: the morphable model.
-        observed: (B, N, 2) landmarks, pixels of the camera's picture.
+        observed: (B, N, 2) landmarks, pixels of the camera's picture. Their precision is that of the work and the
+            result: float32 does for photos, float64 for landmarks without noise.
         camera: B cameras; the focal length is the start (and stays, with `fit_focal=False`).
         rotation: (B, 3, 3) start, camera from head; default: looking into the camera.
         expression: (B, 52) expected expression in [0, 1], both start and centre of its prior; default: neutral.
@@ -138,13 +139,12 @@ class _Problem:
         settings: FitSettings,
     ) -> None:
         rows = model.landmark_model(settings.landmarks)
-        self.mean, self.identity_basis, self.expression_basis = (row.double() for row in rows)
+        self.mean, self.identity_basis, self.expression_basis = (row.to(observed) for row in rows)
         self.batch, self.count = len(observed), len(self.mean)
         check_shape("observed", observed, (None, self.count, 2))
         check_finite("observed", observed)
-        self.dtype, observed = observed.dtype, observed.double()
         self.observed, self.settings = observed, settings
-        self.camera = replace(camera, focal=camera.focal.double(), principal=camera.principal.double())
+        self.camera = replace(camera, focal=camera.focal.to(observed), principal=camera.principal.to(observed))
         neutral = observed.new_zeros(self.batch, model.expressions)
         self.expected = neutral if expression is None else expression.to(observed).clamp(0, 1)
         self.scale = eye_distance(observed, settings.landmarks)  # (B,)
@@ -193,8 +193,8 @@ class _Problem:
 
     def project(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
         """Projected landmarks (B, N, 2), their camera points (B, N, 3) and turned head points R X (B, N, 3)."""
-        offsets = torch.einsum("bk,knc->bnc", state.identity, self.identity_basis)
-        offsets = offsets + torch.einsum("be,enc->bnc", state.expression, self.expression_basis)
+        offsets = state.identity @ self.identity_basis.flatten(1) + state.expression @ self.expression_basis.flatten(1)
+        offsets = offsets.unflatten(1, (self.count, 3))
         turned = (self.mean + offsets) @ state.rotation.mT
         points = turned + state.translation[:, None]
         focal = state.log_focal.exp()[:, None]
@@ -203,20 +203,19 @@ class _Problem:
         return torch.stack([x, y], -1) + self.camera.principal[:, None], points, turned
 
     def jacobian(self, state: _State) -> Tensor:
-        """Derivatives (B, 2 N + K + E + 1, 7 + K + E) by rotation, translation, log focal, identity, expression."""
+        """Derivatives (B, 2 N, 7 + K + E) of the landmark residuals by rotation, translation, log focal, coefficients."""
         projected, points, turned = self.project(state)
-        by_point = self._projection_derivative(state, points)  # (B, N, 2, 3)
-        by_rotation = by_point @ -_cross_matrix(turned)  # d(w x q) = -[q]x dw
-        carried = torch.einsum("bnij,bj->bni", by_point, state.translation)
-        by_focal = (projected - self.camera.principal[:, None] + carried)[..., None]
-        if not self.settings.fit_focal:
-            by_focal = torch.zeros_like(by_focal)
-        turned_basis = by_point @ state.rotation[:, None]  # (B, N, 2, 3), picture by head offsets
-        by_identity = torch.einsum("bnij,knj->bnik", turned_basis, self.identity_basis)
-        by_expression = torch.einsum("bnij,enj->bnie", turned_basis, self.expression_basis)
-        rows = torch.cat([by_rotation, by_point, by_focal, by_identity, by_expression], -1)
-        rows = (rows * self.weight[..., None, None]).flatten(1, 2)
-        return torch.cat([rows, self._prior_jacobian(state)], 1)
+        k = state.identity.shape[1]
+        rows = points.new_empty(self.batch, self.count, 2, 7 + k + state.expression.shape[1])
+        by_point = self._projection_derivative(state, points) * self.weight[..., None, None]  # (B, N, 2, 3)
+        rows[..., 0:3] = by_point @ -_cross_matrix(turned)  # d(w x q) = -[q]x dw
+        rows[..., 3:6] = by_point
+        rows[..., 6] = (projected - self.camera.principal[:, None]) * self.weight[..., None]
+        rows[..., 6] += torch.einsum("bnij,bj->bni", by_point, state.translation)
+        by_head = by_point @ state.rotation[:, None]  # picture by offsets in the head frame
+        rows[..., 7 : 7 + k] = by_head @ self.identity_basis.permute(1, 2, 0)
+        rows[..., 7 + k :] = by_head @ self.expression_basis.permute(1, 2, 0)
+        return rows.flatten(1, 2)
 
     def _projection_derivative(self, state: _State, points: Tensor) -> Tensor:
         x, y, z = points.unbind(-1)
@@ -226,7 +225,8 @@ class _Problem:
         along_y = torch.stack([zero, focal / z, -focal * y / z**2], -1)
         return torch.stack([along_x, along_y], -2)
 
-    def _prior_jacobian(self, state: _State) -> Tensor:
+    def prior_jacobian(self, state: _State) -> Tensor:
+        """Derivatives (B, K + E + 1, 7 + K + E) of the prior residuals."""
         settings = self.settings
         k, e = state.identity.shape[1], state.expression.shape[1]
         rows = state.identity.new_zeros(self.batch, k + e + 1, 7 + k + e)
@@ -240,13 +240,15 @@ class _Problem:
 
     def step(self, state: _State, damping: Tensor) -> _State:
         """One damped Gauss-Newton step; `damping` (B,) scales the diagonal of the normal matrix."""
-        jacobian, residual = self.jacobian(state), self.residuals(state)
-        gradient = torch.einsum("brp,br->bp", jacobian, residual)
+        jacobian, prior = self.jacobian(state), self.prior_jacobian(state)
+        residual = self.residuals(state)[..., None]
+        normal = jacobian.mT @ jacobian + prior.mT @ prior
+        rows = jacobian.shape[1]
+        gradient = (jacobian.mT @ residual[:, :rows] + prior.mT @ residual[:, rows:])[..., 0]
         held = self._held(state, gradient)
-        jacobian = jacobian.masked_fill(held[:, None], 0.0)
-        normal = jacobian.mT @ jacobian
+        normal = normal.masked_fill(held[:, None] | held[..., None], 0.0)
         diagonal = normal.diagonal(dim1=1, dim2=2)
-        lift = damping[:, None] * diagonal + 1e-9 * diagonal.amax(1, keepdim=True) + held
+        lift = damping[:, None] * diagonal + held
         delta = -torch.linalg.solve(normal + torch.diag_embed(lift), gradient.masked_fill(held, 0.0))
         return self._move(state, delta)
 
@@ -282,6 +284,7 @@ class _Problem:
         cost = self.cost(state)
         damping = torch.full_like(cost, 1e-3)
         history = [cost]
+        floor = 1e-6 if cost.dtype == torch.float32 else 1e-12  # keeps the normal matrix invertible
         for _ in range(self.settings.iterations):
             trial = self.step(state, damping)
             trial_cost = self.cost(trial)
@@ -291,21 +294,17 @@ class _Problem:
             history.append(cost)
             if bool(((improvement < self.settings.tolerance) & (better | (damping > 1e3))).all()):
                 break
-            damping = torch.where(better, damping * 0.2, damping * 10).clamp(1e-7, 1e6)
+            damping = torch.where(better, damping * 0.2, damping * 10).clamp(floor, 1e6)
         return self._result(state, cost, history)
 
     def _result(self, state: _State, cost: Tensor, history: list[Tensor]) -> LandmarkFit:
-        """The result in the precision of the observations; the work is done in double."""
-        principal = self.camera.principal.expand(self.batch, 2)
-        camera = Camera(state.log_focal.exp().to(self.dtype), principal.to(self.dtype), self.camera.height, self.camera.width)
-        error = (self.project(state)[0] - self.observed).norm(dim=-1)
         return LandmarkFit(
-            identity=state.identity.to(self.dtype),
-            expression=state.expression.to(self.dtype),
-            pose=Pose(state.rotation.to(self.dtype), state.translation.to(self.dtype)),
-            camera=camera,
-            cost=cost.to(self.dtype),
-            error=error.to(self.dtype),
+            identity=state.identity,
+            expression=state.expression,
+            pose=Pose(state.rotation, state.translation),
+            camera=replace(self.camera, focal=state.log_focal.exp(), principal=self.camera.principal.expand(self.batch, 2)),
+            cost=cost,
+            error=(self.project(state)[0] - self.observed).norm(dim=-1),
             history=history,
         )
 

@@ -1,0 +1,30 @@
+"""Reconstruction of heads from photos by inverting the renderer."""
+
+from garface.reconstruction.pipeline import REFINE, ReconstructionSettings, Reconstructor, reconstruct
+from garface.reconstruction.refine import FaceState, RefineSettings, RefineWeights, Target, objective, refine
+from garface.reconstruction.renderer import Renderer, choose_device, load_renderer
+from garface.reconstruction.result import Provenance, Reconstruction, load_state, read_report
+from garface.reconstruction.texture import TextureSettings, UVTexture, unwrap
+
+__all__ = [
+    "REFINE",
+    "FaceState",
+    "Provenance",
+    "Reconstruction",
+    "ReconstructionSettings",
+    "Reconstructor",
+    "RefineSettings",
+    "RefineWeights",
+    "Renderer",
+    "Target",
+    "TextureSettings",
+    "UVTexture",
+    "choose_device",
+    "load_renderer",
+    "load_state",
+    "objective",
+    "read_report",
+    "reconstruct",
+    "refine",
+    "unwrap",
+]

@@ -1,0 +1,243 @@
+"""Joint descent on identity, expression, pose, latent and noise until the drawing equals the photo.
+
+The paper, section 3.3: gradient descent through the renderer with photometric, landmark and prior terms. Pose and
+coefficients start at the landmark fit, the latent at the inverter's answer; w is one style per layer (w+). The pose
+moves by an axis-angle increment about the start, and the translation in units of the head's distance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from garface.faces.fit import eye_distance
+from garface.geometry import Camera, Pose, axis_angle_to_matrix
+from garface.losses import gaussian_prior, gradient_error, noise_autocorrelation, photometric_error, pyramid_error
+from garface.reconstruction.renderer import Renderer
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class RefineWeights:
+    """Weight of every term; each term is of the order of one where it starts to matter.
+
+    Attributes:
+        photometric: robust difference of colours over several scales, [-1, 1] units.
+        detail: difference of the picture gradients, [-1, 1] units.
+        landmarks: squared landmark error, (eye distances / `sigma_landmark`)^2, mean over landmarks.
+        identity: squared standard deviations, mean over coefficients.
+        expression: squared change from the landmark fit, in units of `sigma_expression`, mean.
+        style: squared distance of w+ from the mean style, in units of the styles' own spread, mean.
+        spread: squared distance of each layer's w from the mean over layers, likewise.
+        noise: squared deviation of the noise from unit variance plus its autocorrelation (Karras et al. 2020, 5).
+    """
+
+    photometric: float = 10.0
+    detail: float = 5.0
+    landmarks: float = 1.0
+    identity: float = 0.05
+    expression: float = 0.05
+    style: float = 0.02
+    spread: float = 0.02
+    noise: float = 0.02
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Settings of the descent.
+
+    Attributes:
+        steps: number of Adam steps.
+        rate_style: learning rate of w+, in units of the styles' spread.
+        rate_noise: learning rate of the noise.
+        rate_shape: learning rate of identity (standard deviations), expression and pose.
+        noise_from: share of the steps after which the noise may move; before it, it may not explain shading.
+        sigma_landmark: in eye distances.
+        sigma_expression: in units of the coefficients.
+        weights: see `RefineWeights`.
+    """
+
+    steps: int = 100
+    rate_style: float = 0.05
+    rate_noise: float = 0.05
+    rate_shape: float = 0.01
+    noise_from: float = 0.5
+    sigma_landmark: float = 0.03
+    sigma_expression: float = 0.2
+    weights: RefineWeights = field(default_factory=RefineWeights)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceState:
+    """Everything that draws one batch of faces in the crops' frames.
+
+    Attributes:
+        identity: (B, K) standard deviations.
+        expression: (B, 52) in [0, 1].
+        pose: camera from head, millimetres.
+        camera: of the crops.
+        w: (B, L, W).
+        noise: one (B, 1, r, r) per layer.
+    """
+
+    identity: Tensor
+    expression: Tensor
+    pose: Pose
+    camera: Camera
+    w: Tensor
+    noise: list[Tensor]
+
+    def draw(self, renderer: Renderer) -> Tensor:
+        """Pictures (B, 3, R, R)."""
+        return renderer.draw(self.w, self.normals(renderer), self.noise)
+
+    def normals(self, renderer: Renderer) -> Tensor:
+        """Normal maps (B, 4, R, R)."""
+        return renderer.normals(self.identity, self.expression, self.pose, self.camera)
+
+    def detached(self) -> FaceState:
+        """The same values without a graph."""
+        return FaceState(
+            self.identity.detach(),
+            self.expression.detach(),
+            Pose(self.pose.rotation.detach(), self.pose.translation.detach()),
+            self.camera,
+            self.w.detach(),
+            [layer.detach() for layer in self.noise],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What the drawing should equal.
+
+    Attributes:
+        picture: (B, 3, R, R) aligned photo at the renderer's resolution.
+        mask: (B, 1, R, R) where it counts: what the photo covers.
+        points: (B, N, 2) landmarks, pixels of the crop's camera.
+    """
+
+    picture: Tensor
+    mask: Tensor
+    points: Tensor
+
+
+def refine(
+    renderer: Renderer,
+    start: FaceState,
+    target: Target,
+    settings: RefineSettings = RefineSettings(),
+    *,
+    report: Report | None = None,
+) -> tuple[FaceState, list[dict[str, float]]]:
+    """Descend from `start`; returns the last state and every step's terms, averaged over the batch."""
+    unknowns = _Unknowns(renderer, start, settings)
+    optimiser = torch.optim.Adam(unknowns.groups(), betas=(0.9, 0.99))
+    history = []
+    for step in range(settings.steps):
+        progress = step / settings.steps
+        unknowns.free_noise(progress >= settings.noise_from)
+        _set_rates(optimiser, _schedule(progress))
+        state = unknowns.state()
+        terms = objective(renderer, state, start, target, settings)
+        weights = settings.weights
+        total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum(0)
+        optimiser.zero_grad(set_to_none=True)
+        total.sum().backward()
+        optimiser.step()
+        unknowns.keep_range()
+        history.append({"total": float(total.mean())} | {name: float(value.mean()) for name, value in terms.items()})
+        if report:
+            report(step + 1, settings.steps)
+    return unknowns.state().detached(), history
+
+
+def objective(
+    renderer: Renderer, state: FaceState, start: FaceState, target: Target, settings: RefineSettings
+) -> dict[str, Tensor]:
+    """Every term (B,) by the name of its weight."""
+    model = renderer.morphable
+    head = model.vertices(state.identity, state.expression)
+    normals = renderer.normals(state.identity, state.expression, state.pose, state.camera)
+    picture = renderer.draw(state.w, normals, state.noise)
+    points = state.camera.project(state.pose.apply(model.landmarks["mediapipe478"].points(head, model.triangles)))
+    scale = settings.sigma_landmark * eye_distance(target.points)[:, None, None]
+    spread = renderer.style_spread
+    middle = renderer.mean_style[:, None]
+    return {
+        "photometric": 0.5 * photometric_error(picture, target.picture, target.mask)
+        + 0.5 * pyramid_error(picture, target.picture, target.mask),
+        "detail": gradient_error(picture, target.picture, target.mask),
+        "landmarks": (((points - target.points) / scale) ** 2).mean((1, 2)),
+        "identity": gaussian_prior(state.identity).mean(1),
+        "expression": (((state.expression - start.expression) / settings.sigma_expression) ** 2).mean(1),
+        "style": (((state.w - middle) / spread) ** 2).mean((1, 2)),
+        "spread": (((state.w - state.w.mean(1, keepdim=True)) / spread) ** 2).mean((1, 2)),
+        "noise": torch.stack([_noise_error(layer) for layer in state.noise]).mean(0),
+    }
+
+
+def _noise_error(noise: Tensor) -> Tensor:
+    """(B,) deviation of a layer's noise from white noise of unit variance."""
+    return noise_autocorrelation(noise) + (noise.square().mean((1, 2, 3)) - 1) ** 2
+
+
+class _Unknowns:
+    """What the descent moves, in units in which one learning rate suits a whole group."""
+
+    def __init__(self, renderer: Renderer, start: FaceState, settings: RefineSettings) -> None:
+        self.start, self.settings, self.spread = start, settings, renderer.style_spread
+        self.style = torch.zeros_like(start.w).requires_grad_()
+        self.noise = [layer.clone().requires_grad_() for layer in start.noise]
+        self.identity = start.identity.clone().requires_grad_()
+        self.expression = start.expression.clone().requires_grad_()
+        self.turn = torch.zeros_like(start.pose.translation).requires_grad_()  # radians
+        self.shift = torch.zeros_like(start.pose.translation).requires_grad_()  # head distances
+
+    def groups(self) -> list[dict]:
+        """Parameter groups for the optimiser, each with the rate it starts from."""
+        settings = self.settings
+        shape = settings.rate_shape
+        return [
+            {"params": [self.style], "lr": settings.rate_style},
+            {"params": self.noise, "lr": settings.rate_noise},
+            {"params": [self.identity, self.expression], "lr": shape},
+            {"params": [self.turn, self.shift], "lr": 0.1 * shape},
+        ]
+
+    def free_noise(self, free: bool) -> None:
+        """Let the noise move, or hold it."""
+        for layer in self.noise:
+            layer.requires_grad_(free)
+
+    @torch.no_grad()
+    def keep_range(self) -> None:
+        """Expression coefficients mean something in [0, 1] only."""
+        self.expression.clamp_(0, 1)
+
+    def state(self) -> FaceState:
+        """The present state, differentiable in the unknowns."""
+        pose, distance = self.start.pose, -self.start.pose.translation[:, 2:]
+        return FaceState(
+            identity=self.identity,
+            expression=self.expression,
+            pose=Pose(axis_angle_to_matrix(self.turn) @ pose.rotation, pose.translation + self.shift * distance),
+            camera=self.start.camera,
+            w=self.start.w + self.spread * self.style,
+            noise=self.noise,
+        )
+
+
+def _schedule(progress: float) -> float:
+    """Factor of the learning rates: up over the first tenth, then down along a cosine (as StyleGAN2's projector)."""
+    return min(progress / 0.1 + 0.1, 1.0) * (0.5 + 0.5 * math.cos(math.pi * min(progress, 0.95)))
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = group.setdefault("full_rate", group["lr"]) * factor

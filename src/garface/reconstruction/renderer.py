@@ -1,0 +1,145 @@
+"""The trained renderer with its head model: coefficients, pose and latent in, picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from garface.errors import SettingError, WeightsError
+from garface.faces import MorphableModel
+from garface.geometry import Camera, Pose, Topology
+from garface.networks import Generator, Inverter, load_generator, load_inverter
+from garface.rendering import normal_map, normal_pyramid
+from garface.weights import WeightsCard, load_weights
+
+Device = Literal["auto", "cpu", "cuda"]
+
+GENERATOR_FILE, INVERTER_FILE = "gar.safetensors", "inverter.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Renderer:
+    """The Generative Adversarial Renderer (paper, section 3.1) over a morphable head.
+
+    Attributes:
+        morphable: the head model.
+        generator: normal maps, style and noise -> picture.
+        inverter: picture -> latent.
+        cards: what the weights say about themselves, "gar" and "inverter".
+        device: where everything lies.
+    """
+
+    morphable: MorphableModel
+    generator: Generator
+    inverter: Inverter
+    cards: dict[str, WeightsCard]
+    device: torch.device
+
+    @property
+    def resolution(self) -> int:
+        """Side of the pictures, pixels."""
+        return self.generator.config.resolution
+
+    @cached_property
+    def topology(self) -> Topology:
+        """Topology of the head's mesh."""
+        return Topology.build(self.morphable.triangles, len(self.morphable.mean))
+
+    @cached_property
+    def mean_style(self) -> Tensor:
+        """The mean w, (1, W): the centre of truncation and of the prior on w."""
+        return self.generator.mean_style(4096, torch.Generator().manual_seed(0))
+
+    @cached_property
+    def style_spread(self) -> Tensor:
+        """Root mean square deviation of w from its mean, a scalar: the unit of distances in w."""
+        return (self.sample_latents(256, seed=1, truncation=1.0) - self.mean_style).square().mean().sqrt()
+
+    def vertices(self, identity: Tensor, expression: Tensor, pose: Pose) -> Tensor:
+        """Heads (B, V, 3) in the camera frame, millimetres."""
+        return pose.apply(self.morphable.vertices(identity, expression))
+
+    def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
+        """Normal maps (B, 4, R, R) at the renderer's resolution; differentiable in everything."""
+        small = camera.resized(self.resolution, self.resolution)
+        return normal_map(self.vertices(identity, expression, pose), self.topology, small)
+
+    def draw(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Pictures (B, 3, R, R), about [-1, 1]; w is (B, W) or (B, L, W), noise None is drawn from seed 0."""
+        if noise is None:
+            noise = self.sample_noise(len(w))
+        return self.generator(w, normal_pyramid(normals), noise)
+
+    def sample_noise(self, count: int, *, seed: int = 0) -> list[Tensor]:
+        """Noise for every layer; sample i depends on (seed, i) alone."""
+        rows = [self.generator.sample_noise(1, _source(seed, i), self.device) for i in range(count)]
+        return [torch.cat(layer) for layer in zip(*rows)]
+
+    def sample_latents(self, count: int, *, seed: int = 0, truncation: float = 0.7) -> Tensor:
+        """Random styles w (B, W), pulled toward the mean by `truncation` (Karras et al. 2019, section 2)."""
+        size = self.generator.config.latent_dim
+        z = torch.cat([torch.randn(1, size, generator=_source(seed, i)) for i in range(count)]).to(self.device)
+        return self.mean_style + truncation * (self.generator.mapping(z) - self.mean_style)
+
+
+def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> Renderer:
+    """Load a trained renderer.
+
+    Args:
+        model: "builtin", or a folder with `gar.safetensors` and `inverter.safetensors`, as training writes them.
+        device: "auto" takes the GPU if there is one.
+
+    Raises:
+        WeightsError: weights that are missing, unreadable, or do not belong together.
+        SettingError: a device that is not there.
+    """
+    place = choose_device(device)
+    sources = _sources(model)
+    generator, inverter = load_generator(sources["gar"]).to(place), load_inverter(sources["inverter"]).to(place)
+    if generator.config.latent_dim != inverter.config.latent_dim:
+        raise WeightsError(
+            f"{model} holds a renderer with latents of {generator.config.latent_dim} numbers and an inverter that "
+            f"gives {inverter.config.latent_dim}; train them together."
+        )
+    return Renderer(
+        morphable=MorphableModel.embedded().to(place),
+        generator=generator,
+        inverter=inverter,
+        cards={kind: load_weights(source).card for kind, source in sources.items()},
+        device=place,
+    )
+
+
+def choose_device(device: str) -> torch.device:
+    """The device named "auto", "cpu" or "cuda".
+
+    Raises:
+        SettingError: another name, or "cuda" where there is none.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise SettingError(f"device must be auto, cpu or cuda, but is {device!r}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device is cuda, but PyTorch sees no CUDA GPU here; use cpu or auto.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _sources(model: str | Path) -> dict[str, str | Path]:
+    if model == "builtin":
+        return {"gar": "gar-128", "inverter": "inverter-128"}
+    folder = Path(model)
+    if not folder.is_dir():
+        raise WeightsError(
+            f"{folder} is not a folder with {GENERATOR_FILE} and {INVERTER_FILE}; give the folder of a training run, "
+            "or builtin."
+        )
+    return {"gar": folder / GENERATOR_FILE, "inverter": folder / INVERTER_FILE}
+
+
+def _source(seed: int, index: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + index)

@@ -1,0 +1,308 @@
+"""What a user gets: coefficients, camera, pictures and meshes of one reconstructed face, and the folder they fill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from garface.errors import InputError
+from garface.geometry import Camera, Pose, Topology, harmonic_basis, vertex_normals
+from garface.io import (
+    GltfCamera,
+    GltfHead,
+    contact_sheet,
+    to_tensor,
+    to_uint8,
+    whole_folder,
+    write_glb,
+    write_json,
+    write_obj,
+    write_png,
+)
+from garface.metrics import psnr
+from garface.reconstruction.refine import FaceState, Target
+from garface.reconstruction.renderer import Renderer
+from garface.reconstruction.texture import UVTexture
+from garface.rendering import fit_light, normal_map, shade
+from garface.weights import find_asset
+
+if TYPE_CHECKING:
+    from garface.reconstruction.pipeline import ReconstructionSettings
+
+LICENCE = "Head shape: computed from CC0 MakeHuman data. Texture: as the photo."
+STATE_FILE, REPORT_FILE = "latent.safetensors", "reconstruction.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a reconstruction came from.
+
+    Attributes:
+        photo: path of the photo, None for pixels in memory.
+        sha256: of the photo's file.
+        notes: what was decided while reading it.
+    """
+
+    photo: str | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """One face of one photo.
+
+    Attributes:
+        name: of the folder it is saved in.
+        identity: (K,) standard deviations.
+        expression: (52,) ARKit coefficients in [0, 1].
+        camera: of the full photo.
+        pose: camera from head, millimetres, for that camera.
+        state: everything that draws the face in the frame of its crop.
+        renderer: the renderer it belongs to.
+        pixels: (H, W, 3) uint8, the photo.
+        texture: colour and confidence in UV.
+        settings: what the user chose.
+        provenance: where the photo came from.
+        start: the state before the refinement.
+        target: the crop, its mask and its landmarks.
+        history: every step's terms.
+        seconds: time by stage.
+    """
+
+    name: str
+    identity: Tensor
+    expression: Tensor
+    camera: Camera
+    pose: Pose
+    state: FaceState
+    renderer: Renderer
+    pixels: NDArray[np.uint8]
+    texture: UVTexture
+    settings: ReconstructionSettings
+    provenance: Provenance
+    start: FaceState | None = None
+    target: Target | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def w(self) -> Tensor:
+        """Styles (1, L, W)."""
+        return self.state.w
+
+    @property
+    def noise(self) -> list[Tensor]:
+        """Noise of every layer, (1, 1, r, r) each."""
+        return self.state.noise
+
+    def vertices(self, *, neutral: bool = False) -> Tensor:
+        """Head (V, 3), head frame, millimetres; with `neutral`, without its expression."""
+        model = self.renderer.morphable.to("cpu")
+        expression = torch.zeros_like(self.expression) if neutral else self.expression
+        return model.vertices(self.identity[None], expression[None])[0]
+
+    @torch.no_grad()
+    def draw(self) -> Tensor:
+        """The renderer's picture (3, R, R) of the face, [-1, 1]."""
+        return self.state.draw(self.renderer)[0].clamp(-1, 1).cpu()
+
+    def head(self) -> GltfHead:
+        """The head as it goes into the GLB: neutral shape, 52 morph targets at the fitted strengths."""
+        model = self.renderer.morphable.to("cpu")
+        names = model.expression_names
+        return GltfHead(
+            vertices=self.vertices(neutral=True).numpy(),
+            triangles=model.triangles.numpy(),
+            uv=model.uv.numpy(),
+            uv_triangles=model.uv_triangles.numpy(),
+            texture=self.texture.colour,
+            targets={name: offsets.numpy() for name, offsets in zip(names, model.expression_basis)},
+            weights={name: float(weight) for name, weight in zip(names, self.expression)},
+            camera=GltfCamera(
+                focal=float(self.camera.focal[0]),
+                height=self.camera.height,
+                width=self.camera.width,
+                rotation=self.pose.rotation[0].double().numpy(),
+                translation=self.pose.translation[0].double().numpy(),
+            ),
+            licence=LICENCE,
+        )
+
+    def figures(self) -> dict[str, float]:
+        """PSNR (dB) of the drawing to the photo inside the head, before and after the refinement."""
+        if self.target is None or self.start is None:
+            return {}
+        with torch.no_grad():
+            mask = self.start.normals(self.renderer)[:, 3:] * self.target.mask
+            pairs = {"psnr_inverted": self.start, "psnr_refined": self.state}
+            drawn = {name: state.draw(self.renderer).clamp(-1, 1) for name, state in pairs.items()}
+            return {name: float(psnr(picture, self.target.picture, mask)) for name, picture in drawn.items()}
+
+    def report(self) -> dict[str, Any]:
+        """Everything about the reconstruction that is not a picture, as plain JSON values."""
+        names = self.renderer.morphable.expression_names
+        return {
+            "name": self.name,
+            "photo": asdict(self.provenance) | {"height": self.camera.height, "width": self.camera.width},
+            "settings": asdict(self.settings),
+            "identity": {f"identity_{i:03d}": float(value) for i, value in enumerate(self.identity)},
+            "expression": {name: float(value) for name, value in zip(names, self.expression)},
+            "camera": {
+                "model": "pinhole: x = cx + f X / -Z, y = cy - f Y / -Z, pixel centres at .5, +y up, looking down -z",
+                "focal_px": float(self.camera.focal[0]),
+                "principal_px": self.camera.principal[0].tolist(),
+                "rotation_camera_head": self.pose.rotation[0].tolist(),
+                "translation_camera_head_mm": self.pose.translation[0].tolist(),
+            },
+            "figures": self.figures(),
+            "seconds": self.seconds,
+            "history": self.history,
+            "versions": {name: _version(name) for name in ("garface", "torch", "numpy", "mediapipe")},
+            "weights": {kind: asdict(card) for kind, card in self.renderer.cards.items()},
+            "assets": _assets(),
+        }
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the result folder, whole or not at all; an earlier result is replaced. Returns the folder.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        final = Path(folder)
+        with whole_folder(final) as draft:
+            self._write_meshes(draft)
+            self._write_pictures(draft)
+            save_file(self._tensors(), draft / STATE_FILE)
+            write_json(draft / REPORT_FILE, self.report())
+        return final
+
+    def _write_meshes(self, draft: Path) -> None:
+        head = self.head()
+        write_glb(draft / "head.glb", head, picture="jpeg")
+        model = self.renderer.morphable.to("cpu")
+        vertices = self.vertices()
+        normals = vertex_normals(vertices[None], Topology.build(model.triangles, len(vertices)))[0]
+        write_png(draft / "texture.png", self.texture.colour)
+        write_obj(
+            draft / "head.obj",
+            vertices.numpy(),
+            head.triangles,
+            normals=normals.numpy(),
+            uv=head.uv,
+            uv_triangles=head.uv_triangles,
+            texture="texture.png",
+        )
+
+    @torch.no_grad()
+    def _write_pictures(self, draft: Path) -> None:
+        render, normals = self.draw(), self.state.normals(self.renderer)[0].cpu()
+        write_png(draft / "render.png", to_uint8(render))
+        write_png(draft / "normals.png", to_uint8(normals[:3]))
+        write_png(draft / "overlay.png", self._overlay())
+        if self.target is not None:
+            photo = self.target.picture[0].cpu()
+            shaded = shaded_mesh(photo[None], normals[None])[0]
+            panels = [_enlarge(to_uint8(panel)) for panel in (photo, render, normals[:3], shaded)]
+            write_png(draft / "comparison.png", contact_sheet(panels, 4, gap=4))
+
+    def _overlay(self) -> NDArray[np.uint8]:
+        """The photo with the mesh's normals over the face."""
+        model = self.renderer.morphable.to("cpu")
+        head = self.pose.apply(self.vertices()[None])
+        normals = normal_map(head, Topology.build(model.triangles, len(model.mean)), self.camera)
+        photo = to_tensor(self.pixels)
+        alpha = 0.55 * normals[:, 3:]
+        return to_uint8(photo * (1 - alpha) + normals[:, :3].clamp(-1, 1) * alpha)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        state = self.state
+        tensors = {
+            "identity": state.identity,
+            "expression": state.expression,
+            "rotation": state.pose.rotation,
+            "translation": state.pose.translation,
+            "focal": state.camera.focal,
+            "principal": state.camera.principal,
+            "w": state.w,
+        } | {f"noise_{i:02d}": layer for i, layer in enumerate(state.noise)}
+        return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def load_state(folder: Path | str, renderer: Renderer) -> FaceState:
+    """What draws the face of a finished reconstruction, from its folder.
+
+    Raises:
+        InputError: the folder holds no reconstruction, or one that another renderer made.
+    """
+    path = Path(folder) / STATE_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no finished reconstruction; make one with `garface reconstruct PHOTO`.")
+    try:
+        tensors = {name: value.to(renderer.device) for name, value in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read; reconstruct the photo again.") from error
+    noise = [tensors[name] for name in sorted(tensors) if name.startswith("noise_")]
+    shapes = [tuple(layer.shape[1:]) for layer in noise]
+    if shapes != list(renderer.generator.noise_shapes()) or tensors["w"].shape[2] != renderer.mean_style.shape[1]:
+        raise InputError(f"{folder} was made by another renderer; give the same --model as for the reconstruction.")
+    return FaceState(
+        identity=tensors["identity"],
+        expression=tensors["expression"],
+        pose=Pose(tensors["rotation"], tensors["translation"]),
+        camera=Camera(tensors["focal"], tensors["principal"], renderer.resolution, renderer.resolution),
+        w=tensors["w"],
+        noise=noise,
+    )
+
+
+def read_report(folder: Path | str) -> dict[str, Any]:
+    """The report of a finished reconstruction.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    path = Path(folder) / REPORT_FILE
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read; reconstruct the photo again.") from error
+
+
+def shaded_mesh(photo: Tensor, normals: Tensor) -> Tensor:
+    """The mesh under the photo's own light, grey: (B, 3, R, R) in [-1, 1]."""
+    albedo = torch.full_like(photo, 0.5)
+    light = fit_light(photo, normals[:, :3], normals[:, 3:], albedo)
+    grey = light.mean(2, keepdim=True).expand_as(light)
+    mask = normals[:, 3:]
+    return shade(normals[:, :3], albedo, grey) * mask + 0.9 * (1 - mask)
+
+
+def _enlarge(pixels: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
+    factor = max(1, -(-least // pixels.shape[0]))
+    big = interpolate(to_tensor(pixels), scale_factor=factor, mode="bicubic").clamp(-1, 1)
+    return to_uint8(big)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _assets() -> list[dict[str, str]]:
+    asset = find_asset("face-landmarker")
+    return [{"name": asset.name, "package": f"{asset.package}=={asset.version}", "licence": asset.licence,
+             "sha256": asset.member_sha256}]  # fmt: skip
