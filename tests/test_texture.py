@@ -158,7 +158,7 @@ def test_what_stands_in_front_leaves_no_shadow() -> None:
     both = replace(
         MODEL, mean=torch.cat([MODEL.mean, small.mean + torch.tensor([20.0, 0.0, 110.0])]),
         triangles=torch.cat([MODEL.triangles, small.triangles + count]),
-        uv=torch.cat([MODEL.uv * torch.tensor([0.5, 1.0]), small.uv * torch.tensor([0.5, 1.0]) + torch.tensor([0.5, 0])]),
+        uv=torch.cat([MODEL.uv, small.uv + torch.tensor([1.0, 0.0])]) * torch.tensor([0.5, 1.0]),
         uv_triangles=torch.cat([MODEL.uv_triangles, small.uv_triangles + len(MODEL.uv)]),
         mirror=torch.cat([MODEL.mirror, small.mirror + count]), identity_basis=torch.zeros(1, 2 * count, 3),
         expression_basis=torch.zeros(52, 2 * count, 3), masks={"face": torch.arange(2 * count) < count},
