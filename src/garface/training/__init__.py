@@ -1,17 +1,27 @@
 """Training: one runtime, and one loop per network."""
 
+from garface.training.faces import Faces
 from garface.training.gar import Critics, train_gar
 from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights
+from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
+from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 
 __all__ = [
     "PRESETS",
     "Critics",
+    "Faces",
     "GarTrainingSettings",
     "GarWeights",
+    "InverterTrainingSettings",
+    "InverterWeights",
+    "NormalsTrainingSettings",
+    "NormalsWeights",
     "Outcome",
     "RunSettings",
     "Runtime",
     "describe",
     "train_gar",
+    "train_inverter",
+    "train_normals",
 ]

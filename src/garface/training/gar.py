@@ -8,7 +8,6 @@ latents over the normal maps of other photos. The discriminator judges all of th
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,23 +32,11 @@ from garface.losses import (
 from garface.networks import Discriminator, Generator, Inverter, to_dict
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average
+from garface.training.faces import Faces
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
 from garface.training.terms import lazy_adam, mix_styles, sample_gaussian, weighted
 from garface.weights import WeightsCard, save_weights
-
-
-class Faces(Protocol):
-    """Photos and the normal maps fitted to them, addressed by index; see `garface.data.FittedFaces`."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
-        """(B, 3, r, r) in [-1, 1]; index i >= n is the mirror image of i - n."""
-
-    def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
-        """(B, 4, r, r) normal maps; mirror images have n_x negated."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +185,7 @@ class GarTraining:
             real = self._judge(photo, condition).float()
             fake = self._judge(drawn.picture.detach(), drawn.condition).float()
         loss = discriminator_loss(real, fake).mean()
-        self._descend(self.settings.weights.adversarial * loss, self.discriminator_optimiser)
+        self.runtime.descend(self.settings.weights.adversarial * loss, self.discriminator_optimiser)
         return {"discriminator": loss, "real_logit": real, "fake_logit": fake, "real_sign": real.detach().sign()}
 
     def _update_drawing(self, drawn: Drawn, photo: Tensor, *, adversarial: bool) -> Figures:
@@ -215,7 +202,7 @@ class GarTraining:
         if self.settings.weights.consistency > 0:
             terms["consistency"] = self._consistency(drawn)
         loss = weighted(terms, self.settings.weights)
-        self._descend(loss, self.generator_optimiser, self.inverter_optimiser)
+        self.runtime.descend(loss, self.generator_optimiser, self.inverter_optimiser)
         return terms
 
     def _latent_error(self, drawn: Drawn) -> Tensor:
@@ -246,7 +233,7 @@ class GarTraining:
             logit = self._judge(photo, condition)
         penalty = r1_penalty(photo, logit)
         scale = self.settings.weights.r1 / 2 * self.settings.r1_every
-        self._descend(scale * penalty.mean(), self.discriminator_optimiser)
+        self.runtime.descend(scale * penalty.mean(), self.discriminator_optimiser)
         return penalty
 
     def _path_length(self, condition: Tensor) -> Tensor:
@@ -261,7 +248,7 @@ class GarTraining:
         penalty, mean = path_length_penalty(lengths, self.mean_path.value.to(lengths.device))
         self.mean_path.value = self.runtime.mean(mean)
         scale = self.settings.weights.path_length * self.settings.path_length_every
-        self._descend(scale * penalty.mean(), self.generator_optimiser)
+        self.runtime.descend(scale * penalty.mean(), self.generator_optimiser)
         return penalty
 
     def _swaps(self, condition: Tensor) -> Figures:
@@ -281,17 +268,10 @@ class GarTraining:
             terms["texture_swap"] = texture_swap(base, moved, critics.identity)
         if self.settings.weights.geometry_swap > 0 and critics.landmarks is not None:
             terms["geometry_swap"] = geometry_swap(base, repainted, critics.landmarks)
-        self._descend(self.settings.swap_every * weighted(terms, self.settings.weights), self.generator_optimiser)
+        self.runtime.descend(
+            self.settings.swap_every * weighted(terms, self.settings.weights), self.generator_optimiser
+        )
         return terms
-
-    def _descend(self, loss: Tensor, *optimisers: Adam) -> None:
-        """One step down the gradient of `loss`, averaged over the processes."""
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for optimiser in optimisers:
-            self.runtime.average_gradients(optimiser.param_groups[0]["params"])
-            optimiser.step()
 
     def _update_averages(self) -> None:
         seen = self.runtime.pictures + self.settings.batch

@@ -79,8 +79,8 @@ class GarTrainingSettings(RunSettings):
     """Steps between two path length terms."""
     swap_every: int = 4
     """Steps between two swap terms."""
-    precise_regularisers: bool = True
-    """Compute R1 and path length, which differentiate twice, in float32."""
+    precise_regularisers: bool = False
+    """Compute R1 and path length, which differentiate twice, in float32 whatever the precision of the rest."""
     average_half_life: float = 10_000.0
     """Half-life of the averaged weights, in pictures."""
     licence: str = free("research only: set by the licence of the training pictures")

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from garface.errors import MissingExtraError, SettingError, WeightsError
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
@@ -94,6 +95,7 @@ class Stateful(Protocol):
 
 
 T = TypeVar("T")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Kept:
@@ -188,9 +190,14 @@ class Runtime:
         """Let checkpoints hold `thing` under `name`; networks are moved to the device, channels last."""
         assert name not in self._registry
         if isinstance(thing, nn.Module):
-            thing.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.place(thing)
         self._registry[name] = thing  # type: ignore[assignment]
         return thing
+
+    def place(self, network: Network) -> Network:
+        """Move a network that checkpoints need not hold to the device, channels last."""
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
     def autocast(self, *, enabled: bool = True) -> torch.autocast:
         """Context of the forward passes: bfloat16 if the settings ask for it."""
@@ -223,6 +230,15 @@ class Runtime:
         flat = self.mean(torch.cat([grad.reshape(-1) for grad in grads]))
         for owner, mean in zip(owners, flat.split([grad.numel() for grad in grads])):
             owner.grad = mean.view_as(owner)
+
+    def descend(self, loss: Tensor, *optimisers: Optimizer) -> None:
+        """One step of every optimiser down the gradient of `loss`, averaged over the processes."""
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimiser in optimisers:
+            self.average_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
+            optimiser.step()
 
     def run(self, step: Callable[[], Figures], *, sheet: Callable[[Path], None] | None = None) -> Outcome:
         """Resume if the folder holds a checkpoint, then call `step` until all pictures are seen.

@@ -1,0 +1,173 @@
+"""Training of the renderer-inverting network against a frozen renderer (the paper, section 3.4).
+
+Half of every batch are the renderer's own pictures, whose latents are known; the other half are photos, which the
+renderer must redraw from the guessed latent over their own normal maps.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from garface.errors import SettingError
+from garface.losses import gaussian_likelihood_error, kl_to_standard_normal, pyramid_error
+from garface.networks import Generator, Inverter, InverterConfig, InverterOutput, load_generator, load_inverter, to_dict
+from garface.rendering import normal_pyramid
+from garface.training.ema import Average
+from garface.training.faces import Faces
+from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.terms import sample_gaussian, weighted
+from garface.weights import WeightsCard, save_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverterWeights:
+    """Weight of every term of the inverter's objective; 0 switches a term off."""
+
+    latent: float = 1.0
+    """Negative log-likelihood of the known latent of a random picture, nats per latent number."""
+    style: float = 1.0
+    """Mean squared difference of guessed and known w of a random picture."""
+    redrawing: float = 1.0
+    """Mean absolute difference over several scales of a random picture and its redrawing, in [-1, 1] units."""
+    photo: float = 10.0
+    """The same for a photo."""
+    prior: float = 1e-3
+    """KL divergence of the Gaussian of a photo from N(0, I), nats per picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverterTrainingSettings(RunSettings):
+    """Everything that decides how the inverter learns."""
+
+    folder: Path = free(Path("runs/inverter"))  # noqa: RUF009
+    """Receives checkpoints, log.jsonl and, at the end, the weights."""
+    generator: str = "builtin"
+    """Weight file, or name of shipped weights, of the frozen renderer."""
+    start: str | None = None
+    """Weight file of the inverter to go on from; None starts afresh with `inverter`."""
+    inverter: InverterConfig = field(default_factory=InverterConfig)
+    """Shape of a fresh inverter."""
+    weights: InverterWeights = field(default_factory=InverterWeights)
+    """Weight of every term."""
+    photos: float = 0.5
+    """Share of photos in every batch; the rest are random pictures of the renderer."""
+    learning_rate: float = 1e-3
+    """Of Adam (betas 0.9 and 0.99)."""
+    average_half_life: float = 10_000.0
+    """Half-life of the averaged weights, in pictures."""
+    licence: str = free("research only: set by the licence of the training pictures")
+    """Licence of the weights, written into their card."""
+    trained_on: str = free("unnamed pictures")
+    """The training pictures, written into the card."""
+
+    def check(self) -> None:
+        """Raise a SettingError on a setting outside its range."""
+        super().check()
+        if not 0.0 <= self.photos <= 1.0:
+            raise SettingError(f"photos must lie in [0, 1], but is {self.photos}.")
+
+
+class InverterTraining:
+    """Networks, optimiser and the step of the inverter's training.
+
+    Args:
+        settings: everything that decides how it learns.
+        faces: photos with fitted normal maps.
+        runtime: device, precision, registry.
+
+    Raises:
+        SettingError: if inverter and renderer disagree about the latent or the size of the pictures.
+    """
+
+    def __init__(self, settings: InverterTrainingSettings, faces: Faces, *, runtime: Runtime) -> None:
+        self.settings, self.faces, self.runtime = settings, faces, runtime
+        self.generator: Generator = runtime.place(load_generator(settings.generator))
+        inverter = Inverter(settings.inverter) if settings.start is None else load_inverter(settings.start)
+        _check_pair(self.generator, inverter)
+        self.inverter = runtime.register("inverter", inverter.train().requires_grad_(True))
+        self.average = runtime.register("average", Average(self.inverter, half_life=settings.average_half_life))
+        adam = Adam(self.inverter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), foreach=True)
+        self.optimiser = runtime.register("optimiser", adam)
+
+    def step(self) -> Figures:
+        """Take one step on the next photos and return its figures."""
+        size, device = self.generator.config.resolution, self.runtime.device
+        indices = self.runtime.next_pictures(2 * len(self.faces))
+        count = round(self.settings.photos * len(indices))
+        photo = self.faces.pictures(indices[:count], resolution=size).to(device)
+        condition = self.faces.conditions(indices, resolution=size).to(device)
+        terms = self._photo_terms(photo, condition[:count]) if count else {}
+        if count < len(indices):
+            terms |= self._random_terms(condition[count:])
+        self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
+        seen = self.runtime.pictures + self.settings.batch
+        self.average.update(self.inverter, batch=self.settings.batch, pictures=seen)
+        return terms
+
+    def _photo_terms(self, photo: Tensor, condition: Tensor) -> Figures:
+        guess = self._guess(photo)
+        with self.runtime.autocast():
+            w = self.generator.mapping(sample_gaussian(guess.mean, guess.log_variance))
+            redrawn = self.generator(w, normal_pyramid(condition))
+        return {
+            "photo": pyramid_error(redrawn, photo),
+            "prior": kl_to_standard_normal(guess.mean, guess.log_variance).sum(dim=1),
+        }
+
+    def _random_terms(self, condition: Tensor) -> Figures:
+        pyramid, weights = normal_pyramid(condition), self.settings.weights
+        z = torch.randn(len(condition), self.generator.config.latent_dim, device=condition.device)
+        with self.runtime.autocast(), torch.no_grad():
+            w = self.generator.mapping(z)
+            picture = self.generator(w, pyramid)
+        guess = self._guess(picture)
+        guessed_w = self.generator.mapping(guess.mean)
+        terms = {
+            "latent": gaussian_likelihood_error(z, guess.mean, guess.log_variance).mean(dim=1),
+            "style": (guessed_w - w).square().mean(dim=1),
+        }
+        if weights.redrawing > 0:
+            with self.runtime.autocast():
+                terms["redrawing"] = pyramid_error(self.generator(guessed_w, pyramid), picture)
+        return terms
+
+    def _guess(self, picture: Tensor) -> InverterOutput:
+        with self.runtime.autocast():
+            guess: InverterOutput = self.inverter(picture)
+        return guess
+
+
+def _check_pair(generator: Generator, inverter: Inverter) -> None:
+    for name in ("latent_dim", "resolution"):
+        ours, theirs = getattr(inverter.config, name), getattr(generator.config, name)
+        if ours != theirs:
+            raise SettingError(f"the inverter's {name} is {ours}, but the renderer's is {theirs}; make them equal.")
+
+
+def train_inverter(settings: InverterTrainingSettings, faces: Faces) -> Outcome:
+    """Train the inverter, resuming if the folder holds a checkpoint, and write `inverter.safetensors` at the end.
+
+    Args:
+        settings: everything that decides how it learns, and which renderer it inverts.
+        faces: photos with fitted normal maps.
+
+    Raises:
+        SettingError: on settings that contradict each other.
+        WeightsError: on weights that cannot be read, or a checkpoint of another configuration.
+    """
+    runtime = Runtime(settings, configuration=configuration(settings))
+    training = InverterTraining(settings, faces, runtime=runtime)
+    outcome = runtime.run(training.step)
+    if runtime.is_main:
+        card = WeightsCard(
+            kind="inverter",
+            config=to_dict(training.inverter.config),
+            licence=settings.licence,
+            trained_on=settings.trained_on,
+            pictures=runtime.pictures,
+        )
+        save_weights(settings.folder / "inverter.safetensors", training.average.state_dict(), card)
+    return outcome

@@ -1,0 +1,138 @@
+"""Training of the normal estimator on faces drawn by graphics rules, which costs no labels (the paper, section 3.3)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Adam
+
+from garface.losses import masked_mean
+from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
+from garface.training.ema import Average
+from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.terms import weighted
+from garface.weights import WeightsCard, save_weights
+
+DrawPairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor]]
+"""(count, source of randomness) -> picture (B, 3, R, R) in [-1, 1], normals (B, 3, R, R), mask (B, 1, R, R)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalsWeights:
+    """Weight of every term of the estimator's objective."""
+
+    cosine: float = 1.0
+    """One minus the cosine of the angle between the normals, mean inside the face."""
+    absolute: float = 1.0
+    """Mean absolute difference of the components inside the face."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalsTrainingSettings(RunSettings):
+    """Everything that decides how the normal estimator learns."""
+
+    folder: Path = free(Path("runs/normals"))  # noqa: RUF009
+    """Receives checkpoints, log.jsonl and, at the end, the weights."""
+    estimator: NormalEstimatorConfig = field(default_factory=NormalEstimatorConfig)
+    """Shape of the network."""
+    weights: NormalsWeights = field(default_factory=NormalsWeights)
+    """Weight of every term."""
+    learning_rate: float = 1e-3
+    """Of Adam (betas 0.9 and 0.99)."""
+    average_half_life: float = 5_000.0
+    """Half-life of the averaged weights, in pictures."""
+    measured: int = free(64)
+    """Pictures, drawn once and never learned from, on which the angle is measured."""
+    measure_every: int = free(4_000)
+    """Pictures between two measurements."""
+    licence: str = free("research only: set by the licence of the textures")
+    """Licence of the weights, written into their card."""
+    trained_on: str = free("faces drawn by graphics rules")
+    """The training pictures, written into the card."""
+
+
+def normal_terms(estimate: Tensor, normals: Tensor, mask: Tensor) -> Figures:
+    """Both terms (B,) of estimated against true normals (B, 3, R, R), inside the mask (B, 1, R, R)."""
+    truth = F.normalize(normals, dim=1)
+    cosine = 1.0 - (estimate * truth).sum(dim=1, keepdim=True)
+    return {"cosine": masked_mean(cosine, mask), "absolute": masked_mean((estimate - truth).abs(), mask)}
+
+
+def angles(estimate: Tensor, normals: Tensor, mask: Tensor) -> Tensor:
+    """Angles in degrees between estimated and true normals at every pixel that the face covers more than half, (N,)."""
+    truth = F.normalize(normals, dim=1)
+    sine = torch.linalg.cross(estimate, truth, dim=1).norm(dim=1)
+    angle = torch.rad2deg(torch.atan2(sine, (estimate * truth).sum(dim=1)))
+    return angle[mask[:, 0] > 0.5]
+
+
+class NormalsTraining:
+    """Network, optimiser and the step of the estimator's training.
+
+    Args:
+        settings: everything that decides how it learns.
+        draw_pairs: draws training pairs.
+        runtime: device, precision, registry.
+    """
+
+    def __init__(self, settings: NormalsTrainingSettings, draw_pairs: DrawPairs, *, runtime: Runtime) -> None:
+        self.settings, self.runtime, self.draw_pairs = settings, runtime, draw_pairs
+        self.estimator = runtime.register("estimator", NormalEstimator(settings.estimator))
+        self.average = runtime.register("average", Average(self.estimator, half_life=settings.average_half_life))
+        adam = Adam(self.estimator.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), foreach=True)
+        self.optimiser = runtime.register("optimiser", adam)
+        source = torch.Generator().manual_seed(settings.seed + 1_000_003)
+        self.held_out = self._on_device(draw_pairs(settings.measured, source))
+
+    def _on_device(self, pairs: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+        return [part.to(self.runtime.device) for part in pairs]
+
+    def step(self) -> Figures:
+        """Take one step on freshly drawn pairs and return its figures."""
+        picture, normals, mask = self._on_device(self.draw_pairs(self.runtime.batch, torch.default_generator))
+        with self.runtime.autocast():
+            estimate = self.estimator(picture)
+        terms = normal_terms(estimate, normals, mask)
+        self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
+        seen = self.runtime.pictures + self.settings.batch
+        self.average.update(self.estimator, batch=self.settings.batch, pictures=seen)
+        due = seen // self.settings.measure_every > self.runtime.pictures // self.settings.measure_every
+        return {**terms, **(self.measure() if due else {})}
+
+    @torch.no_grad()
+    def measure(self) -> Figures:
+        """Mean and median angle, degrees, of the averaged network on the pictures held out."""
+        picture, normals, mask = self.held_out
+        estimate = torch.cat([self.average.network(part) for part in picture.split(self.runtime.batch)])
+        degrees = angles(estimate, normals, mask)
+        return {"mean_angle": degrees.mean(), "median_angle": degrees.median()}
+
+
+def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> Outcome:
+    """Train the normal estimator, resuming if the folder holds a checkpoint, and write `normals.safetensors`.
+
+    Args:
+        settings: everything that decides how it learns.
+        draw_pairs: draws training pairs; must take its randomness from the given source alone.
+
+    Raises:
+        SettingError: on a setting outside its range.
+        WeightsError: on a checkpoint of another configuration.
+    """
+    runtime = Runtime(settings, configuration=configuration(settings))
+    training = NormalsTraining(settings, draw_pairs, runtime=runtime)
+    outcome = runtime.run(training.step)
+    if runtime.is_main:
+        card = WeightsCard(
+            kind="normals",
+            config=to_dict(settings.estimator),
+            licence=settings.licence,
+            trained_on=settings.trained_on,
+            pictures=runtime.pictures,
+            figures={f"{name}_degrees": round(float(value), 3) for name, value in training.measure().items()},
+        )
+        save_weights(settings.folder / "normals.safetensors", training.average.state_dict(), card)
+    return outcome

@@ -1,0 +1,113 @@
+"""Training of the inverter and of the normal estimator, on balls at 32 pixels."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import CHANNELS, Balls, things
+from tiny_training import settings as gar_settings
+from torch import Tensor
+
+from garface.errors import SettingError
+from garface.networks import InverterConfig, NormalEstimatorConfig, load_inverter, load_normal_estimator
+from garface.training import InverterTrainingSettings, NormalsTrainingSettings, train_gar, train_inverter, train_normals
+from garface.training.normals import angles, normal_terms
+from garface.weights import load_weights
+
+QUIET = {"tensorboard": False, "progress": False, "sheet_every": 0, "device": "cpu"}
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gar")
+    train_gar(gar_settings(folder, stages=((32, 10**9),), warm_start=10**9, batch=8, max_pictures=160), Balls(8))
+    return folder
+
+
+def inverter_settings(renderer: Path, folder: Path, **changes: object) -> InverterTrainingSettings:
+    base: dict[str, object] = {
+        "generator": str(renderer / "gar.safetensors"),
+        "inverter": InverterConfig(resolution=32, latent_dim=8, channels=CHANNELS, hidden=16),
+        "folder": folder,
+        "batch": 8,
+        "max_pictures": 400,
+        "log_every": 80,
+    }
+    return InverterTrainingSettings(**{**base, **QUIET, **changes})  # type: ignore[arg-type]
+
+
+def test_the_inverter_learns_latents_and_photos(renderer: Path, tmp_path: Path) -> None:
+    outcome = train_inverter(inverter_settings(renderer, tmp_path), Balls(8))
+    assert outcome.finished
+    log = lines(tmp_path)
+    assert log[-1]["style"] < 0.8 * log[0]["style"]
+    assert log[-1]["photo"] < 0.97 * log[0]["photo"]
+    assert load_inverter(tmp_path / "inverter.safetensors").config.latent_dim == 8
+
+
+def test_the_inverter_goes_on_from_weights_and_resumes_exactly(renderer: Path, tmp_path: Path) -> None:
+    start = str(renderer / "inverter.safetensors")
+    runs = {"whole": (32,), "parts": (16, 32)}
+    for name, stops in runs.items():
+        for stop in stops:
+            train_inverter(inverter_settings(renderer, tmp_path / name, start=start, max_pictures=stop), Balls(8))
+    whole, parts = (things(tmp_path / name)["inverter"] for name in runs)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    began = load_weights(start).tensors
+    assert 0 < float((whole["last.weight"] - began["last.weight"]).abs().max()) < 0.1
+
+
+def test_an_inverter_of_another_latent_is_refused(renderer: Path, tmp_path: Path) -> None:
+    other = InverterConfig(resolution=32, latent_dim=4, channels=CHANNELS, hidden=16)
+    with pytest.raises(SettingError, match="latent_dim is 4, but the renderer's is 8"):
+        train_inverter(inverter_settings(renderer, tmp_path, inverter=other), Balls(4))
+
+
+def shaded_balls(count: int, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Balls under random distant light: n . l, grey."""
+    balls = Balls(64)
+    condition = balls.conditions(torch.randint(0, 128, (count,), generator=source), resolution=32)
+    light = torch.nn.functional.normalize(torch.randn(count, 3, generator=source) * 0.2 + torch.tensor([0.5, 0.5, 1]))
+    shade = torch.einsum("bchw,bc->bhw", condition[:, :3], light)[:, None]
+    return shade.expand(-1, 3, -1, -1), condition[:, :3], condition[:, 3:]
+
+
+def test_the_normal_estimator_learns_and_writes_its_angle(tmp_path: Path) -> None:
+    wanted = NormalsTrainingSettings(
+        estimator=NormalEstimatorConfig(resolution=32, widths=(8, 16, 16)),
+        folder=tmp_path,
+        batch=8,
+        max_pictures=640,
+        log_every=80,
+        measured=16,
+        measure_every=320,
+        average_half_life=80,
+        **QUIET,  # type: ignore[arg-type]
+    )
+    train_normals(wanted, shaded_balls)
+    log = lines(tmp_path)
+    assert log[-1]["cosine"] < 0.5 * log[0]["cosine"]
+    assert log[-1]["mean_angle"] < log[3]["mean_angle"] < 60
+    card = load_weights(tmp_path / "normals.safetensors").card
+    assert card.figures["mean_angle_degrees"] == pytest.approx(log[-1]["mean_angle"], abs=0.01)
+    assert load_normal_estimator(tmp_path / "normals.safetensors").config.widths == (8, 16, 16)
+
+
+def test_angles_are_those_of_known_rotations() -> None:
+    turn = torch.tensor([0.0, 1e-4, 30.0, 90.0, 180.0]).deg2rad()
+    estimate = torch.stack([turn.sin(), torch.zeros(5), turn.cos()])[None, :, None]
+    truth = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 1, 5) * 0.7
+    mask = torch.ones(1, 1, 1, 5)
+    torch.testing.assert_close(angles(estimate, truth, mask), torch.tensor([0.0, 1e-4, 30.0, 90.0, 180.0]))
+    mask[..., 2:] = 0.0
+    assert len(angles(estimate, truth, mask)) == 2
+    terms = normal_terms(estimate, truth, torch.tensor([0.0, 0, 0, 1, 0]).view(1, 1, 1, 5))
+    assert float(terms["cosine"]) == pytest.approx(1.0, abs=1e-6)
+    assert float(terms["absolute"]) == pytest.approx(2 / 3, abs=1e-6)
+    assert math.isfinite(float(normal_terms(estimate, truth * 0, mask * 0)["cosine"]))
