@@ -10,7 +10,7 @@ from torch import Tensor
 
 from garface.errors import SettingError, WeightsError
 from garface.networks import DiscriminatorConfig, load_generator, load_inverter
-from garface.training.gar import Critics, GarTraining, train_gar
+from garface.training.gar import Critics, GarTraining, export_gar, train_gar
 from garface.training.gar_settings import PRESETS, GarWeights
 from garface.training.runtime import Runtime, configuration
 
@@ -85,7 +85,7 @@ def test_a_term_without_its_critic_is_an_error(tmp_path: Path, changes: dict, cr
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     train_gar(settings(tmp_path, max_pictures=4), Balls(4))
-    with pytest.raises(WeightsError, match="weights"):
+    with pytest.raises(WeightsError, match=r"weights\.r1 = 10\.0, but now weights\.r1 = 1\.0"):
         train_gar(settings(tmp_path, weights=GarWeights(r1=1.0)), Balls(4))
 
 
@@ -95,6 +95,10 @@ def test_written_weights_can_be_loaded_and_draw(tmp_path: Path) -> None:
     generator, inverter = load_generator(tmp_path / "gar.safetensors"), load_inverter(tmp_path / "inverter.safetensors")
     assert inverter(balls.pictures(torch.arange(2), resolution=32)).mean.shape == (2, 8)
     assert generator.config == settings(tmp_path).generator
+    state = things(tmp_path)["average_generator"]
+    torch.testing.assert_close(generator.constant.detach(), state["constant"].half().float())
+    with pytest.raises(WeightsError, match="holds no checkpoint"):
+        export_gar(tmp_path / "other", tmp_path, licence="", trained_on="")
 
 
 def test_without_condition_the_discriminator_and_no_redrawing_is_the_papers_way(tmp_path: Path) -> None:

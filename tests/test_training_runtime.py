@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from garface.errors import GarfaceError, SettingError, WeightsError
+from garface.errors import GarfaceError, OutputError, SettingError, WeightsError
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from garface.training.ema import Average, ema_decay
 from garface.training.order import picture_order
@@ -216,6 +216,10 @@ def test_average_halves_after_its_half_life() -> None:
 def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="batch must be at least 1"):
         TinyTraining(settings(tmp_path, batch=0))
+    (tmp_path / "file").write_text("in the way")
+    training = TinyTraining(settings(tmp_path / "file"))
+    with pytest.raises(OutputError, match="choose another folder"):
+        training.runtime.run(training.step)
 
 
 def test_description_is_complete_json(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Training: one runtime, and one loop per network."""
 
 from garface.training.faces import Faces
-from garface.training.gar import Critics, train_gar
+from garface.training.gar import Critics, export_gar, train_gar
 from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
@@ -21,6 +21,7 @@ __all__ = [
     "RunSettings",
     "Runtime",
     "describe",
+    "export_gar",
     "train_gar",
     "train_inverter",
     "train_normals",

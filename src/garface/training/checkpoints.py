@@ -86,9 +86,18 @@ def read_checkpoint(path: Path, *, configuration: Mapping[str, Any] | None = Non
 
 
 def _compare(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for key in sorted(stored.keys() | wanted.keys()):
-        if stored.get(key) != wanted.get(key):
+    before, now = _flat(stored), _flat(wanted)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
             raise WeightsError(
-                f"Checkpoint {path} was trained with {key} = {stored.get(key)!r}, but now {key} = {wanted.get(key)!r}; "
+                f"Checkpoint {path} was trained with {key} = {before.get(key)!r}, but now {key} = {now.get(key)!r}; "
                 "use the old value or train in a new folder."
             )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level: {"weights": {"r1": 10}} -> {"weights.r1": 10}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat

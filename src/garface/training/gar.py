@@ -6,14 +6,15 @@ latents over the normal maps of other photos. The discriminator judges all of th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from garface.errors import SettingError
+from garface.errors import SettingError, WeightsError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
     augment,
@@ -29,8 +30,9 @@ from garface.losses import (
     r1_penalty,
     texture_swap,
 )
-from garface.networks import Discriminator, Generator, Inverter, to_dict
+from garface.networks import Discriminator, Generator, Inverter
 from garface.rendering import normal_pyramid
+from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.ema import Average
 from garface.training.faces import Faces
 from garface.training.gar_settings import GarTrainingSettings
@@ -302,23 +304,34 @@ def train_gar(
     shown = faces if held_out is None else held_out
     outcome = runtime.run(training.step, sheet=lambda path: write_sheet(training, shown, path))
     if runtime.is_main:
-        write_weights(training)
+        export_gar(settings.folder, settings.folder, licence=settings.licence, trained_on=settings.trained_on)
     return outcome
 
 
-def write_weights(training: GarTraining) -> None:
-    """Write the averaged renderer and inverter as float16 weight files into the run's folder."""
-    settings = training.settings
-    card = WeightsCard(
-        kind="gar",
-        config=to_dict(settings.generator),
-        licence=settings.licence,
-        trained_on=settings.trained_on,
-        pictures=training.runtime.pictures,
-    )
-    save_weights(settings.folder / "gar.safetensors", training.average_generator.state_dict(), card)
-    card = replace(card, kind="inverter", config=to_dict(settings.inverter))
-    save_weights(settings.folder / "inverter.safetensors", training.average_inverter.state_dict(), card)
+def export_gar(run: Path, out: Path, *, licence: str, trained_on: str) -> None:
+    """Write the averaged renderer and inverter of a run's newest checkpoint as float16 weight files.
+
+    The run may still be going on; nothing of it is touched.
+
+    Args:
+        run: folder of the run.
+        out: folder that receives `gar.safetensors` and `inverter.safetensors`.
+        licence: of the weights.
+        trained_on: the training pictures.
+
+    Raises:
+        WeightsError: if the run has no readable checkpoint.
+        OutputError: if `out` cannot be written.
+    """
+    checkpoint = newest_checkpoint(run / "checkpoints")
+    if checkpoint is None:
+        raise WeightsError(f"{run} holds no checkpoint; let the training reach its first one.")
+    content = read_checkpoint(checkpoint)
+    parts: tuple[tuple[Literal["gar", "inverter"], str], ...] = (("gar", "generator"), ("inverter", "inverter"))
+    for kind, part in parts:
+        config = content["configuration"][part]
+        card = WeightsCard(kind, config, licence, trained_on, pictures=content["pictures"])
+        save_weights(out / f"{kind}.safetensors", content["things"][f"average_{part}"], card)
 
 
 @torch.no_grad()

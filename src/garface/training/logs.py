@@ -50,19 +50,20 @@ class Log:
     """`log.jsonl`, TensorBoard events and the progress bar of one run.
 
     Args:
-        folder: of the run.
+        folder: of the run; None logs nothing, as all processes but one do.
         pictures: seen when the run starts or resumes; lines beyond it, written by a process that died later, go.
         total: pictures at the end of the run.
         tensorboard: also write TensorBoard events (extra "train").
         progress: show a bar when standard error is a terminal.
     """
 
-    def __init__(self, folder: Path, *, pictures: int, total: int, tensorboard: bool, progress: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "log.jsonl"
-        _forget_beyond(self._path, pictures)
-        self._events = _tensorboard(folder, pictures) if tensorboard else None
-        self._bar = tqdm(total=total, initial=pictures, unit=" pictures", disable=None if progress else True)
+    def __init__(self, folder: Path | None, *, pictures: int, total: int, tensorboard: bool, progress: bool) -> None:
+        self._path = None if folder is None else folder / "log.jsonl"
+        if self._path is not None:
+            _forget_beyond(self._path, pictures)
+        self._events = None if folder is None or not tensorboard else _tensorboard(folder, pictures)
+        silent = None if progress and folder is not None else True
+        self._bar = tqdm(total=total, initial=pictures, unit=" pictures", disable=silent)
 
     def advance(self, pictures: int) -> None:
         """Move the bar by `pictures`."""
@@ -70,6 +71,8 @@ class Log:
 
     def write(self, figures: dict[str, float], *, pictures: int) -> None:
         """Append one line."""
+        if self._path is None:
+            return
         line = {"pictures": pictures, **{name: float(f"{value:.6g}") for name, value in figures.items()}}
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from garface.errors import MissingExtraError, SettingError, WeightsError
+from garface.errors import MissingExtraError, OutputError, SettingError, WeightsError
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from garface.training.logs import Log, Means, check_figures
 from garface.training.order import picture_order, random_state, restore_random_state, seed_everything
@@ -248,10 +248,11 @@ class Runtime:
             sheet: draws a sample sheet to a path; random generators are put back afterwards.
 
         Raises:
+            OutputError: if the folder cannot be written.
             WeightsError: if the checkpoint in the folder belongs to another configuration.
         """
         self._restore()
-        self.settings.folder.mkdir(parents=True, exist_ok=True)
+        _make(self.settings.folder)
         log = self._open_log()
         try:
             with _Interrupt() as interrupt:
@@ -264,11 +265,11 @@ class Runtime:
     def _open_log(self) -> Log:
         wanted = self.settings
         return Log(
-            wanted.folder if self.is_main else wanted.folder / f"process-{self._state.process_index}",
+            wanted.folder if self.is_main else None,
             pictures=self.pictures,
             total=wanted.max_pictures,
-            tensorboard=wanted.tensorboard and self.is_main,
-            progress=wanted.progress and self.is_main,
+            tensorboard=wanted.tensorboard,
+            progress=wanted.progress,
         )
 
     def _loop(
@@ -299,8 +300,7 @@ class Runtime:
             return
         check_figures(figures, pictures=self.pictures)
         rate = self.pictures / max(self.seconds, 1e-9)
-        if self.is_main:
-            log.write({**figures, "seconds": self.seconds, "pictures_per_second": rate}, pictures=self.pictures)
+        log.write({**figures, "seconds": self.seconds, "pictures_per_second": rate}, pictures=self.pictures)
 
     def _draw(self, sheet: Callable[[Path], None]) -> None:
         state = random_state()
@@ -371,6 +371,13 @@ class _Interrupt:
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another folder.") from error
 
 
 def _processes(device: str) -> Any:
