@@ -1,0 +1,108 @@
+"""The entry point: reading the command, running it, and turning every ending into a sentence and an exit code."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any, Protocol
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
+
+from garface.cli.data import Inspect, Prepare, Synthesize
+from garface.cli.models import Add, Fetch, List
+from garface.cli.reconstruct import Reconstruct
+from garface.cli.render import Random, Sweep
+from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
+from garface.cli.train import Gar, Inverter, Normals
+from garface.errors import GarfaceError
+
+DESCRIPTION = (
+    "Photo in, 3D head out, by inverting a generative renderer. To start: garface reconstruct --example --out heads. "
+    "To learn about a command: garface COMMAND --help. To see the version: garface --version."
+)
+
+Render = Annotated[Random, subcommand("random")] | Annotated[Sweep, subcommand("sweep")]
+Data = (
+    Annotated[Synthesize, subcommand("synthesize")]
+    | Annotated[Prepare, subcommand("prepare")]
+    | Annotated[Inspect, subcommand("inspect")]
+)
+Train = (
+    Annotated[Gar, subcommand("gar")]
+    | Annotated[Normals, subcommand("normals")]
+    | Annotated[Inverter, subcommand("inverter")]
+)
+Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]
+Command = (
+    Annotated[Reconstruct, subcommand("reconstruct")]
+    | Annotated[Render, subcommand("render", description="Draw faces with the renderer: random ones, or a sweep.")]
+    | Annotated[Data, subcommand("data", description="Make, prepare and inspect training data.")]
+    | Annotated[Train, subcommand("train", description="Train the renderer, the normal estimator or the inverter.")]
+    | Annotated[
+        Models,
+        subcommand("models", default=List(), description="List, fetch and add model files, with their licences."),
+    ]
+)
+
+
+class Runnable(Protocol):
+    """A command with its arguments."""
+
+    def run(self) -> int:
+        """Do it; returns the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `garface ARGV` and return its exit code.
+
+    0 is success; 2 a mistake of the user's, said in one sentence; 1 a defect of garface; 130 Ctrl-C.
+
+    Args:
+        argv: without the program's name; None takes those of the process.
+
+    Raises:
+        SystemExit: help was asked for (code 0) or the arguments cannot be understood (code 2).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"garface {version('garface')}")
+        return 0
+    return guarded(parse(arguments).run)
+
+
+def parse(arguments: Sequence[str]) -> Runnable:
+    """The command that `arguments` ask for."""
+    config = (OmitSubcommandPrefixes, OmitArgPrefixes, FlagCreatePairsOff)
+    command: Any = Command
+    found: Runnable = tyro.cli(command, prog="garface", description=DESCRIPTION, args=arguments, config=config)
+    return found
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Call `run`; every way it may end becomes an exit code and, where it failed, one sentence."""
+    try:
+        code = run()
+        sys.stdout.flush()
+    except GarfaceError as error:
+        say(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        say("stopped by Ctrl-C; nothing unfinished was left behind.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return BROKEN_PIPE
+    except Exception as error:
+        if debugging():
+            raise
+        say(unexpected(error))
+        return UNEXPECTED
+    return code
+
+
+def _forget_output() -> None:
+    """Send what is still to be printed nowhere: its reader is gone, and Python would complain at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

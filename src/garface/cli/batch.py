@@ -1,0 +1,166 @@
+"""Reconstructing several photos: each may fail alone, progress is shown, and the end is a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from garface.cli.terminal import FAILED, UNEXPECTED, debugging, one_line, say, table, unexpected
+from garface.errors import GarfaceError, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from garface.reconstruction import Reconstructor
+
+EXAMPLE = "astronaut"
+"""Name of the embedded example: a photo by NASA, in the public domain, that comes with scikit-image."""
+
+_BAR = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total} photos, {remaining} left"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to reconstruct."""
+
+    name: str
+    """Of its result folder."""
+    photo: Path | None
+    """The file; None is the example."""
+
+    def __str__(self) -> str:
+        return self.name if self.photo is None else str(self.photo)
+
+    def source(self) -> Path | NDArray[np.uint8]:
+        """The file, or the example's pixels (H, W, 3)."""
+        if self.photo is not None:
+            return self.photo
+        from skimage.data import astronaut
+
+        pixels: NDArray[np.uint8] = astronaut()
+        return pixels
+
+
+@dataclass
+class Outcome:
+    """What became of a job."""
+
+    job: Job
+    """The photo."""
+    folders: tuple[Path, ...] = ()
+    """Finished results."""
+    notes: tuple[str, ...] = ()
+    """What was decided while reading the photo, one sentence each."""
+    seconds: float = 0.0
+    """Time it took."""
+    error: Exception | None = None
+    """Why it failed."""
+
+    @property
+    def sentence(self) -> str:
+        """Why it failed, naming the photo; empty when it did not."""
+        if self.error is None:
+            return ""
+        text = one_line(self.error) if isinstance(self.error, GarfaceError) else unexpected(self.error)
+        return text if str(self.job) in text else f"{self.job}: {text}"
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """The job's row in the table."""
+        result = f"failed: {self.sentence}" if self.error else ", ".join(map(str, self.folders))
+        return str(self.job), f"{self.seconds:.1f}", result
+
+
+def name_jobs(photos: Sequence[Path | None]) -> list[Job]:
+    """Jobs named after their photos; a name that is taken, whatever its case, gets a number."""
+    taken: set[str] = set()
+    return [Job(unique(EXAMPLE if photo is None else photo.stem, taken), photo) for photo in photos]
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, or `name-2`, `name-3`, ... if that is in `taken`, to which the answer is added."""
+    free, number = name, 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{name}-{number}"
+    taken.add(free.casefold())
+    return free
+
+
+class Batch:
+    """Reconstructs jobs one after the other into folders below `out`.
+
+    `outcomes` holds those that are done, also after an interruption.
+    """
+
+    def __init__(self, jobs: Sequence[Job], out: Path) -> None:
+        self.jobs, self.out = jobs, out
+        self.outcomes: list[Outcome] = []
+        self._taken = {job.name.casefold() for job in jobs}
+
+    def run(self, reconstructor: Reconstructor) -> None:
+        """Try every job; once a result cannot be written, the rest is left."""
+        with _progress(len(self.jobs)) as show:
+            for index, job in enumerate(self.jobs):
+                show(job.name, index)
+                self.outcomes.append(self._attempt(job, reconstructor, lambda share: show(job.name, index + share)))  # noqa: B023
+                if isinstance(self.outcomes[-1].error, OutputError):
+                    break
+        untried = OutputError("not tried, because results can no longer be written.")
+        self.outcomes += [Outcome(job, error=untried) for job in self.jobs[len(self.outcomes) :]]
+
+    def _attempt(self, job: Job, reconstructor: Reconstructor, show: Callable[[float], None]) -> Outcome:
+        outcome, start = Outcome(job), time.perf_counter()
+        try:
+            for face in reconstructor.reconstruct(
+                job.source(), name=job.name, on_stage=lambda _, done, total: show(done / max(total, 1))
+            ):
+                name = job.name if face.name == job.name else unique(face.name, self._taken)
+                outcome.folders += (face.save(self.out / name),)
+                outcome.notes = face.provenance.notes
+        except Exception as error:
+            if debugging() and not isinstance(error, GarfaceError):
+                raise
+            outcome.error = error
+        outcome.seconds = time.perf_counter() - start
+        return outcome
+
+    def report(self) -> int:
+        """Print what became of every job; returns the exit code."""
+        failed = [outcome for outcome in self.outcomes if outcome.error]
+        done = [outcome for outcome in self.outcomes if not outcome.error]
+        if len(self.jobs) > 1:
+            print(table(("photo", "seconds", "result"), [outcome.row for outcome in self.outcomes]))
+        elif done:
+            print("\n".join(map(str, done[0].folders)))
+        for outcome in done:
+            for note in outcome.notes:
+                print(f"{outcome.job}: {note}")
+        if not failed:
+            return 0
+        say(failed[0].sentence if len(self.jobs) == 1 else f"{len(failed)} of {self.count} failed, as the table tells.")
+        return FAILED if all(isinstance(outcome.error, GarfaceError) for outcome in failed) else UNEXPECTED
+
+    @property
+    def count(self) -> str:
+        """How many photos there are, in words."""
+        return "1 photo" if len(self.jobs) == 1 else f"{len(self.jobs)} photos"
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str, float], None]]:
+    """A bar on a terminal's standard error; yields what moves it to a name and a number of photos."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, bar_format=_BAR, smoothing=0, disable=None, leave=False) as bar:
+
+        def show(name: str, done: float) -> None:
+            bar.set_description_str(f"{name[:24]}: ", refresh=False)
+            bar.update(done - bar.n)
+
+        yield show

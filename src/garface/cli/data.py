@@ -1,0 +1,159 @@
+"""`garface data`: training data, from drawing portraits to looking at prepared faces."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from garface.cli.terminal import check_file, table
+from garface.errors import SettingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from garface.data.dataset import FittedFaces
+
+YAW_EDGES = (0, 10, 20, 30, 45, 90)
+"""Degrees: bins in which the share of turned heads is told."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Quantiles of the landmark error that are told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesize:
+    """Draw portraits of people who do not exist, as training photos (for research only; needs garface[synthesize])."""
+
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Receives the portraits; those that are there are kept, so a stopped run goes on and a folder can grow."""
+    count: int
+    """How many portraits."""
+    seed: int = 0
+    """Of the first portrait; the others follow."""
+    size: int = 288
+    """Side of the portraits, pixels."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic; in float32 all machines draw the same, bfloat16 is faster where the processor has it."""
+
+    def run(self) -> int:
+        """Draw."""
+        from garface.data.synthesize import SynthesisSettings, synthesize
+
+        settings = SynthesisSettings(size=self.size, precision=self.precision)
+        drawn = synthesize(self.out, count=self.count, seed=self.seed, settings=settings)
+        print(f"{drawn} portraits drawn, {self.count - drawn} were there already: {self.out}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """Find, align and fit the largest face of every photo in a folder; a stopped run goes on where it was."""
+
+    photos: Annotated[Positional[Path], arg(metavar="PHOTOS")]
+    """Folder of photos, searched with its subfolders."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Receives the training set."""
+    size: int = 128
+    """Side of the aligned crops, pixels."""
+
+    def run(self) -> int:
+        """Prepare."""
+        if not 32 <= self.size <= 1024:
+            raise SettingError(f"--size must be 32 to 1024 pixels, not {self.size}.")
+        from garface.data.prepare import FAILURES_FILE, PrepareSettings, prepare
+
+        faces = prepare(self.photos, self.out, PrepareSettings(size=self.size))
+        failures = _failures(self.out)
+        why = f"; {len(failures)} photos gave none, see {self.out / FAILURES_FILE}" if failures else ""
+        print(f"{faces} faces in {self.out}{why}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Look at a prepared training set: a sheet of faces with their fits, errors, poses and splits."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Made by `garface data prepare`."""
+    out: Annotated[Path | None, arg(metavar="FILE.png")] = None
+    """The sheet; by default FOLDER/inspect.png."""
+    count: int = 24
+    """Faces on the sheet, spread over the set."""
+
+    def run(self) -> int:
+        """Draw the sheet and print the tables."""
+        if self.count < 1:
+            raise SettingError(f"--count must be at least 1, not {self.count}.")
+        import numpy as np
+
+        from garface.data.dataset import FittedFaces
+        from garface.evaluation.figures import faces_sheet
+        from garface.io import write_png
+
+        faces = FittedFaces(self.folder, split="all")
+        out = self.out or self.folder / "inspect.png"
+        check_file(out, (".png",))
+        rows = np.linspace(0, len(faces) - 1, min(self.count, len(faces))).round().astype(int).tolist()
+        write_png(out, faces_sheet(faces, rows))
+        print(describe(faces, failures=len(_failures(self.folder))))
+        print(f"\n{out}")
+        return 0
+
+
+def describe(faces: FittedFaces, *, failures: int) -> str:
+    """Counts of the splits, quantiles of the landmark error, and shares of the yaw bins, as text."""
+    import numpy as np
+
+    from garface.data.dataset import held_back
+
+    heldout = sum(held_back(name) for name in faces.names)
+    splits = [("train", len(faces) - heldout), ("held out", heldout), ("without a face", failures)]
+    pixels, relative = faces.arrays["error"].mean(1), relative_errors(faces)
+    errors = [
+        (f"{share:.0%}", f"{np.quantile(pixels, share):.2f}", f"{100 * np.quantile(relative, share):.1f} %")
+        for share in QUANTILES
+    ]
+    yaw = np.abs(yaw_degrees(faces.arrays["rotation"]))
+    bins = [
+        (f"{low} to {high}", f"{((yaw >= low) & (yaw < high)).mean():.1%}")
+        for low, high in pairwise(YAW_EDGES)
+    ]
+    return "\n\n".join(
+        [
+            table(("split", "faces"), splits),
+            table(("faces below", "landmark error, px", "of the eye distance"), errors),
+            table(("yaw, degrees", "share"), bins),
+        ]
+    )
+
+
+def relative_errors(faces: FittedFaces) -> NDArray[np.float32]:
+    """(N,) mean landmark error of each face, in its eye distance."""
+    import numpy as np
+
+    from garface.data.landmarks import LEFT_EYE, RIGHT_EYE
+
+    points = faces.arrays["points"]
+    apart = points[:, LEFT_EYE].mean(1) - points[:, RIGHT_EYE].mean(1)
+    relative: NDArray[np.float32] = faces.arrays["error"].mean(1) / np.hypot(apart[:, 0], apart[:, 1])
+    return relative
+
+
+def yaw_degrees(rotation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) how far each head of (N, 3, 3) camera-from-head rotations looks to the viewer's right, degrees."""
+    import numpy as np
+
+    yaw: NDArray[np.float32] = np.degrees(np.arctan2(rotation[:, 0, 2], rotation[:, 2, 2]))
+    return yaw
+
+
+def _failures(folder: Path) -> dict[str, str]:
+    from garface.data.prepare import FAILURES_FILE
+
+    path = folder / FAILURES_FILE
+    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -1,0 +1,167 @@
+"""`garface train`: teaching the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from garface.cli.terminal import INTERRUPTED, TERMINATED
+from garface.errors import SettingError, WeightsError
+
+if TYPE_CHECKING:
+    from garface.data.dataset import FittedFaces, Split
+    from garface.training import Outcome, RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Train:
+    """What all three networks share."""
+
+    preset: str = "cpu-128"
+    """Named configuration; --dry-run prints it."""
+    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Training set made by `garface data prepare`; needed unless --dry-run."""
+    folder: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Receives checkpoints, logs, sample sheets and, at the end, the weights; by default the preset's."""
+    max_pictures: Annotated[int | None, arg(metavar="INT")] = None
+    """Stop after so many pictures in all; by default the preset's."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    resume: bool = False
+    """Go on from the newest checkpoint in --folder, which must be there."""
+    dry_run: bool = False
+    """Print the whole configuration and stop."""
+
+    def run(self) -> int:
+        """Train, after checking everything that can be checked."""
+        from garface.training import describe
+
+        settings = self.settings()
+        settings.check()
+        if self.dry_run:
+            print(describe(settings))
+            return 0
+        check_resume(settings.folder, self.resume)
+        return _end(self.train(settings))
+
+    def settings(self) -> RunSettings:
+        """The preset with what was given on top.
+
+        Raises:
+            SettingError: there is no such preset.
+        """
+        presets = self.presets()
+        if self.preset not in presets:
+            raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(presets)}.")
+        given: dict[str, Any] = {"folder": self.folder, "max_pictures": self.max_pictures, "device": self.device}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return replace(presets[self.preset], **changes)
+
+    def load_faces(self, split: Split = "train") -> FittedFaces:
+        """A split of the training set.
+
+        Raises:
+            SettingError: none was named.
+            InputError: the folder holds none.
+        """
+        if self.faces is None:
+            raise SettingError("--faces is needed; make its folder with `garface data prepare PHOTOS --out FOLDER`.")
+        from garface.data.dataset import FittedFaces
+
+        return FittedFaces(self.faces, split=split)
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """Named configurations of this network."""
+        raise NotImplementedError
+
+    def train(self, settings: Any) -> Outcome:
+        """Run the training."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gar(_Train):
+    """Train the renderer, and with it a first inverter; writes gar.safetensors and inverter.safetensors."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-128, gpu-128, paper-256, ablate-64."""
+        from garface.training import PRESETS
+
+        return PRESETS
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on the training split; sample sheets show faces held out."""
+        from garface.training import train_gar
+
+        return train_gar(settings, self.load_faces(), held_out=self.load_faces("heldout"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normals(_Train):
+    """Train the normal estimator on faces drawn by graphics rules; writes normals.safetensors."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-128."""
+        from garface.training import NormalsTrainingSettings
+
+        return {"cpu-128": NormalsTrainingSettings()}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on drawings of the training split."""
+        from garface.data.drawings import Drawings
+        from garface.training import train_normals
+
+        return train_normals(settings, Drawings(self.load_faces()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inverter(_Train):
+    """Train the inverter against a frozen renderer; writes inverter.safetensors."""
+
+    renderer: str = "builtin"
+    """Weight file of the renderer to invert, or builtin."""
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file of the inverter to go on from; by default it starts afresh."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-128."""
+        from garface.training import InverterTrainingSettings
+
+        return {"cpu-128": InverterTrainingSettings(generator=self.renderer, start=self.start)}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on the training split."""
+        from garface.training import train_inverter
+
+        return train_inverter(settings, self.load_faces())
+
+
+def check_resume(folder: Path, resume: bool) -> None:
+    """Raise unless the presence of a checkpoint in a run's folder is as `resume` says.
+
+    Raises:
+        SettingError: there is one, but a new training was asked for.
+        WeightsError: there is none to go on from.
+    """
+    from garface.training.checkpoints import newest_checkpoint
+
+    newest = newest_checkpoint(folder / "checkpoints")
+    if newest is not None and not resume:
+        raise SettingError(f"{folder} holds a training already ({newest.name}); pass --resume to go on with it, or "
+                           "choose another --folder.")  # fmt: skip
+    if newest is None and resume:
+        raise WeightsError(f"{folder} holds no checkpoint to go on from; leave out --resume to start a training there.")
+
+
+def _end(outcome: Outcome) -> int:
+    """Say how a training ended; returns the exit code."""
+    if outcome.finished:
+        print(f"Finished at {outcome.pictures:,} pictures; the weights are in {outcome.checkpoint.parent.parent}.")
+        return 0
+    print(f"Stopped by {outcome.stopped_by} at {outcome.pictures:,} pictures; pass --resume to go on from "
+          f"{outcome.checkpoint}.")  # fmt: skip
+    return INTERRUPTED if outcome.stopped_by == "SIGINT" else TERMINATED

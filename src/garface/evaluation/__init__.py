@@ -1,0 +1,1 @@
+"""Figures and measurements of what was trained and reconstructed."""
