@@ -52,9 +52,9 @@ def draw(
             ua, va = yc - yb, xb - xc
             ub, vb = ya - yc, xc - xa
             uc, vc = yb - ya, xa - xb
-            oa = -(ua * xb + va * yb) - (0.0 if ua > 0.0 or (ua == 0.0 and va < 0.0) else half_quantum)
-            ob = -(ub * xc + vb * yc) - (0.0 if ub > 0.0 or (ub == 0.0 and vb < 0.0) else half_quantum)
-            oc = -(uc * xa + vc * ya) - (0.0 if uc > 0.0 or (uc == 0.0 and vc < 0.0) else half_quantum)
+            oa = -(ua * xb + va * yb) - (0.0 if ua > 0.0 or (ua == 0.0 and va > 0.0) else half_quantum)
+            ob = -(ub * xc + vb * yc) - (0.0 if ub > 0.0 or (ub == 0.0 and vb > 0.0) else half_quantum)
+            oc = -(uc * xa + vc * ya) - (0.0 if uc > 0.0 or (uc == 0.0 and vc > 0.0) else half_quantum)
             scale = 1.0 / area
             for row in range(top, bottom + 1):
                 x, y = left + 0.5, row + 0.5

@@ -59,7 +59,7 @@ def _edge_functions(corners: Tensor, half_quantum: float) -> tuple[Tensor, Tenso
     start, end = points.roll(-1, dims=1), points.roll(-2, dims=1)
     u = end[..., 1] - start[..., 1]
     v = start[..., 0] - end[..., 0]
-    owned = (u > 0) | ((u == 0) & (v < 0))
+    owned = (u > 0) | ((u == 0) & (v > 0))
     offset = -(u * start[..., 0] + v * start[..., 1]) - torch.where(owned, 0.0, half_quantum)
     area = u[:, 2] * (points[:, 2, 0] - points[:, 0, 0]) + v[:, 2] * (points[:, 2, 1] - points[:, 0, 1])
     return torch.stack([u, v, offset], dim=-1), torch.cat([corners[..., 2], (1 / area)[:, None]], dim=-1)

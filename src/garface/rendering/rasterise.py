@@ -20,7 +20,8 @@ Backend = Literal["auto", "numba", "torch"]
 def rasterise(vertices_camera: Tensor, triangles: Tensor, camera: Camera, *, backend: Backend = "auto") -> Tensor:
     """Find the nearest front-facing triangle at every pixel centre.
 
-    A pixel centre on a shared edge belongs to exactly one of the two triangles; at equal depth the lower id wins.
+    A pixel centre on an edge belongs to the triangle on its right, or below it (top-left rule), so to exactly one of
+    two neighbours. At equal depth the lower id wins.
     Both back ends give the same ids.
 
     Args:
