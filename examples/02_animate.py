@@ -1,0 +1,52 @@
+"""Open a reconstruction and animate it: looks held, one expression and the direction of the head changed.
+
+    python examples/02_animate.py --folder out/example --expression mouthSmileLeft
+
+The folder is a result of `garface reconstruct` or of example 01.
+"""
+
+from pathlib import Path
+
+import tyro
+
+from garface.evaluation.figures import Drawing, sweep
+from garface.io import contact_sheet, write_gif, write_png
+from garface.reconstruction import load_renderer, load_state, read_report
+
+
+def there_and_back(drawings: list[Drawing]) -> list[Drawing]:
+    return drawings + drawings[-2:0:-1]
+
+
+def main(
+    folder: Path = Path("out/example"),
+    out: Path = Path("out/animation"),
+    expression: str = "jawOpen",
+    frames: int = 13,
+    quick: bool = False,
+) -> None:
+    """Draw the face while one expression grows, then while the head turns.
+
+    Args:
+        folder: the reconstruction.
+        out: folder for the pictures.
+        expression: ARKit name of the expression.
+        frames: drawings from one end to the other.
+        quick: draw few frames.
+    """
+    frames = 4 if quick else frames
+    model = read_report(folder)["settings"]["model"]
+    renderer = load_renderer(model)
+    face = load_state(folder, renderer)
+    sweeps = [sweep(renderer, face, what, frames=frames) for what in (expression, "yaw")]
+
+    out.mkdir(parents=True, exist_ok=True)
+    movie = [drawing.pair for drawings in sweeps for drawing in there_and_back(drawings)]
+    write_gif(movie, out / "sweep.gif", fps=12)
+    drawings = [drawing for row in sweeps for drawing in row]
+    write_png(out / "sweep.png", contact_sheet([d.picture for d in drawings], frames, [d.label for d in drawings]))
+    print(out)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
