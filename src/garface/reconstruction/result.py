@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from garface.errors import InputError
+from garface.faces.fit import eye_distance
 from garface.geometry import Camera, Pose, Topology, harmonic_basis, vertex_normals
 from garface.io import (
     GltfCamera,
@@ -140,15 +141,22 @@ class Reconstruction:
             licence=LICENCE,
         )
 
+    @torch.no_grad()
     def figures(self) -> dict[str, float]:
-        """PSNR (dB) of the drawing to the photo inside the head, before and after the refinement."""
+        """How near the face comes to the photo, before and after the refinement.
+
+        `psnr_inverted` and `psnr_refined`: of the drawing inside the head, dB. `landmark_error_fitted` and
+        `landmark_error_refined`: median distance of the projected landmarks from the observed ones, eye distances.
+        """
         if self.target is None or self.start is None:
             return {}
-        with torch.no_grad():
-            mask = self.start.normals(self.renderer)[:, 3:] * self.target.mask
-            pairs = {"psnr_inverted": self.start, "psnr_refined": self.state}
-            drawn = {name: state.draw(self.renderer).clamp(-1, 1) for name, state in pairs.items()}
-            return {name: float(psnr(picture, self.target.picture, mask)) for name, picture in drawn.items()}
+        mask = self.start.normals(self.renderer)[:, 3:] * self.target.mask
+        pairs = {"psnr_inverted": self.start, "psnr_refined": self.state}
+        drawn = {name: state.draw(self.renderer).clamp(-1, 1) for name, state in pairs.items()}
+        return {name: float(psnr(picture, self.target.picture, mask)) for name, picture in drawn.items()} | {
+            "landmark_error_fitted": _landmark_error(self.start, self.renderer, self.target),
+            "landmark_error_refined": _landmark_error(self.state, self.renderer, self.target),
+        }
 
     def report(self) -> dict[str, Any]:
         """Everything about the reconstruction that is not a picture, as plain JSON values."""
@@ -280,10 +288,18 @@ def read_report(folder: Path | str) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read; reconstruct the photo again.") from error
 
 
+def _landmark_error(state: FaceState, renderer: Renderer, target: Target) -> float:
+    """Median distance of one face's projected landmarks from the observed ones, in its eye distance."""
+    model = renderer.morphable
+    head = renderer.vertices(state.identity, state.expression, state.pose)
+    projected = state.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
+    return float((projected - target.points).norm(dim=2).median() / eye_distance(target.points))
+
+
 def shaded_mesh(photo: Tensor, normals: Tensor) -> Tensor:
     """The mesh under the photo's own light, grey: (B, 3, R, R) in [-1, 1]."""
     albedo = torch.full_like(photo, 0.5)
-    light = fit_light(photo, normals[:, :3], normals[:, 3:], albedo)
+    light = fit_light(photo, normals[:, :3], normals[:, 3:], albedo=albedo)
     grey = light.mean(2, keepdim=True).expand_as(light)
     mask = normals[:, 3:]
     return shade(normals[:, :3], albedo, grey) * mask + 0.9 * (1 - mask)
