@@ -73,17 +73,17 @@ def barycentrics(vertices_camera: Tensor, triangles: Tensor, triangle_id: Tensor
     Returns:
         (B, H, W, 3) weights in [0, 1] that sum to one, differentiable in vertices and camera; zero where id = -1.
     """
-    corners = _gather(vertices_camera, triangles, triangle_id)
-    ray = camera.rays()[:, :, :, None, :2]
-    slid = corners[..., :2] + corners[..., 2:] * ray
-    following, last = slid.roll(-1, dims=-2), slid.roll(-2, dims=-2)
-    weights = following[..., 0] * last[..., 1] - following[..., 1] * last[..., 0]
+    seen = (triangle_id.flatten() >= 0).nonzero()[:, 0]
+    ray = camera.rays()[..., :2].expand(len(triangle_id), -1, -1, -1).flatten(0, 2)[seen]
+    corners = _corners(vertices_camera, triangles, triangle_id, seen)
+    (ax, ay), (bx, by), (cx, cy) = ((corner[:, :2] + corner[:, 2:] * ray).unbind(-1) for corner in corners)
+    weights = torch.stack([bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx], dim=-1)
     total = weights.sum(-1, keepdim=True)
-    seen = (triangle_id >= 0)[..., None]
-    usable = seen & (total.abs() > torch.finfo(total.dtype).tiny)
+    usable = total.abs() > torch.finfo(total.dtype).tiny
     weights = weights / torch.where(usable, total, torch.ones_like(total))
     weights = torch.where(usable, weights, torch.full_like(weights, 1 / 3)).clamp(0, 1)
-    return torch.where(seen, weights / weights.sum(-1, keepdim=True), torch.zeros_like(weights))
+    weights = weights / weights.sum(-1, keepdim=True)
+    return weights.new_zeros(triangle_id.numel(), 3).index_copy(0, seen, weights).view(*triangle_id.shape, 3)
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, triangle_id: Tensor, barycentrics: Tensor) -> Tensor:
@@ -98,18 +98,21 @@ def interpolate(attributes: Tensor, triangles: Tensor, triangle_id: Tensor, bary
     Returns:
         (B, C, H, W), zero where id = -1, differentiable in attributes and barycentrics.
     """
-    corners = _gather(attributes, triangles, triangle_id)
-    mixed = (corners * barycentrics[..., None]).sum(-2)
-    return torch.where((triangle_id >= 0)[..., None], mixed, torch.zeros_like(mixed)).permute(0, 3, 1, 2)
+    seen = (triangle_id.flatten() >= 0).nonzero()[:, 0]
+    first, second, third = _corners(attributes, triangles, triangle_id, seen)
+    weights = barycentrics.flatten(0, 2)[seen]
+    mixed = first * weights[:, :1] + second * weights[:, 1:2] + third * weights[:, 2:]
+    picture = mixed.new_zeros(triangle_id.numel(), mixed.shape[1]).index_copy(0, seen, mixed)
+    return picture.view(*triangle_id.shape, -1).permute(0, 3, 1, 2)
 
 
-def _gather(values: Tensor, triangles: Tensor, triangle_id: Tensor) -> Tensor:
-    """Return (B, H, W, 3, C): the values (B or 1, V, C) at the corners of each pixel's triangle, the first for -1."""
-    batch, vertex_count = len(triangle_id), values.shape[1]
-    corner = triangles.long()[triangle_id.clamp(min=0)]
+def _corners(values: Tensor, triangles: Tensor, triangle_id: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
+    """Return three (N, C): the values (B or 1, V, C) at the corners of the triangles at flat pixels `seen` (N,)."""
+    corner = triangles.long()[triangle_id.flatten()[seen]]
     if len(values) > 1:
-        corner = corner + vertex_count * torch.arange(batch, device=corner.device).view(-1, 1, 1, 1)
-    return values.flatten(0, 1).index_select(0, corner.flatten()).view(*corner.shape, values.shape[2])
+        corner = corner + values.shape[1] * (seen // triangle_id[0].numel())[:, None]
+    flat = values.flatten(0, 1)
+    return tuple(flat.index_select(0, rows) for rows in corner.unbind(-1))
 
 
 def to_screen(vertices_camera: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
