@@ -243,22 +243,41 @@ def mirror_partner(vertices: np.ndarray) -> np.ndarray:
     return partner
 
 
-# Where each UV island goes: (lower-left corner of the island in MakeHuman's map) -> offset, scale in ours.
+# Where each UV island goes: its box in MakeHuman's map (u0, v0, u1, v1) -> lower-left corner and scale in ours.
 UV_BOXES = {
-    # name: source box (u0, v0, u1, v1), target corner (u, v), scale
-    "head": ((0.64, 0.148, 0.995, 0.819), (0.005, 0.010), 1.455),
-    "neck": ((0.22, 0.84, 0.54, 0.976), (0.530, 0.010), 1.42),
-    "inner mouth": ((0.755, 0.010, 0.926, 0.138), (0.535, 0.220), 1.2),
-    "left socket": ((0.084, 0.545, 0.153, 0.635), (0.760, 0.220), 1.5),
-    "right socket": ((0.010, 0.545, 0.079, 0.635), (0.875, 0.220), 1.5),
-    "left iris": ((0.759, 0.943, 0.7735, 0.958), (0.535, 0.400), 14.0),
-    "right iris": ((0.8005, 0.943, 0.815, 0.958), (0.760, 0.400), 14.0),
-    "left eye back": ((0.7725, 0.931, 0.786, 0.945), (0.535, 0.630), 4.0),
-    "right eye back": ((0.787, 0.931, 0.8015, 0.945), (0.600, 0.630), 4.0),
-    "upper teeth": ((0.677, 0.875, 0.739, 0.8975), (0.670, 0.630), 4.0),
-    "lower teeth": ((0.677, 0.8975, 0.739, 0.921), (0.670, 0.730), 4.0),
-    "tongue": ((0.622, 0.928, 0.649, 0.985), (0.535, 0.700), 4.0),
+    "head": ((0.64, 0.148, 0.995, 0.819), (0.012, 0.475), 1.455),
+    "neck": ((0.22, 0.84, 0.54, 0.976), (0.005, 0.005), 1.42),
+    "inner mouth": ((0.755, 0.010, 0.926, 0.138), (0.470, 0.005), 1.2),
+    "left socket": ((0.084, 0.545, 0.153, 0.635), (0.690, 0.005), 1.5),
+    "right socket": ((0.010, 0.545, 0.079, 0.635), (0.805, 0.005), 1.5),
+    "left iris": ((0.759, 0.943, 0.7735, 0.958), (0.005, 0.215), 14.0),
+    "right iris": ((0.8005, 0.943, 0.815, 0.958), (0.215, 0.215), 14.0),
+    "left eye back": ((0.7725, 0.931, 0.786, 0.945), (0.820, 0.160), 4.0),
+    "right eye back": ((0.787, 0.931, 0.8015, 0.945), (0.885, 0.160), 4.0),
+    "upper teeth": ((0.677, 0.875, 0.739, 0.8975), (0.430, 0.175), 4.0),
+    "lower teeth": ((0.677, 0.8975, 0.739, 0.921), (0.430, 0.275), 4.0),
+    "tongue": ((0.622, 0.928, 0.649, 0.985), (0.690, 0.160), 4.0),
 }
+# The head lies on its side in MakeHuman's map; here it stands, and its face is magnified: (centre, width, strength)
+# of the bump in texel density along u and v of the upright island, each in [0, 1].
+FACE_BUMPS = ((0.5, 0.14, 3.0), (0.28, 0.22, 1.2))
+
+
+def magnify(x: np.ndarray, centre: float, width: float, strength: float) -> np.ndarray:
+    """Monotone map of [0, 1] onto itself whose slope is higher by `strength` about `centre`: 1 + s exp(-(x - c)^2 / w^2)."""
+    from scipy.special import erf
+
+    def integral(t: np.ndarray | float) -> np.ndarray:
+        return t + strength * width * np.sqrt(np.pi) / 2 * (erf((t - centre) / width) - erf(-centre / width))
+
+    return integral(x) / integral(1.0)
+
+
+def stand_up(uv: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """Turn the head's island (N, 2) clockwise by a right angle and magnify the face; relative to the box's corner."""
+    size = np.array(box[2:]) - box[:2]
+    across, up = (uv[:, 1] - box[1]) / size[1], (box[2] - uv[:, 0]) / size[0]
+    return np.stack([magnify(across, *FACE_BUMPS[0]) * size[1], magnify(up, *FACE_BUMPS[1]) * size[0]], 1)
 
 
 def repack_uv(base: Base) -> np.ndarray:
@@ -276,7 +295,8 @@ def repack_uv(base: Base) -> np.ndarray:
         boxes = [box for box in UV_BOXES.values() if (middle >= box[0][:2]).all() and (middle <= box[0][2:]).all()]
         assert len(boxes) == 1, f"the island about {middle} lies in {len(boxes)} boxes"
         source, corner, scale = boxes[0]
-        packed[rows] = (base.uv[rows] - source[:2]) * scale + corner
+        local = stand_up(base.uv[rows], source) if source == UV_BOXES["head"][0] else base.uv[rows] - source[:2]
+        packed[rows] = local * scale + corner
     assert 0 <= packed.min() <= packed.max() <= 1
     return packed
 
