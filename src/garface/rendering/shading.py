@@ -47,8 +47,8 @@ def shade(normals: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
         light: (B, 9, 3) radiance.
 
     Returns:
-        (B, 3, H, W) sRGB-encoded picture in [-1, 1]; light beyond what the picture can hold is clipped. Where normals are zero
-        the value means nothing: mask it.
+        (B, 3, H, W) sRGB-encoded picture in [-1, 1]; light beyond what the picture can hold is clipped. Where
+        normals are zero the value means nothing: mask it.
     """
     radiance = albedo / math.pi * irradiance(normals, light)
     return 2 * linear_to_srgb(radiance.clamp(0, 1)) - 1
@@ -64,11 +64,12 @@ def sample_light(generator: torch.Generator) -> Tensor:
         (1, 9, 3) radiance in the camera frame. A surface that faces the camera receives an irradiance between
         0.5 pi and 1.1 pi, averaged over RGB, so a bright skin is neither black nor clipped.
     """
-    directions = torch.randn(3, 3, generator=generator) * torch.tensor([0.8, 0.5, 0.4])
-    directions = normalize(directions + torch.tensor([0.0, 0.3, 0.8]), dim=-1)
-    powers = torch.rand(3, 1, generator=generator) ** 2 * (1 + 0.15 * torch.randn(3, 3, generator=generator)).clamp(0.5)
+    directions = torch.randn(3, 3, generator=generator) * torch.tensor([1.0, 0.6, 0.4])
+    directions = normalize(directions + torch.tensor([0.0, 0.3, 0.6]), dim=-1)
+    share = torch.rand(3, 1, generator=generator) ** 3
+    powers = math.pi * share / share.sum() * (1 + 0.1 * torch.randn(3, 3, generator=generator)).clamp(0.5)
     light = harmonic_basis(directions).T @ powers
-    ambient = (0.05 + 0.15 * torch.rand(1, generator=generator)) * (1 + 0.08 * torch.randn(3, generator=generator))
+    ambient = (0.1 + 0.5 * torch.rand(1, generator=generator)) * (1 + 0.08 * torch.randn(3, generator=generator))
     light[0] += ambient * math.sqrt(4 * math.pi)
     frontal = irradiance(torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1), light[None]).mean()
     level = math.pi * (0.5 + 0.6 * torch.rand(1, generator=generator))
