@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any, Protocol
@@ -11,6 +12,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from garface.cli.data import Inspect, Prepare, Synthesize
+from garface.cli.evaluate import Fit, Photos, Renderer
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Random, Sweep
@@ -34,12 +36,18 @@ Train = (
     | Annotated[Normals, subcommand("normals")]
     | Annotated[Inverter, subcommand("inverter")]
 )
+Evaluate = (
+    Annotated[Renderer, subcommand("renderer")]
+    | Annotated[Photos, subcommand("photos")]
+    | Annotated[Fit, subcommand("fit")]
+)
 Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]
 Command = (
     Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Render, subcommand("render", description="Draw faces with the renderer: random ones, or a sweep.")]
     | Annotated[Data, subcommand("data", description="Make, prepare and inspect training data.")]
     | Annotated[Train, subcommand("train", description="Train the renderer, the normal estimator or the inverter.")]
+    | Annotated[Evaluate, subcommand("evaluate", description="Measure renderers, reconstructions and landmark fits.")]
     | Annotated[
         Models,
         subcommand("models", default=List(), description="List, fetch and add model files, with their licences."),
@@ -83,7 +91,10 @@ def parse(arguments: Sequence[str]) -> Runnable:
 def guarded(run: Callable[[], int]) -> int:
     """Call `run`; every way it may end becomes an exit code and, where it failed, one sentence."""
     try:
-        code = run()
+        with warnings.catch_warnings():
+            if not debugging() and not sys.warnoptions:
+                warnings.simplefilter("ignore")  # they are for programmers
+            code = run()
         sys.stdout.flush()
     except GarfaceError as error:
         say(str(error))

@@ -1,0 +1,68 @@
+"""Pictures the renderer draws from fits of photos, with looks that are not those of the photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from garface.data.dataset import FittedFaces
+from garface.io import to_uint8
+from garface.reconstruction import Renderer
+
+Pixels = NDArray[np.uint8]
+
+_BATCH = 16
+"""Drawings at a time."""
+_NOISE = 1 << 40
+"""Keeps the randomness of the noise apart from that of the latents."""
+
+
+@torch.no_grad()
+def draw_fits(
+    renderer: Renderer, faces: FittedFaces, rows: Sequence[int], *, seed: int = 0, progress: bool = True
+) -> Pixels:
+    """Draw the fitted heads of `rows` with random latents and noise, truncation 1.
+
+    Picture i depends on `rows[i]` and (seed, i) alone.
+
+    Returns:
+        Pictures (N, R, R, 3) at the renderer's resolution.
+    """
+    latents = renderer.sample_latents(len(rows), seed=seed, truncation=1.0)
+    pictures: list[Pixels] = []
+    with tqdm(total=len(rows), desc="drawing", unit="picture", disable=not progress) as bar:
+        for start in range(0, len(rows), _BATCH):
+            part = torch.tensor(rows[start : start + _BATCH])
+            normals = faces.conditions(part, resolution=renderer.resolution).to(renderer.device)
+            noise = _noise(renderer, range(start, start + len(part)), seed)
+            pictures += map(to_uint8, renderer.draw(latents[start : start + len(part)], normals, noise))
+            bar.update(len(part))
+    return np.stack(pictures)
+
+
+def photos_of(faces: FittedFaces, rows: Sequence[int], resolution: int) -> Pixels:
+    """The prepared photos of `rows`, (N, R, R, 3), averaged down to `resolution`.
+
+    Raises:
+        SettingError: a resolution that does not divide that of the prepared photos.
+    """
+    return np.stack([to_uint8(faces.pictures(torch.tensor([row]), resolution=resolution)) for row in rows])
+
+
+def choose_rows(length: int, count: int, *, seed: int, turn: int = 0) -> list[int]:
+    """`count` of `length` rows in random order; turns 0, 1, ... of one seed share none until all were taken."""
+    order = np.random.default_rng(seed).permutation(length)
+    places = np.arange(turn * count, (turn + 1) * count)
+    chosen: list[int] = order.take(places, mode="wrap").tolist()
+    return chosen
+
+
+def _noise(renderer: Renderer, indices: Sequence[int], seed: int) -> list[Tensor]:
+    sources = [torch.Generator().manual_seed(_NOISE + seed * 1_000_003 + index) for index in indices]
+    rows = [renderer.generator.sample_noise(1, source, renderer.device) for source in sources]
+    return [torch.cat(layer) for layer in zip(*rows)]

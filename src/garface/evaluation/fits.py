@@ -1,0 +1,126 @@
+"""The landmark fit alone, on many photos: how near the model comes to the landmarks, and the heads it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from garface.data.fitting import AlignedFace, fit_aligned
+from garface.data.landmarks import FaceFinder
+from garface.data.prepare import find_and_align
+from garface.errors import InputError
+from garface.evaluation.meshes import write_head
+from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
+from garface.faces import LandmarkFit, MorphableModel
+from garface.faces.fit import eye_distance
+
+CROP = 256
+"""Side of the crops in whose frame the fit happens, pixels; the landmarks are those of the full photo."""
+_BATCH = 64
+"""Photos fitted at a time."""
+
+
+@dataclass(frozen=True)
+class PhotoFit:
+    """What became of one photo."""
+
+    photo: str
+    """Its file."""
+    error: float | None
+    """Median distance of the 478 projected landmarks from the observed ones, in eye distances; None without a face."""
+    reason: str = ""
+    """Why there is no fit."""
+
+
+@dataclass(frozen=True)
+class FitFigures:
+    """The landmark fits of many photos."""
+
+    photos: int
+    """How many were tried."""
+    fitted: int
+    """How many gave a face."""
+    error: Summary | None
+    """Of the median errors of the fitted photos, in eye distances."""
+    rows: tuple[PhotoFit, ...]
+    """Every photo."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain JSON values."""
+        return asdict(self)
+
+    def to_markdown(self) -> str:
+        """The summary, and the photos without a fit."""
+        title = f"{self.fitted} of {self.photos} photos fitted; median landmark error of each, in eye distances:"
+        failures = [(row.photo, row.reason) for row in self.rows if row.error is None]
+        parts = [title, summary_table({"landmark error": self.error})]
+        return "\n\n".join(parts + [markdown_table(["not fitted", "why"], failures)] * bool(failures))
+
+
+def measure_fits(
+    photos: Sequence[Path], *, meshes: Path | None = None, mean: bool = False, progress: bool = True
+) -> FitFigures:
+    """Fit the model to the largest face of every photo, and summarise the errors.
+
+    Args:
+        photos: the files.
+        meshes: receives the fitted head of each photo; see `write_head`. None writes none.
+        mean: write the mean head instead: what a fit must beat.
+        progress: whether to show a bar.
+
+    Raises:
+        InputError: two photos whose meshes would have one name.
+        OutputError: `meshes` cannot be written.
+        AssetError: the landmark model cannot be had.
+    """
+    if meshes is not None:
+        check_names(photos)
+    model, rows = MorphableModel.embedded(), list[PhotoFit]()
+    with FaceFinder() as finder, tqdm(total=len(photos), unit="photo", disable=not progress) as bar:
+        for start in range(0, len(photos), _BATCH):
+            found: dict[Path, AlignedFace] = {}
+            for path in photos[start : start + _BATCH]:
+                try:
+                    found[path] = find_and_align(path, finder, CROP)
+                except InputError as error:
+                    rows.append(PhotoFit(str(path), None, str(error)))
+                bar.update()
+            rows += _fit(model, found, meshes, mean)
+    order = {str(path): index for index, path in enumerate(photos)}
+    rows.sort(key=lambda row: order[row.photo])
+    errors = [row.error for row in rows if row.error is not None]
+    return FitFigures(len(photos), len(errors), summarise(errors), tuple(rows))
+
+
+def check_names(photos: Sequence[Path]) -> None:
+    """Raise if two photos have one name without suffix.
+
+    Raises:
+        InputError: with both.
+    """
+    seen: dict[str, Path] = {}
+    for path in photos:
+        other = seen.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(f"{other} and {path} would both write {path.stem}.ply; rename one of them.")
+
+
+def _fit(model: MorphableModel, found: dict[Path, AlignedFace], meshes: Path | None, mean: bool) -> Iterator[PhotoFit]:
+    if not found:
+        return
+    fit = fit_aligned(model, list(found.values()))
+    unit = eye_distance(torch.cat([face.points for face in found.values()]))
+    errors = fit.error.median(1).values / unit
+    for index, (path, error) in enumerate(zip(found, errors.tolist())):
+        if meshes is not None:
+            write_head(meshes, path.stem, model.mean if mean else _head(model, fit, index), model)
+        yield PhotoFit(str(path), error)
+
+
+def _head(model: MorphableModel, fit: LandmarkFit, index: int) -> torch.Tensor:
+    return model.vertices(fit.identity[index : index + 1], fit.expression[index : index + 1])[0]

@@ -1,0 +1,48 @@
+"""Fitted heads as files that a scorer of geometry can read: a mesh in millimetres and seven landmarks on it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from garface.faces import MorphableModel
+from garface.io import write_atomic, write_ply
+from garface.io.folders import output_error
+
+SEVEN = (36, 39, 42, 45, 33, 48, 54)
+"""Of iBUG's 68: the person's right eye, outer and inner corner, left eye, inner and outer, base of the nose, right and
+left corner of the mouth; as in the NoW challenge (Sanyal et al. 2019, arXiv 1905.06817)."""
+SUFFIX = ".lm7.npy"
+
+
+def seven_landmarks(vertices: Tensor, model: MorphableModel) -> Tensor:
+    """The landmarks `SEVEN`, (7, 3), of a head (V, 3), in its frame and unit."""
+    return model.landmarks["ibug68"].points(vertices[None], model.triangles)[0, list(SEVEN)]
+
+
+def write_head(folder: Path, name: str, vertices: Tensor, model: MorphableModel) -> None:
+    """Write `name`.ply, a head (V, 3) in the head frame, millimetres, and `name`.lm7.npy, (7, 3) in the same.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, seven_landmarks(vertices, model).numpy(), allow_pickle=False)
+    make_folder(folder)
+    write_ply(folder / f"{name}.ply", vertices.numpy(), model.triangles.numpy())
+    write_atomic(folder / f"{name}{SUFFIX}", buffer.getvalue())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
