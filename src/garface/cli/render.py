@@ -92,20 +92,27 @@ class Sweep:
         if self.out.suffix.lower() == ".gif":
             write_animation(drawings, self.out)
         else:
-            write_sheet(drawings, self.out, normals=True, labels=True)
+            write_strip(drawings, self.out)
         print(self.out)
         return 0
 
 
-def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool, labels: bool = False) -> None:
-    """Write all drawings on one sheet, about twice as wide as high, with their normals beside them if wanted."""
+def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool) -> None:
+    """Write all drawings on one sheet of a screen's shape, with their normals beside them if wanted."""
     from garface.io import contact_sheet, write_png
 
     cells = [drawing.pair if normals else drawing.picture for drawing in drawings]
-    width, height = cells[0].shape[1], cells[0].shape[0]
+    height, width = cells[0].shape[:2]
     columns = max(1, round((1.6 * len(cells) * height / width) ** 0.5))
-    names = [drawing.label for drawing in drawings] if labels else None
-    write_png(path, contact_sheet(cells, columns, names))
+    write_png(path, contact_sheet(cells, columns))
+
+
+def write_strip(drawings: list[Drawing], path: Path, *, columns: int = 13) -> None:
+    """Write drawings from left to right, each over its normals and its label."""
+    from garface.io import contact_sheet, write_png
+
+    cells = [drawing.stack for drawing in drawings]
+    write_png(path, contact_sheet(cells, columns, [drawing.label for drawing in drawings]))
 
 
 def write_each(drawings: list[Drawing], folder: Path) -> None:

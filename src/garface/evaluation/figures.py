@@ -58,6 +58,11 @@ class Drawing:
         """(R, 2 R, 3): picture and normals side by side."""
         return np.concatenate([self.picture, self.normals], axis=1)
 
+    @property
+    def stack(self) -> Pixels:
+        """(2 R, R, 3): the picture over its normals."""
+        return np.concatenate([self.picture, self.normals], axis=0)
+
 
 @dataclass(frozen=True, eq=False)
 class Heads:
@@ -200,7 +205,7 @@ def faces_sheet(faces: FittedFaces, rows: Sequence[int], *, columns: int = 4) ->
     pictures, normals = faces.pictures(chosen), faces.conditions(chosen)[:, :3]
     points, errors = faces.take("points", chosen).numpy(), faces.take("error", chosen).mean(1)
     cells = [
-        np.concatenate([draw_points(to_uint8(picture), marks, radius=0.6), to_uint8(normal)], axis=1)
+        np.concatenate([draw_points(to_uint8(picture), marks, radius=0.3), to_uint8(normal)], axis=1)
         for picture, normal, marks in zip(pictures, normals, points)
     ]
     labels = [f"{faces.names[row]}: {error:.2f} px" for row, error in zip(rows, errors)]

@@ -1,0 +1,34 @@
+"""A renderer small enough for tests, with random weights, and a photo small enough for it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from skimage.data import astronaut
+
+from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
+from garface.weights import WeightsCard, save_weights
+
+CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8}
+
+
+def write_model(folder: Path, *, latent: int = 8, inverter_latent: int | None = None) -> Path:
+    """A folder as training leaves it."""
+    torch.manual_seed(0)
+    drawing = GeneratorConfig(
+        resolution=32, latent_dim=latent, style_dim=latent, mapping_layers=2, channels=CHANNELS, injection_channels=4
+    )
+    inverting = InverterConfig(resolution=32, latent_dim=inverter_latent or latent, channels=CHANNELS, hidden=16)
+    generator, inverter = Generator(drawing), Inverter(inverting)
+    save_weights(folder / "gar.safetensors", generator.state_dict(), _card("gar", drawing))
+    save_weights(folder / "inverter.safetensors", inverter.state_dict(), _card("inverter", inverting))
+    return folder
+
+
+def _card(kind: str, config: object) -> WeightsCard:
+    return WeightsCard(kind, to_dict(config), licence="none", trained_on="nothing")  # type: ignore[arg-type]
+
+
+def portrait() -> np.ndarray:
+    """(240, 240, 3): a face of about 100 px."""
+    return np.ascontiguousarray(astronaut()[:240, 100:340])
