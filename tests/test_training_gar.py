@@ -13,6 +13,7 @@ from garface.networks import DiscriminatorConfig, load_generator, load_inverter
 from garface.training.gar import Critics, GarTraining, export_gar, train_gar
 from garface.training.gar_settings import PRESETS, GarWeights
 from garface.training.runtime import Runtime, configuration
+from garface.training.terms import lazy_adam, mix_styles
 
 
 def flat(state: object) -> list[Tensor]:
@@ -119,6 +120,36 @@ def test_stages_must_end_at_the_renderers_size(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="stages must grow and end at the renderer's 32 pixels"):
         train_gar(settings(tmp_path, stages=((16, 100),)), Balls(4))
     assert [settings(tmp_path).resolution(n) for n in (0, 7, 8, 10**6)] == [16, 16, 32, 32]
+
+
+def test_mixed_styles_change_once_and_between_the_ends() -> None:
+    mixed = mix_styles(torch.zeros(200, 5, 2), torch.ones(200, 2))
+    assert bool((mixed.diff(dim=1) >= 0).all())
+    assert sorted(set(mixed[..., 0].sum(dim=1).tolist())) == [1, 2, 3, 4]
+
+
+def test_the_batch_holds_redrawn_swapped_random_and_mixed_pictures(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, batch=16, warm_start=0, swapped=0.25, style_mixing=0.5)
+    training = GarTraining(wanted, Balls(16), critics=Critics(), runtime=Runtime(wanted, configuration={}))
+    photo, condition = training.photos(training.faces, torch.arange(16))
+    with torch.no_grad():
+        training.inverter.gaussian.bias.fill_(-10.0)  # a narrow Gaussian far from zero marks photos' latents
+        drawn = training._draw(photo, condition, share=0.5)
+    assert len(drawn.picture) == 16
+    assert drawn.redrawn == 8
+    assert len(drawn.latent) == 2 + 3
+    assert bool((drawn.latent[:2] < -3).all())
+    assert float(drawn.latent[2:].abs().max()) < 5
+    assert torch.equal(drawn.condition, condition)
+
+
+def test_the_mapping_network_has_its_own_rate(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    adam = lazy_adam((network, 0.1), (network[0], 0.5), every=4)
+    assert sorted((group["lr"], len(group["params"])) for group in adam.param_groups) == [
+        (pytest.approx(0.08), 2),
+        (pytest.approx(0.4), 2),
+    ]
 
 
 @pytest.mark.parametrize("name", PRESETS)

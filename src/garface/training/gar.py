@@ -1,8 +1,8 @@
 """Training of the generative renderer: a conditional GAN with a reconstruction branch.
 
 Every step draws one batch of pictures. Its first part redraws photos: the inverter gives a Gaussian over latents, the
-renderer draws a sample of it over the photo's own normal map, and must reproduce the photo. The rest draws random
-latents over the normal maps of other photos. The discriminator judges all of them.
+renderer draws a sample of it over the photo's own normal map, and must reproduce the photo. The rest draws latents of
+these photos, and random ones, over the normal maps of other photos. The discriminator judges all of them.
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ class Critics:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One generated batch: `redrawn` pictures of photos first, then random ones."""
+    """One generated batch: pictures that redraw photos, then those of one other latent each, then mixed ones."""
 
     picture: Tensor
     """(B, 3, R, R)."""
@@ -84,7 +84,7 @@ class Drawn:
     log_variance: Tensor
     """(redrawn, Z)."""
     latent: Tensor
-    """(B - redrawn, Z), the latents of the random pictures."""
+    """(N, Z), of the pictures after the redrawn ones, without the mixed ones."""
 
     @property
     def redrawn(self) -> int:
@@ -122,10 +122,15 @@ class GarTraining:
         path_every = settings.path_length_every if settings.weights.path_length > 0 else None
         r1_every = settings.r1_every if settings.weights.r1 > 0 else None
         self.generator_optimiser = self.runtime.register(
-            "generator_optimiser", lazy_adam(self.generator, rate=settings.learning_rate, every=path_every)
+            "generator_optimiser",
+            lazy_adam(
+                (self.generator, settings.learning_rate),
+                (self.generator.mapping, settings.mapping_learning_rate),
+                every=path_every,
+            ),
         )
         self.discriminator_optimiser = self.runtime.register(
-            "discriminator_optimiser", lazy_adam(self.discriminator, rate=settings.learning_rate, every=r1_every)
+            "discriminator_optimiser", lazy_adam((self.discriminator, settings.learning_rate), every=r1_every)
         )
         self.inverter_optimiser = self.runtime.register(
             "inverter_optimiser",
@@ -152,15 +157,18 @@ class GarTraining:
         return picture, faces.conditions(indices, resolution=resolution).to(self.runtime.device)
 
     def _draw(self, photo: Tensor, condition: Tensor, *, share: float) -> Drawn:
-        """Redraw the first `share` of the photos and draw random latents over the conditions of the rest."""
-        count = round(share * len(photo))
+        """Redraw the first `share` of the photos and draw other latents over the conditions of the rest."""
+        count, others = round(share * len(photo)), len(photo) - round(share * len(photo))
         condition = torch.cat([condition[:count], self._other_conditions(condition[count:])])
-        latent = torch.randn(len(photo) - count, self.settings.generator.latent_dim, device=photo.device)
+        random = torch.randn(others, self.settings.generator.latent_dim, device=photo.device)
         with self.runtime.autocast():
-            mean, log_variance = self.inverter(photo[:count]) if count else (latent[:0], latent[:0])
+            mean, log_variance = self.inverter(photo[:count]) if count else (random[:0], random[:0])
             sample = sample_gaussian(mean, log_variance)
-            picture = self._render(torch.cat([sample, latent]), condition, mixed=len(latent))
-        return Drawn(picture, condition, mean, log_variance, latent)
+            swapped = sample.detach()[: round(self.settings.swapped * others)]
+            latent = torch.cat([swapped, random[len(swapped) :]])
+            mixed = round(self.settings.style_mixing * (others - len(swapped)))
+            picture = self._render(torch.cat([sample, latent]), condition, mixed=mixed)
+        return Drawn(picture, condition, mean, log_variance, latent[: others - mixed])
 
     def _other_conditions(self, condition: Tensor) -> Tensor:
         if not self.settings.random_conditions or not len(condition):
@@ -169,12 +177,12 @@ class GarTraining:
         return self.critics.draw_conditions(len(condition), condition.shape[-1]).to(condition.device)
 
     def _render(self, z: Tensor, condition: Tensor, *, mixed: int = 0) -> Tensor:
-        """Pictures of latents over conditions; the last `mixed` may change latent at a random layer."""
+        """Pictures of latents over conditions; the last `mixed` take another latent from a random layer on."""
         w = self.generator.mapping(z)
-        if mixed and self.settings.style_mixing > 0:
+        if mixed:
             w = w[:, None].repeat(1, self.generator.layers, 1)
             other = self.generator.mapping(torch.randn_like(z[-mixed:]))
-            w = torch.cat([w[:-mixed], mix_styles(w[-mixed:], other, share=self.settings.style_mixing)])
+            w = torch.cat([w[:-mixed], mix_styles(w[-mixed:], other)])
         return self.generator(w, normal_pyramid(condition), resolution=condition.shape[-1])
 
     def _judge(self, picture: Tensor, condition: Tensor) -> Tensor:
@@ -208,9 +216,10 @@ class GarTraining:
         return terms
 
     def _latent_error(self, drawn: Drawn) -> Tensor:
-        """How badly the inverter knows the latents of the random pictures; the renderer gets no gradient."""
+        """How badly the inverter knows the latents of pictures that redraw nothing; the renderer gets no gradient."""
+        known = drawn.picture[drawn.redrawn : drawn.redrawn + len(drawn.latent)].detach()
         with self.runtime.autocast():
-            seen = self.inverter(drawn.picture[drawn.redrawn :].detach())
+            seen = self.inverter(known)
         return gaussian_likelihood_error(drawn.latent, seen.mean, seen.log_variance).mean(dim=1)
 
     def _consistency(self, drawn: Drawn) -> Tensor:

@@ -28,7 +28,7 @@ class GarWeights:
     """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code)."""
     reconstruction: float = 10.0
     """Mean absolute difference, over several scales, between a photo and its redrawing, in [-1, 1] units."""
-    prior: float = 2e-4
+    prior: float = 1e-3
     """KL divergence of the inverter's Gaussian from N(0, I), nats per picture: keeps geometry, which the normals give
     for free, out of the latent, and makes random latents meaningful."""
     latent: float = 0.5
@@ -62,15 +62,21 @@ class GarTrainingSettings(RunSettings):
     warm_start: int = 0
     """First pictures on which only the reconstruction is trained, without a discriminator."""
     redrawn: float = 0.5
-    """Share of every generated batch that redraws its photos; the rest draws random latents."""
+    """Share of every generated batch that redraws its photos; the rest draws other latents over other normals."""
+    swapped: float = 0.5
+    """Share of that rest which takes the latents of the redrawn photos (there must be as many); the others are random
+    draws of N(0, I)."""
     random_conditions: bool = False
     """Draw conditions of random latents from the model's prior (paper) instead of from the fitted photos."""
     learning_rate: float = 0.002
     """Of renderer and discriminator (Adam, betas 0 and 0.99)."""
+    mapping_learning_rate: float = 0.02
+    """Of the mapping network, whose stored weights are a hundred times the effective ones: 0.002 is StyleGAN's choice
+    for millions of pictures, too slow for fewer."""
     inverter_learning_rate: float = 0.001
     """Of the inverter (Adam, betas 0.9 and 0.99)."""
-    style_mixing: float = 0.9
-    """Share of random pictures that change latent at a random layer."""
+    style_mixing: float = 0.5
+    """Share of the pictures with random latents that change latent at a random layer (paper: 0.9)."""
     augmentation: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.0))
     """What the discriminator's pairs go through; mirroring is the data set's."""
     r1_every: int = 16
@@ -96,8 +102,9 @@ class GarTrainingSettings(RunSettings):
             raise SettingError(
                 f"stages must grow and end at the renderer's {self.generator.resolution} pixels, but are {sizes}."
             )
-        if not 0.0 <= self.redrawn <= 1.0:
-            raise SettingError(f"redrawn must lie in [0, 1], but is {self.redrawn}.")
+        for name in ("redrawn", "swapped", "style_mixing"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SettingError(f"{name} must lie in [0, 1], but is {getattr(self, name)}.")
 
     def resolution(self, pictures: int) -> int:
         """Size of the pictures, in pixels, after `pictures`."""
@@ -112,9 +119,10 @@ PRESETS: dict[str, GarTrainingSettings] = {
         generator=GENERATOR_PRESETS["cpu-128"],
         discriminator=DISCRIMINATOR_PRESETS["cpu-128"],
         inverter=INVERTER_PRESETS["cpu-128"],
-        stages=((64, 200_000), (128, _FOREVER)),
-        warm_start=20_000,
-        max_pictures=600_000,
+        stages=((64, 60_000), (128, _FOREVER)),
+        warm_start=24_000,
+        path_length_every=8,
+        max_pictures=300_000,
     ),
     "gpu-128": GarTrainingSettings(
         generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=8, channels=_WIDE),
@@ -136,6 +144,9 @@ PRESETS: dict[str, GarTrainingSettings] = {
         ),
         stages=((256, _FOREVER),),
         redrawn=0.0,
+        swapped=0.0,
+        style_mixing=0.9,
+        mapping_learning_rate=0.002,
         random_conditions=True,
         augmentation=AugmentConfig(flip=0.0, colour=0.0, translation=0.0, cutout=0.0),
         max_pictures=12_800_000,

@@ -10,28 +10,35 @@ def sample_gaussian(mean: Tensor, log_variance: Tensor) -> Tensor:
     return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
 
 
-def mix_styles(w: Tensor, other: Tensor, *, share: float) -> Tensor:
-    """Let a `share` of the pictures take the second w from a random layer on.
+def mix_styles(w: Tensor, other: Tensor) -> Tensor:
+    """Take the second w from a random layer on.
 
     Args:
         w: (B, L, W), one per layer.
         other: (B, W).
-        share: probability of mixing.
 
     Returns:
-        (B, L, W) (StyleGAN, Karras et al. 2019, 3.1).
+        (B, L, W); the first layer is always of `w`, the last of `other` (StyleGAN, Karras et al. 2019, 3.1).
     """
     count, layers, _ = w.shape
-    crossing = torch.randint(1, layers, (count, 1))
-    crossing = torch.where(torch.rand(count, 1) < share, crossing, layers)
-    second = torch.arange(layers) >= crossing
+    second = torch.arange(layers) >= torch.randint(1, layers, (count, 1))
     return torch.where(second[..., None].to(w.device), other[:, None].to(w.dtype), w)
 
 
-def lazy_adam(network: nn.Module, *, rate: float, every: int | None) -> Adam:
-    """Adam(0, 0.99) corrected for a regulariser that adds one step to every `every` (StyleGAN2, appendix B)."""
+def lazy_adam(*parts: tuple[nn.Module, float], every: int | None) -> Adam:
+    """Adam(0, 0.99) corrected for a regulariser that adds one step to every `every` (StyleGAN2, appendix B).
+
+    Args:
+        parts: networks with their learning rates; a later network may be a part of an earlier one.
+        every: steps between two regularising steps; None has none.
+    """
     ratio = 1.0 if every is None else every / (every + 1)
-    return Adam(network.parameters(), lr=rate * ratio, betas=(0.0, 0.99**ratio), eps=1e-8, foreach=True)
+    rates = {parameter: rate for network, rate in parts for parameter in network.parameters()}
+    groups = [
+        {"params": [parameter for parameter, own in rates.items() if own == rate], "lr": rate * ratio}
+        for rate in dict.fromkeys(rates.values())
+    ]
+    return Adam(groups, betas=(0.0, 0.99**ratio), eps=1e-8, foreach=True)
 
 
 def weighted(terms: dict[str, Tensor], weights: object) -> Tensor:
