@@ -95,10 +95,10 @@ def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
         NoFaceError: no face is found.
     """
     pixels = read_photo(path).pixels
-    found = finder.find(pixels)
-    if not found:
-        raise NoFaceError(f"{path}: no face was found; use a photo that shows one face clearly.")
-    return align_face(pixels, found[0], size)
+    try:
+        return align_face(pixels, finder.find(pixels)[0], size)
+    except NoFaceError as error:
+        raise NoFaceError(f"{path}: {error}") from error
 
 
 def _arrays(faces: Sequence[AlignedFace], fit: LandmarkFit) -> dict[str, np.ndarray]:

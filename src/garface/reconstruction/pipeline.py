@@ -227,10 +227,7 @@ def _find(
     finder: FaceFinder, pixels: NDArray[np.uint8], settings: ReconstructionSettings, name: str
 ) -> list[FaceLandmarks]:
     try:
-        found = finder.find(pixels)
-        if not found:
-            raise NoFaceError("no face was found; use a photo that shows a face clearly.")
-        return choose_faces(found, settings.face)
+        return choose_faces(finder.find(pixels), settings.face)
     except NoFaceError as error:
         raise NoFaceError(f"{name}: {error}") from error
 

@@ -151,7 +151,7 @@ def refine(
         total.sum().backward()
         optimiser.step()
         unknowns.keep_range()
-        history.append({"total": float(total.mean())} | {name: float(value.mean()) for name, value in terms.items()})
+        history.append({name: float(value.detach().mean()) for name, value in ({"total": total} | terms).items()})
         if report:
             report(step + 1, settings.steps)
     return unknowns.state().detached(), history

@@ -1,0 +1,220 @@
+import json
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.data import astronaut
+
+from garface.data.align import ffhq_similarity
+from garface.data.fitting import align_face, fit_aligned
+from garface.data.landmarks import FaceFinder
+from garface.errors import InputError, NoFaceError, SettingError, WeightsError
+from garface.faces import MorphableModel
+from garface.geometry import Camera, Pose
+from garface.io import read_photo, to_uint8
+from garface.metrics import psnr
+from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
+from garface.reconstruction import (
+    FaceState,
+    ReconstructionSettings,
+    Reconstructor,
+    RefineSettings,
+    Renderer,
+    Target,
+    load_renderer,
+    load_state,
+    objective,
+    read_report,
+    reconstruct,
+    refine,
+)
+from garface.weights import WeightsCard, save_weights
+
+SIZE, LATENT = 32, 16
+CHANNELS = {4: 16, 8: 16, 16: 16, 32: 8}
+
+
+def networks() -> tuple[Generator, Inverter]:
+    torch.manual_seed(0)
+    generator = Generator(
+        GeneratorConfig(resolution=SIZE, latent_dim=LATENT, style_dim=LATENT, mapping_layers=2, channels=CHANNELS)
+    )
+    with torch.no_grad():  # a new generator ignores the normals, because its heads start at zero
+        for name, value in generator.named_parameters():
+            if ".gains." in name or ".shifts." in name:
+                value.add_(0.3 * torch.randn_like(value))
+    return generator, Inverter(InverterConfig(resolution=SIZE, latent_dim=LATENT, channels=CHANNELS, hidden=32))
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    generator, inverter = networks()
+    card = WeightsCard(kind="gar", config=to_dict(generator.config), licence="CC0", trained_on="nothing")
+    save_weights(folder / "gar.safetensors", generator.state_dict(), card)
+    card = replace(card, kind="inverter", config=to_dict(inverter.config))
+    save_weights(folder / "inverter.safetensors", inverter.state_dict(), card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def renderer(model_folder: Path) -> Renderer:
+    return load_renderer(model_folder, device="cpu")
+
+
+def state_of(renderer: Renderer, count: int = 1, seed: int = 0) -> FaceState:
+    """Random heads before the camera, filling the crop."""
+    random = torch.Generator().manual_seed(seed)
+    model = renderer.morphable
+    return FaceState(
+        identity=0.5 * torch.randn(count, model.identities, generator=random),
+        expression=0.2 * torch.rand(count, 52, generator=random),
+        pose=Pose(torch.eye(3).repeat(count, 1, 1), torch.tensor([[0.0, 0.0, -800.0]]).repeat(count, 1)),
+        camera=Camera(torch.full((count,), 2.6 * SIZE), torch.full((count, 2), SIZE / 2), SIZE, SIZE),
+        w=renderer.sample_latents(count, seed=seed)[:, None].repeat(1, renderer.generator.layers, 1),
+        noise=renderer.sample_noise(count, seed=seed),
+    )
+
+
+def target_of(renderer: Renderer, state: FaceState) -> Target:
+    model = renderer.morphable
+    head = state.pose.apply(model.vertices(state.identity, state.expression))
+    points = state.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
+    with torch.no_grad():
+        picture = state.draw(renderer)
+    return Target(picture, torch.ones_like(picture[:, :1]), points)
+
+
+def test_descent_finds_the_picture_of_another_latent(renderer: Renderer) -> None:
+    truth, start = state_of(renderer, 2), state_of(renderer, 2, seed=5)
+    start = replace(start, identity=truth.identity, expression=truth.expression)
+    target = target_of(renderer, truth)
+    state, history = refine(renderer, start, target, RefineSettings(steps=40))
+    before, after = psnr(start.draw(renderer), target.picture), psnr(state.draw(renderer), target.picture)
+    assert bool((after > before + 3).all())
+    assert len(history) == 40
+    assert history[-1]["photometric"] < 0.6 * history[0]["photometric"]
+    assert 0 <= state.expression.min() <= state.expression.max() <= 1
+
+
+def test_faces_of_a_batch_do_not_influence_each_other(renderer: Renderer) -> None:
+    truth, start = state_of(renderer, 2), state_of(renderer, 2, seed=5)
+    target, settings = target_of(renderer, truth), RefineSettings(steps=3)
+    both, _ = refine(renderer, start, target, settings)
+    first = FaceState(
+        start.identity[:1], start.expression[:1], start.pose[:1], start.camera[:1], start.w[:1],
+        [layer[:1] for layer in start.noise],
+    )  # fmt: skip
+    alone, _ = refine(renderer, first, Target(target.picture[:1], target.mask[:1], target.points[:1]), settings)
+    torch.testing.assert_close(alone.w, both.w[:1], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(alone.identity, both.identity[:1], rtol=1e-3, atol=1e-3)
+
+
+def test_every_term_vanishes_or_rests_at_the_truth(renderer: Renderer) -> None:
+    truth = state_of(renderer)
+    terms = objective(renderer, truth, truth, target_of(renderer, truth), RefineSettings())
+    for name in ("photometric", "detail", "landmarks", "expression", "spread"):
+        assert float(terms[name].abs().max()) < 1e-5, name
+
+
+def test_gradients_reach_every_unknown(renderer: Renderer) -> None:
+    truth, state = state_of(renderer), state_of(renderer, seed=3)
+    unknowns = [state.identity, state.expression, state.pose.rotation, state.pose.translation, state.w, *state.noise]
+    for value in unknowns:
+        value.requires_grad_()
+    renderer = replace(renderer, generator=deepcopy(renderer.generator))
+    for block in renderer.generator.blocks.values():
+        for layer in block.layers:
+            layer.noise_strength.data.fill_(0.1)  # zero in a new generator
+    terms = objective(renderer, state, truth, target_of(renderer, truth), RefineSettings())
+    gradients = torch.autograd.grad(terms["photometric"].sum(), unknowns)
+    assert all(bool(torch.isfinite(g).all()) and float(g.abs().max()) > 0 for g in gradients)
+
+
+def test_samples_depend_on_seed_and_index_alone(renderer: Renderer) -> None:
+    torch.testing.assert_close(renderer.sample_latents(5, seed=3)[:2], renderer.sample_latents(2, seed=3))
+    assert torch.equal(renderer.sample_noise(3, seed=1)[4][:1], renderer.sample_noise(1, seed=1)[4])
+    assert not torch.equal(renderer.sample_latents(1, seed=3), renderer.sample_latents(1, seed=4))
+
+
+@pytest.fixture(scope="module")
+def saved(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out") / "astronaut"
+    reconstruct(astronaut(), model=str(model_folder), quality="fast", texture_size=128).save(folder)
+    return folder
+
+
+def test_a_result_folder_is_complete(saved: Path) -> None:
+    names = {path.name for path in saved.iterdir() if not path.name.startswith(".")}
+    assert names == {
+        "head.glb", "head.obj", "head.mtl", "texture.png", "render.png", "normals.png", "overlay.png",
+        "comparison.png", "reconstruction.json", "latent.safetensors",
+    }  # fmt: skip
+    report = read_report(saved)
+    assert set(report) >= {"identity", "expression", "camera", "figures", "seconds", "history", "versions", "weights"}
+    assert len(report["expression"]) == 52
+    assert set(report["seconds"]) == {"read", "find", "fit", "invert", "texture"}
+    json.dumps(report, allow_nan=False)
+
+
+def test_the_reported_camera_projects_the_saved_head_onto_the_photo(saved: Path) -> None:
+    """Read the OBJ and the JSON as a user would, and land on the landmarks found in the full photo."""
+    report = read_report(saved)
+    lines = [line.split() for line in (saved / "head.obj").read_text().splitlines()]
+    vertices = np.array([[float(x) for x in words[1:4]] for words in lines if words and words[0] == "v"])
+    camera = report["camera"]
+    placed = vertices @ np.array(camera["rotation_camera_head"]).T + camera["translation_camera_head_mm"]
+    centre = np.array(camera["principal_px"])
+    pixels = centre + camera["focal_px"] * placed[:, :2] * [1, -1] / -placed[:, 2:]
+    model = MorphableModel.embedded()
+    points = model.landmarks["mediapipe478"].points(torch.from_numpy(pixels)[None], model.triangles)[0].numpy()
+    with FaceFinder() as finder:
+        found = finder.find(astronaut())[0]
+    assert np.median(np.linalg.norm(points - found.points, axis=1)) < 0.04 * found.eye_distance
+
+
+def test_a_saved_state_draws_the_same_picture(saved: Path, renderer: Renderer) -> None:
+    state = load_state(saved, renderer)
+    drawn = to_uint8(state.draw(renderer)[0].clamp(-1, 1))
+    assert np.abs(drawn.astype(int) - read_photo(saved / "render.png").pixels).max() <= 1
+
+
+def test_the_same_seed_gives_the_same_bytes(model_folder: Path, saved: Path, tmp_path: Path) -> None:
+    settings = {"model": str(model_folder), "quality": "fast", "texture_size": 128}
+    again = reconstruct(astronaut(), **settings).save(tmp_path / "astronaut")
+    for name in ("head.glb", "head.obj", "texture.png", "render.png", "latent.safetensors"):
+        assert (again / name).read_bytes() == (saved / name).read_bytes(), name
+
+
+def test_crop_and_photo_share_one_camera() -> None:
+    """A point projects to the same place through the crop's camera and through the photo's."""
+    with FaceFinder() as finder:
+        face = finder.find(astronaut())[0]
+    aligned = align_face(astronaut(), face, 128)
+    fit = fit_aligned(MorphableModel.embedded(), [aligned])
+    camera, pose = aligned.to_photo(fit.camera, fit.pose)
+    points = torch.randn(1, 20, 3) * 80
+    in_crop = fit.camera.project(fit.pose.apply(points))
+    in_photo = camera.project(pose.apply(points))
+    similarity = ffhq_similarity(torch.from_numpy(face.points)[None], 128)
+    torch.testing.assert_close(similarity.apply(in_photo), in_crop, rtol=0, atol=5e-2)
+    torch.testing.assert_close(camera.principal, torch.tensor([[256.0, 256.0]]), rtol=0, atol=5e-2)
+
+
+def test_a_blank_photo_has_no_face(model_folder: Path) -> None:
+    with pytest.raises(NoFaceError, match="photo: No face"):
+        reconstruct(np.full((256, 256, 3), 128, np.uint8), model=str(model_folder))
+
+
+def test_settings_are_checked(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="quality"):
+        Reconstructor(ReconstructionSettings(quality="great", model=str(model_folder)))  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="no setting 'qualty'"):
+        reconstruct(astronaut(), qualty="fast")
+    with pytest.raises(WeightsError, match="not a folder"):
+        load_renderer(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no finished reconstruction"):
+        load_state(tmp_path, load_renderer(model_folder))
