@@ -31,6 +31,10 @@ class _Train:
     """Stop after so many pictures in all; by default the preset's."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    licence: Annotated[str | None, arg(metavar="TEXT")] = None
+    """Licence of the weights, written into them; by default research only."""
+    trained_on: Annotated[str | None, arg(metavar="TEXT")] = None
+    """What the training pictures are, written into the weights."""
     resume: bool = False
     """Go on from the newest checkpoint in --folder, which must be there."""
     dry_run: bool = False
@@ -57,9 +61,9 @@ class _Train:
         presets = self.presets()
         if self.preset not in presets:
             raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(presets)}.")
-        given: dict[str, Any] = {"folder": self.folder, "max_pictures": self.max_pictures, "device": self.device}
-        changes = {name: value for name, value in given.items() if value is not None}
-        return replace(presets[self.preset], **changes)
+        names = ("folder", "max_pictures", "device", "licence", "trained_on")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(presets[self.preset], **given)
 
     def load_faces(self, split: Split = "train") -> FittedFaces:
         """A split of the training set.
@@ -115,7 +119,7 @@ class Normals(_Train):
         from garface.data.drawings import Drawings
         from garface.training import train_normals
 
-        return train_normals(settings, Drawings(self.load_faces()))
+        return train_normals(settings, Drawings(self.load_faces(), resolution=settings.estimator.resolution))
 
 
 @dataclass(frozen=True, kw_only=True)

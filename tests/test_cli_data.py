@@ -1,0 +1,109 @@
+"""Preparing and inspecting training data from the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_evaluation import open_finder, write_faces
+from tiny_model import portrait
+
+from garface.cli import main
+from garface.cli.data import describe, relative_errors, yaw_degrees
+from garface.data.dataset import FittedFaces
+from garface.geometry import axis_angle_to_matrix
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    return write_faces(tmp_path / "faces")
+
+
+def test_yaw_is_the_way_the_nose_points() -> None:
+    import torch
+
+    turns = torch.tensor([[0.0, 0.3, 0.0], [0.0, -0.5, 0.0], [0.2, 0.0, 0.0], [0.0, 0.0, 0.7]])
+    expected = np.degrees([0.3, -0.5, 0.0, 0.0])
+    assert np.allclose(yaw_degrees(axis_angle_to_matrix(turns).numpy()), expected, atol=1e-4)
+
+
+def test_description(faces: Path) -> None:
+    loaded = FittedFaces(faces, split="all")
+    loaded.arrays["error"] = np.repeat(np.arange(20, dtype=np.float32)[:, None], 478, axis=1)
+    loaded.arrays["rotation"] = np.repeat(np.eye(3, dtype=np.float32)[None], 20, axis=0)
+    text = describe(loaded, failures=3)
+    rows = [line.split() for line in text.splitlines() if line]
+    assert ["train", "18"] in rows
+    assert ["held", "out", "2"] in rows
+    assert ["without", "a", "face", "3"] in rows
+    assert ["0", "to", "10", "100.0%"] in rows
+    median = next(row for row in rows if row[0] == "50%")
+    assert median[1] == "9.50"
+
+
+def test_errors_are_relative_to_the_eye_distance(faces: Path) -> None:
+    loaded = FittedFaces(faces, split="all")
+    loaded.arrays["error"][:] = 1.0
+    before = relative_errors(loaded)
+    loaded.arrays["points"] = 2 * loaded.arrays["points"]
+    assert np.allclose(relative_errors(loaded), before / 2)
+    assert np.all((before > 1 / 40) & (before < 1 / 5)), "eyes of a 64 px portrait are 10 to 30 px apart"
+
+
+def test_inspect(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "inspect", str(faces), "--count", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert "held out" in printed
+    assert str(faces / "inspect.png") in printed
+    assert Image.open(faces / "inspect.png").size == (4 * 136 + 8, 2 * 92 + 8)
+
+
+def test_inspect_refuses_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "inspect", str(tmp_path), "--out", str(tmp_path / "s.png")]) == 2
+    assert "holds no prepared faces" in capsys.readouterr().err
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_prepare_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_finder().close()
+    photos, out = tmp_path / "photos", tmp_path / "faces"
+    photos.mkdir()
+    Image.fromarray(portrait()).save(photos / "a.png")
+    Image.fromarray(portrait()[:, ::-1].copy()).save(photos / "b.png")
+    (photos / "letter.jpg").write_text("no picture")
+    assert main(["data", "prepare", str(photos), "--out", str(out), "--size", "64"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"2 faces in {out}; 1 ")
+    assert "failures.json" in printed
+    assert main(["data", "inspect", str(out)]) == 0
+    assert "without a face  1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", ["prepare nowhere --out faces", "prepare . --out faces --size 5", "synthesize --out faces --count 0"]
+)
+def test_refusals(
+    arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", *arguments.split()]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("garface: ")
+    assert complaint.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_synthesize(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Source:
+        def latent(self, seed: int) -> np.ndarray:
+            return np.full(512, seed, np.float32)
+
+        def draw(self, latent: np.ndarray) -> np.ndarray:
+            return np.full((1024, 1024, 3), int(latent[0]), np.uint8)
+
+    monkeypatch.setattr("garface.data.synthesize.open_source", lambda settings: Source())
+    command = ["data", "synthesize", "--out", str(tmp_path / "out"), "--seed", "7", "--size", "32"]
+    assert main([*command, "--count", "2"]) == 0
+    assert main([*command, "--count", "3"]) == 0
+    assert "1 portraits drawn, 2 were there already" in capsys.readouterr().out
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.jpg")) == ["00007", "00008", "00009"]

@@ -1,0 +1,157 @@
+"""Training from the command line: presets, dry runs, going on, and refusals."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_evaluation import write_faces
+from tiny_training import CHANNELS
+from tiny_training import settings as tiny
+
+from garface.cli import main
+from garface.cli.train import Inverter, Normals
+from garface.networks import InverterConfig, NormalEstimatorConfig
+from garface.training import PRESETS, InverterTrainingSettings, NormalsTrainingSettings
+from garface.training.runtime import Runtime
+from garface.weights import load_weights
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("set") / "faces")
+
+
+@pytest.fixture
+def preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", tiny(tmp_path / "elsewhere", max_pictures=8))
+
+
+def train(*arguments: object) -> int:
+    return main(["train", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("network", ["gar", "normals", "inverter"])
+def test_a_dry_run_prints_the_whole_configuration(
+    network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert train(network, "--dry-run", "--folder", tmp_path / "run", "--max-pictures", 77) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["max_pictures"] == 77
+    assert shown["folder"] == str(tmp_path / "run")
+    assert shown["weights"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_is_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("gar", "--dry-run", "--preset", name) == 0
+    assert json.loads(capsys.readouterr().out)["generator"]["resolution"] == PRESETS[name].generator.resolution
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gar", "--preset", "gpu-9000"], "cpu-128"),
+        (["gar"], "--faces"),
+        (["gar", "--faces", "nowhere"], "nowhere"),
+        (["gar", "--max-pictures", "0", "--dry-run"], "max_pictures"),
+        (["gar", "--resume"], "leave out --resume"),
+        (["inverter", "--renderer", "nothing", "--faces", "FACES"], "nothing"),
+    ],
+)
+def test_refusals(
+    arguments: list[str],
+    said: str,
+    faces: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train(*[str(faces) if word == "FACES" else word for word in arguments]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("garface: ")
+    assert complaint.count("\n") == 1
+    assert said in complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("preset")
+def test_train_go_on_and_refuse(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    command = ["gar", "--preset", "tiny", "--faces", faces, "--folder", run]
+    assert train(*command, "--licence", "CC0-1.0", "--trained-on", "noise") == 0
+    assert "Finished at 8 pictures" in capsys.readouterr().out
+    card = load_weights(run / "gar.safetensors").card
+    assert (card.pictures, card.licence, card.trained_on) == (8, "CC0-1.0", "noise")
+
+    assert train(*command) == 2
+    assert "pass --resume" in capsys.readouterr().err
+    assert train(*command, "--resume", "--max-pictures", 12) == 0
+    assert load_weights(run / "inverter.safetensors").card.pictures == 12
+
+    monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], learning_rate=0.1))
+    capsys.readouterr()
+    assert train(*command, "--resume") == 2
+    complaint = capsys.readouterr().err
+    assert "learning_rate" in complaint
+    assert complaint.count("\n") == 1
+    assert load_weights(run / "gar.safetensors").card.pictures == 12
+
+    assert main(["render", "random", "--count", "1", "--out", str(tmp_path / "r.png"), "--model", str(run)]) == 0
+
+
+@pytest.mark.usefixtures("preset")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_training_can_go_on(
+    sent: int,
+    code: int,
+    faces: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    next_pictures = Runtime.next_pictures
+
+    def interrupted(self: Runtime, size: int):
+        if self.pictures == 0:
+            os.kill(os.getpid(), sent)
+        return next_pictures(self, size)
+
+    monkeypatch.setattr(Runtime, "next_pictures", interrupted)
+    command = ["gar", "--preset", "tiny", "--faces", faces, "--folder", tmp_path / "run"]
+    assert train(*command) == code
+    assert "at 4 pictures; pass --resume" in capsys.readouterr().out
+    assert train(*command, "--resume") == 0
+
+
+def test_the_other_networks(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {"max_pictures": 4, "batch": 4, "tensorboard": False, "device": "cpu"}
+    estimator = NormalEstimatorConfig(resolution=32, widths=(8, 8))
+    normals = NormalsTrainingSettings(estimator=estimator, measured=2, **quick)  # type: ignore[arg-type]
+    monkeypatch.setattr(Normals, "presets", lambda self: {"cpu-128": normals})
+    assert train("normals", "--faces", faces, "--folder", tmp_path / "normals") == 0
+    assert load_weights(tmp_path / "normals" / "normals.safetensors").card.kind == "normals"
+
+    monkeypatch.setitem(PRESETS, "tiny", tiny(tmp_path, max_pictures=4))
+    assert train("gar", "--preset", "tiny", "--faces", faces, "--folder", tmp_path / "gar") == 0
+    shape = InverterConfig(resolution=32, latent_dim=8, channels=CHANNELS, hidden=16)
+    own = Inverter.presets
+
+    def presets(self: Inverter) -> dict[str, InverterTrainingSettings]:
+        return {"cpu-128": replace(own(self)["cpu-128"], inverter=shape, **quick)}  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Inverter, "presets", presets)
+    renderer, start = tmp_path / "gar" / "gar.safetensors", tmp_path / "gar" / "inverter.safetensors"
+    command = ["inverter", "--faces", faces, "--renderer", renderer]
+    assert train(*command, "--folder", tmp_path / "a") == 0
+    assert train(*command, "--folder", tmp_path / "b", "--start", start) == 0
+    assert load_weights(tmp_path / "b" / "inverter.safetensors").card.pictures == 4
+    assert capsys.readouterr().err == ""
