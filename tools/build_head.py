@@ -137,8 +137,8 @@ def stem(path: str) -> str:
 def local_sliders(targets: Targets) -> list[tuple[np.ndarray, np.ndarray, str, float]]:
     """(offsets at -1, offsets at +1, left-right key, spread) of every local slider.
 
-    Sliders of the two sides share a key, so that they can move together; a target without an opposite gets a
-    zero negative end.
+    Sliders of the two sides share a key, so that they can move together. A target without an opposite is continued
+    linearly to the other side, so that it adds variety without moving the mean.
     """
     sliders = []
     for folder in LOCAL_FOLDERS:
@@ -149,7 +149,7 @@ def local_sliders(targets: Targets) -> list[tuple[np.ndarray, np.ndarray, str, f
                 continue
             twin = opposite(name, folder)
             taken |= {name, twin}
-            low = targets.read(paths[twin]) if twin in paths else np.zeros((targets.count, 3))
+            low = targets.read(paths[twin]) if twin in paths else -targets.read(paths[name])
             key = name[2:] if name[:2] in ("l-", "r-") else name
             spread = ASYMMETRY_SPREAD if folder == "asym" else LOCAL_SPREAD
             sliders.append((low, targets.read(paths[name]), key, spread))
@@ -264,7 +264,7 @@ FACE_BUMPS = ((0.5, 0.14, 3.0), (0.28, 0.22, 1.2))
 
 
 def magnify(x: np.ndarray, centre: float, width: float, strength: float) -> np.ndarray:
-    """Monotone map of [0, 1] onto itself whose slope is higher by `strength` about `centre`: 1 + s exp(-(x - c)^2 / w^2)."""
+    """Monotone map of [0, 1] onto itself with a slope of 1 + s exp(-(x - c)^2 / w^2), scaled to end at 1."""
     from scipy.special import erf
 
     def integral(t: np.ndarray | float) -> np.ndarray:

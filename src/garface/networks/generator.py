@@ -39,6 +39,9 @@ class GeneratorConfig:
     """Length W of w."""
     mapping_layers: int = 4
     """Linear layers between z and w."""
+    normalise_latent: bool = False
+    """Whether z is scaled to unit mean square first (StyleGAN). Random z nearly has it; the mean of an inverter's
+    Gaussian is shorter, and stretching it would exaggerate every feature of the face."""
     channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 192, 32: 128, 64: 64, 128: 32})
     """Feature channels at each resolution."""
     injection: Injection = "per_channel"
@@ -64,17 +67,18 @@ class GeneratorConfig:
 
 
 class MappingNetwork(nn.Module):
-    """z `(B, Z)` -> w `(B, W)`: pixel norm and an MLP with a hundredth of the learning rate (Karras et al. 2019)."""
+    """z `(B, Z)` -> w `(B, W)`: an MLP with a hundredth of the learning rate (Karras et al. 2019)."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
+        self.normalise_latent = config.normalise_latent
         widths = [config.latent_dim] + [config.style_dim] * config.mapping_layers
         self.layers = nn.ModuleList(EqualisedLinear(i, o, rate=0.01, gain=ACTIVATION_GAIN) for i, o in pairwise(widths))
 
     def forward(self, z: Tensor) -> Tensor:
         """Always in float32."""
         with full_precision(z):
-            x = normalise_second_moment(z.float())
+            x = normalise_second_moment(z.float()) if self.normalise_latent else z.float()
             for layer in self.layers:
                 x = activate(layer(x))
         return x

@@ -16,6 +16,7 @@ GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
         latent_dim=512,
         style_dim=512,
         mapping_layers=8,
+        normalise_latent=True,
         channels=LARGE,
         injection="single",
         gain_offset=False,

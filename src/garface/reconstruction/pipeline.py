@@ -140,7 +140,8 @@ class Reconstructor:
             fit = fit_aligned(renderer.morphable.to("cpu"), [aligned], FitSettings())
         with clock.stage("invert"):
             start, target = self._invert(aligned, fit)
-        state, history = start, []
+        state: FaceState = start
+        history: list[dict[str, float]] = []
         refinement = REFINE[settings.quality]
         if refinement is not None:
             with clock.stage("refine"):

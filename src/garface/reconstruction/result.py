@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from garface.errors import InputError
 from garface.faces.fit import eye_distance
-from garface.geometry import Camera, Pose, Topology, harmonic_basis, vertex_normals
+from garface.geometry import Camera, Pose, Topology, vertex_normals
 from garface.io import (
     GltfCamera,
     GltfHead,

@@ -1,0 +1,138 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.data import astronaut
+
+from garface.data.dataset import FittedFaces, held_back
+from garface.data.drawings import Drawings
+from garface.data.landmarks import FaceFinder
+from garface.data.prepare import PrepareSettings, prepare
+from garface.errors import InputError, SettingError
+from garface.faces.fit import eye_distance
+from garface.io import write_png
+
+SETTINGS = PrepareSettings(size=64, shard=2)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three portraits, one of them held back by its number, one picture without a face, one broken file."""
+    folder = tmp_path_factory.mktemp("photos")
+    face = np.ascontiguousarray(astronaut()[:300, 60:360])
+    write_png(folder / "face-01.png", face)
+    write_png(folder / "face-02.png", np.ascontiguousarray(face[:, ::-1]))
+    write_png(folder / "face-07.png", (face * 0.8).astype(np.uint8))
+    write_png(folder / "nobody.png", np.full((200, 200, 3), 90, np.uint8))
+    (folder / "torn.png").write_bytes((folder / "face-01.png").read_bytes()[:2000])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("prepared") / "faces"
+    assert prepare(photos, out, SETTINGS, progress=False) == 3
+    return out
+
+
+def test_failures_are_named_with_their_reason(prepared: Path) -> None:
+    failures = json.loads((prepared / "failures.json").read_text())
+    assert set(failures) == {"nobody.png", "torn.png"}
+    assert "No face" in failures["nobody.png"]
+    assert "torn.png" in failures["torn.png"]
+
+
+def test_shards_that_are_there_are_not_made_again(photos: Path, prepared: Path) -> None:
+    shards = sorted(prepared.glob("part-*.npz"))
+    before = {path: path.read_bytes() for path in shards}
+    times = {path: path.stat().st_mtime_ns for path in shards[1:]}
+    shards[0].unlink()
+    assert prepare(photos, prepared, SETTINGS, progress=False) == 3
+    assert {path: path.read_bytes() for path in shards} == before
+    assert {path: path.stat().st_mtime_ns for path in shards[1:]} == times
+
+
+def test_other_settings_need_another_folder(photos: Path, prepared: Path) -> None:
+    with pytest.raises(SettingError, match="another size"):
+        prepare(photos, prepared, PrepareSettings(size=32, shard=2), progress=False)
+
+
+def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="garface data prepare"):
+        FittedFaces(tmp_path)
+
+
+def test_splits_are_disjoint_and_fixed(prepared: Path) -> None:
+    train, held, both = (FittedFaces(prepared, split=split) for split in ("train", "heldout", "all"))
+    assert held.names == ["face-07"]
+    assert sorted(train.names + held.names) == sorted(both.names)
+    assert held_back("01237")
+    assert not held_back("01273")
+    share = np.mean([held_back(f"portrait {letter}{i}x") for letter in "ab" for i in range(500)])
+    assert 0.05 < share < 0.16
+
+
+def test_fits_project_onto_the_landmarks_of_the_crops(prepared: Path) -> None:
+    faces = FittedFaces(prepared, split="all")
+    rows = torch.arange(len(faces))
+    heads = faces.vertices_camera(rows)
+    points = faces.cameras(rows).project(
+        faces.model.landmarks["mediapipe478"].points(heads, faces.model.triangles)
+    )
+    error = (points - faces.take("points", rows)).norm(dim=-1) / eye_distance(faces.take("points", rows))[:, None]
+    assert float(error.median(1).values.max()) < 0.03
+
+
+def test_mirror_images_are_what_a_mirrored_photo_gives(prepared: Path) -> None:
+    """Picture 2 is the mirrored file of picture 1: its own fit must agree with the mirrored condition of picture 1."""
+    faces = FittedFaces(prepared, split="train")
+    one, two = faces.names.index("face-01"), faces.names.index("face-02")
+    mirrored = torch.tensor([one + len(faces)])
+    difference = faces.pictures(mirrored) - faces.pictures(torch.tensor([two]))
+    assert float(difference.abs().mean()) < 0.05
+    a, b = faces.conditions(mirrored), faces.conditions(torch.tensor([two]))
+    both = (a[:, 3:] > 0.99) & (b[:, 3:] > 0.99)
+    cosine = (a[:, :3] * b[:, :3]).sum(1, keepdim=True)[both]
+    assert float(both.float().sum() / (a[:, 3:] > 0.99).float().sum()) > 0.9
+    assert float(cosine.median()) > 0.97
+
+
+def test_pictures_shrink_by_averaging(prepared: Path) -> None:
+    faces = FittedFaces(prepared, split="all")
+    index = torch.tensor([0])
+    full, half = faces.pictures(index), faces.pictures(index, resolution=32)
+    torch.testing.assert_close(torch.nn.functional.avg_pool2d(full, 2), half)
+    with pytest.raises(SettingError, match="averaged down"):
+        faces.pictures(index, resolution=48)
+
+
+def test_drawings_carry_their_own_normals(prepared: Path) -> None:
+    draw = Drawings(FittedFaces(prepared, split="all"), resolution=64)
+    picture, normals, mask = draw(4, torch.Generator().manual_seed(3))
+    assert picture.shape == normals.shape == (4, 3, 64, 64)
+    assert -1 <= float(picture.min()) <= float(picture.max()) <= 1
+    inside = mask[:, 0] > 0.5
+    torch.testing.assert_close(normals.norm(dim=1)[inside], torch.ones(int(inside.sum())), rtol=0, atol=1e-4)
+    again = draw(4, torch.Generator().manual_seed(3))
+    assert all(torch.equal(a, b) for a, b in zip((picture, normals, mask), again))
+
+
+def test_a_drawn_face_is_found_where_it_was_drawn(prepared: Path) -> None:
+    """The landmark detector takes drawings for faces, which is what the estimator is to learn from."""
+    from garface.io import to_uint8
+
+    faces = FittedFaces(prepared, split="all")
+    picture, _, mask = Drawings(faces, resolution=64)(6, torch.Generator().manual_seed(0))
+    found = 0
+    with FaceFinder() as finder:
+        for one, head in zip(picture, mask):
+            big = torch.nn.functional.interpolate(one[None], scale_factor=6, mode="bicubic").clamp(-1, 1)
+            try:
+                points = torch.from_numpy(finder.find(to_uint8(big))[0].points) / 6
+            except InputError:
+                continue
+            column, row = points.long().clamp(0, 63).unbind(1)
+            found += float(head[0, row, column].mean()) > 0.9
+    assert found >= 4
