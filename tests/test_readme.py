@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 import skimage.data
 
+from garface import MorphableModel
 from garface.cli.app import parse
 from garface.io import encode_jpeg
 from garface.weights import ASSETS, find_asset
@@ -184,6 +185,14 @@ def test_every_command_of_the_line_is_in_a_document() -> None:
                     "evaluate renderer", "evaluate photos", "evaluate fit", "render random", "render sweep",
                     "models fetch"):  # fmt: skip
         assert tuple(command.split()) in said
+
+
+def test_the_documents_know_the_size_of_the_head() -> None:
+    model = MorphableModel.embedded()
+    shapes = re.findall(r"(\d+), [23]\)", README.read_text("utf-8"))
+    assert set(map(int, shapes)) == {len(model.mean)}
+    method = " ".join((ROOT / "docs/method.md").read_text("utf-8").split())
+    assert f"{len(model.mean):,} vertices, {model.identities} identity components" in method
 
 
 def test_constraints_name_an_exact_version_of_every_dependency() -> None:
