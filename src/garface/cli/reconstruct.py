@@ -31,7 +31,7 @@ class Reconstruct:
     quality: Literal["fast", "standard", "best"] = "standard"
     """Effort: fast stops at the first estimate, best refines the longest."""
     face: Annotated[Literal["largest", "all"] | int, arg(metavar="{largest,all,N}")] = "largest"
-    """Which face of a photo; as a number, 0 is the largest, 1 the next."""
+    """Which face of a photo; as a number, 1 is the largest, 2 the next."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     seed: int = 0
@@ -88,8 +88,8 @@ class Reconstruct:
 
     def _check(self, jobs: Sequence[Job]) -> None:
         """Raise before any work on a setting out of its range or a place that cannot be written."""
-        if isinstance(self.face, int) and self.face < 0:
-            raise SettingError(f"--face must be largest, all or a number from 0, not {self.face}.")
+        if isinstance(self.face, int) and self.face < 1:
+            raise SettingError(f"--face must be largest, all or a number from 1, not {self.face}.")
         if not 16 <= self.texture_size <= 8192:
             raise SettingError(f"--texture-size must be 16 to 8192 texels, not {self.texture_size}.")
         from garface.io import check_writable

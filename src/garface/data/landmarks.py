@@ -201,7 +201,7 @@ class FaceFinder:
 
 
 def choose_faces(faces: Sequence[FaceLandmarks], which: Literal["largest", "all"] | int) -> list[FaceLandmarks]:
-    """The wanted ones of `faces`, which are sorted largest first; a number counts from 0.
+    """The wanted ones of `faces`, which are sorted largest first; a number counts from 1.
 
     Raises:
         NoFaceError: there are not that many faces.
@@ -209,12 +209,12 @@ def choose_faces(faces: Sequence[FaceLandmarks], which: Literal["largest", "all"
     """
     if which == "all":
         return list(faces)
-    index = 0 if which == "largest" else which
-    if not isinstance(index, int) or index < 0:
-        raise SettingError(f"Which face to take must be 'largest', 'all' or a number from 0, not {which!r}.")
-    if index >= len(faces):
-        raise NoFaceError(f"Face {index} was asked for, but the photo shows {len(faces)} (counted from 0).")
-    return [faces[index]]
+    number = 1 if which == "largest" else which
+    if not isinstance(number, int) or number < 1:
+        raise SettingError(f"Which face to take must be 'largest', 'all' or a number from 1, not {which!r}.")
+    if number > len(faces):
+        raise NoFaceError(f"Face {number} was asked for, but the photo shows {len(faces)}.")
+    return [faces[number - 1]]
 
 
 def _check_settings(settings: FinderSettings) -> None:

@@ -24,8 +24,8 @@ def to_tensor(pixels: Pixels) -> Tensor:
         SettingError: another shape or type.
     """
     _check_picture(pixels)
-    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return planes[None].float() / 127.5 - 1
+    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
 
 def to_uint8(picture: Tensor) -> Pixels:

@@ -1,9 +1,10 @@
 """Reconstruction of heads from photos by inverting the renderer."""
 
-from garface.reconstruction.pipeline import REFINE, ReconstructionSettings, Reconstructor, reconstruct
+from garface.reconstruction.pipeline import REFINE, Reconstructor, reconstruct
 from garface.reconstruction.refine import FaceState, RefineSettings, RefineWeights, Target, objective, refine
 from garface.reconstruction.renderer import Renderer, choose_device, load_renderer
 from garface.reconstruction.result import Provenance, Reconstruction, load_state, read_report
+from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.texture import TextureSettings, UVTexture, unwrap
 
 __all__ = [

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,33 +20,12 @@ from garface.errors import NoFaceError, SettingError
 from garface.faces import FitSettings, LandmarkFit
 from garface.io import read_photo, to_tensor
 from garface.reconstruction.refine import FaceState, RefineSettings, Target, refine
-from garface.reconstruction.renderer import Device, Renderer, load_renderer
+from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Provenance, Reconstruction
+from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.texture import unwrap
 
-Quality = Literal["fast", "standard", "best"]
 OnStage = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class ReconstructionSettings:
-    """What a user may choose.
-
-    Attributes:
-        quality: "fast" stops after the inversion, "standard" refines, "best" refines for longer.
-        face: the largest face of a photo, all of them, or one by its number: 0 is the largest, 1 the next.
-        device: "auto" takes the GPU if there is one.
-        seed: fixes every random draw.
-        model: "builtin", or a folder of trained weights.
-        texture_size: side of the texture, texels.
-    """
-
-    quality: Quality = "standard"
-    face: Literal["largest", "all"] | int = "largest"
-    device: Device = "auto"
-    seed: int = 0
-    model: str = "builtin"
-    texture_size: int = 1024
 
 
 REFINE: dict[str, RefineSettings | None] = {
@@ -240,5 +218,5 @@ def _shrink(picture: Tensor, size: int) -> Tensor:
 def _check(settings: ReconstructionSettings) -> None:
     if settings.quality not in REFINE:
         raise SettingError(f"quality must be {', '.join(REFINE)}, but is {settings.quality!r}.")
-    if not isinstance(settings.face, int) and settings.face not in ("largest", "all"):
-        raise SettingError(f"face must be largest, all or a number from 0, but is {settings.face!r}.")
+    if settings.face not in ("largest", "all") and not (isinstance(settings.face, int) and settings.face >= 1):
+        raise SettingError(f"face must be largest, all or a number from 1, but is {settings.face!r}.")

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from garface.errors import InputError
 from garface.faces.fit import eye_distance
@@ -34,14 +34,15 @@ from garface.io import (
 from garface.metrics import psnr
 from garface.reconstruction.refine import FaceState, Target
 from garface.reconstruction.renderer import Renderer
+from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.texture import UVTexture
 from garface.rendering import fit_light, normal_map, shade
 from garface.weights import find_asset
 
-if TYPE_CHECKING:
-    from garface.reconstruction.pipeline import ReconstructionSettings
-
 LICENCE = "Head shape: computed from CC0 MakeHuman data. Texture: as the photo."
+OVERLAY_SIDE = 2048
+"""Longest side of the overlay, pixels."""
+
 STATE_FILE, REPORT_FILE = "latent.safetensors", "reconstruction.json"
 
 
@@ -226,11 +227,11 @@ class Reconstruction:
             write_png(draft / "comparison.png", contact_sheet(panels, 4, gap=4))
 
     def _overlay(self) -> NDArray[np.uint8]:
-        """The photo with the mesh's normals over the face."""
+        """The photo, at most `OVERLAY_SIDE` pixels long, with the mesh's normals over the face."""
         model = self.renderer.morphable.to("cpu")
+        photo, camera = _reduce(self.pixels, self.camera, OVERLAY_SIDE)
         head = self.pose.apply(self.vertices()[None])
-        normals = normal_map(head, Topology.build(model.triangles, len(model.mean)), self.camera)
-        photo = to_tensor(self.pixels)
+        normals = normal_map(head, Topology.build(model.triangles, len(model.mean)), camera)
         alpha = 0.55 * normals[:, 3:]
         return to_uint8(photo * (1 - alpha) + normals[:, :3].clamp(-1, 1) * alpha)
 
@@ -303,6 +304,14 @@ def shaded_mesh(photo: Tensor, normals: Tensor) -> Tensor:
     grey = light.mean(2, keepdim=True).expand_as(light)
     mask = normals[:, 3:]
     return shade(normals[:, :3], albedo, grey) * mask + 0.9 * (1 - mask)
+
+
+def _reduce(pixels: NDArray[np.uint8], camera: Camera, longest: int) -> tuple[Tensor, Camera]:
+    """A photo (1, 3, h, w) and its camera with a whole-numbered reduction to at most `longest` pixels a side."""
+    block = -(-max(camera.height, camera.width) // longest)
+    height, width = camera.height // block * block, camera.width // block * block
+    photo = avg_pool2d(to_tensor(pixels[:height, :width]), block)
+    return photo, Camera(camera.focal / block, camera.principal / block, height // block, width // block)
 
 
 def _enlarge(pixels: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
