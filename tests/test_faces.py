@@ -94,7 +94,7 @@ def test_recovers_heads_from_their_own_landmarks() -> None:
     """Noise-free landmarks, known camera, prior turned down: the face region comes back to half a millimetre."""
     identity, expression, pose, camera = heads(8)
     settings = FitSettings(
-        sigma_landmark=1e-5, sigma_expression=1.0, fit_focal=False, iterations=100, sigma_distance=10.0, tolerance=0.0
+        sigma_landmark=1e-5, sigma_expression=1.0, fit_focal=False, iterations=300, sigma_distance=10.0, tolerance=0.0
     )
     observed = project(identity, expression, pose, camera).double()
     fit = fit_landmarks(MODEL, observed, camera, settings=settings)

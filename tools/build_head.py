@@ -136,11 +136,11 @@ def stem(path: str) -> str:
     return path.rsplit("/", 1)[1].removesuffix(".gz").removesuffix(".target")
 
 
-def local_sliders(targets: Targets) -> list[tuple[np.ndarray, np.ndarray, str, float]]:
-    """(offsets at -1, offsets at +1, left-right key, spread) of every local slider.
+def local_sliders(targets: Targets) -> list[tuple[np.ndarray, str, float]]:
+    """(offsets of one unit, left-right key, spread) of every local slider.
 
-    Sliders of the two sides share a key, so that they can move together. A target without an opposite is continued
-    linearly to the other side, so that it adds variety without moving the mean.
+    A slider is made linear: one unit is half the way between its two ends, or its only end, so that drawing it about
+    zero adds variety without moving the mean. Sliders of the two sides share a key, so that they can move together.
     """
     sliders = []
     for folder in LOCAL_FOLDERS:
@@ -151,10 +151,11 @@ def local_sliders(targets: Targets) -> list[tuple[np.ndarray, np.ndarray, str, f
                 continue
             twin = opposite(name, folder)
             taken |= {name, twin}
-            low = targets.read(paths[twin]) if twin in paths else -targets.read(paths[name])
+            high = targets.read(paths[name])
+            unit = 0.5 * (high - targets.read(paths[twin])) if twin in paths else high
             key = name[2:] if name[:2] in ("l-", "r-") else name
             spread = ASYMMETRY_SPREAD if folder == "asym" else LOCAL_SPREAD
-            sliders.append((low, targets.read(paths[name]), key, spread))
+            sliders.append((unit, key, spread))
     return sliders
 
 
@@ -201,13 +202,12 @@ def corners(value: float) -> dict[str, float]:
 
 def draw_head(base: Base, targets: Targets, sliders: list, random: np.random.Generator) -> np.ndarray:
     """One plausible adult head (V, 3), decimetres, still in its body's place."""
-    keys = sorted({key for _, _, key, _ in sliders})
+    keys = sorted({key for _, key, _ in sliders})
     shared = dict(zip(keys, random.standard_normal(len(keys))))
     head = base.vertices + macro_offset(targets, random)
-    for low, high, key, spread in sliders:
+    for unit, key, spread in sliders:
         own = 0.95 * shared[key] + 0.3 * random.standard_normal()  # sides move together, not quite
-        value = float(np.clip(spread * own, -1, 1))
-        head = head + (value * high if value >= 0 else -value * low)
+        head = head + float(np.clip(spread * own, -1, 1)) * unit
     return head
 
 

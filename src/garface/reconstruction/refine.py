@@ -40,8 +40,8 @@ class RefineWeights:
     photometric: float = 10.0
     detail: float = 5.0
     landmarks: float = 1.0
-    identity: float = 0.05
-    expression: float = 0.05
+    identity: float = 0.2
+    expression: float = 0.3
     style: float = 0.02
     spread: float = 0.02
     noise: float = 0.02
@@ -65,7 +65,7 @@ class RefineSettings:
     steps: int = 100
     rate_style: float = 0.05
     rate_noise: float = 0.05
-    rate_shape: float = 0.01
+    rate_shape: float = 0.005
     noise_from: float = 0.5
     sigma_landmark: float = 0.03
     sigma_expression: float = 0.2
