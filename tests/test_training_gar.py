@@ -158,3 +158,19 @@ def test_presets_agree_with_themselves(name: str) -> None:
     preset.check()
     assert preset.generator.latent_dim == preset.inverter.latent_dim
     assert preset.generator.resolution == preset.discriminator.resolution == preset.inverter.resolution
+
+
+def test_the_warm_start_ends_with_standard_normal_latents(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, stages=((32, 10**9),), warm_start=8 * 20, batch=8, max_pictures=8 * 20, calibrated=64)
+    balls = Balls(64)
+    runtime = Runtime(wanted, configuration=configuration(wanted))
+    training = GarTraining(wanted, balls, critics=Critics(), runtime=runtime)
+    runtime.run(training.step)
+    rows = torch.arange(64)
+    with torch.no_grad():
+        before = training.average_inverter.network(training.photos(balls, rows)[0]).mean
+        training.calibrate()
+        after = training.average_inverter.network(training.photos(balls, rows)[0]).mean
+    assert float(before.mean(0).abs().max()) > 0.05
+    assert float(after.mean(0).abs().max()) < 1e-3
+    assert not training.generator_optimiser.state

@@ -33,6 +33,7 @@ from garface.losses import (
 from garface.networks import Discriminator, Generator, Inverter
 from garface.rendering import normal_pyramid
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
+from garface.training.calibrate import fold_latent, latent_moments
 from garface.training.ema import Average
 from garface.training.faces import Faces
 from garface.training.gar_settings import GarTrainingSettings
@@ -140,6 +141,8 @@ class GarTraining:
     def step(self) -> Figures:
         """Take one step on the next photos and return its figures."""
         photo, condition = self.photos(self.faces, self.runtime.next_pictures(2 * len(self.faces)))
+        if self._warm_start_ends():
+            self.calibrate()
         if self.runtime.pictures < self.settings.warm_start:
             figures = self._update_drawing(self._draw(photo, condition, share=1.0), photo, adversarial=False)
         else:
@@ -149,6 +152,28 @@ class GarTraining:
             figures |= self._regularise(photo, condition)
         self._update_averages()
         return figures
+
+    def _warm_start_ends(self) -> bool:
+        settings = self.settings
+        past = self.runtime.pictures - settings.warm_start
+        return settings.warm_start > 0 and settings.calibrated > 0 and 0 <= past < settings.batch
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Make the latents of photos standard normal, in the networks and their averages; see `fold_latent`.
+
+        The optimisers forget their moments, which belong to the old latents.
+        """
+        judge, found = self.average_inverter.network, []
+        for rows in torch.arange(min(self.settings.calibrated, len(self.faces))).split(self.settings.batch):
+            found.append(judge(self.photos(self.faces, rows)[0]))
+        means, log_variances = (torch.cat(parts) for parts in zip(*found))
+        mean, covariance = latent_moments(means, log_variances)
+        variances = log_variances.exp().mean(0)
+        fold_latent(self.generator, self.inverter, mean, covariance, variances)
+        fold_latent(self.average_generator.network, judge, mean, covariance, variances)
+        for optimiser in (self.generator_optimiser, self.inverter_optimiser):
+            optimiser.state.clear()
 
     def photos(self, faces: Faces, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, r, r) and conditions (B, 4, r, r) at the size of the present stage, on the device."""

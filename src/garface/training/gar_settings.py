@@ -61,6 +61,8 @@ class GarTrainingSettings(RunSettings):
     """Progressive size: (pixels, until so many pictures), in growing order; the last stage has the final size."""
     warm_start: int = 0
     """First pictures on which only the reconstruction is trained, without a discriminator."""
+    calibrated: int = 3_000
+    """Photos whose latents are made standard normal when the warm start ends (see `calibrate`); 0 leaves them."""
     redrawn: float = 0.5
     """Share of every generated batch that redraws its photos; the rest draws other latents over other normals."""
     swapped: float = 0.5
