@@ -203,7 +203,7 @@ class _Problem:
         return torch.stack([x, y], -1) + self.camera.principal[:, None], points, turned
 
     def jacobian(self, state: _State) -> Tensor:
-        """Derivatives (B, 2 N, 7 + K + E) of the landmark residuals by rotation, translation, log focal, coefficients."""
+        """Derivatives (B, 2 N, 7 + K + E) of the landmarks by rotation, translation, log focal length, coefficients."""
         projected, points, turned = self.project(state)
         k = state.identity.shape[1]
         rows = points.new_empty(self.batch, self.count, 2, 7 + k + state.expression.shape[1])
@@ -298,11 +298,12 @@ class _Problem:
         return self._result(state, cost, history)
 
     def _result(self, state: _State, cost: Tensor, history: list[Tensor]) -> LandmarkFit:
+        principal = self.camera.principal.expand(self.batch, 2)
         return LandmarkFit(
             identity=state.identity,
             expression=state.expression,
             pose=Pose(state.rotation, state.translation),
-            camera=replace(self.camera, focal=state.log_focal.exp(), principal=self.camera.principal.expand(self.batch, 2)),
+            camera=replace(self.camera, focal=state.log_focal.exp(), principal=principal),
             cost=cost,
             error=(self.project(state)[0] - self.observed).norm(dim=-1),
             history=history,

@@ -75,6 +75,13 @@ class MappingNetwork(nn.Module):
         widths = [config.latent_dim] + [config.style_dim] * config.mapping_layers
         self.layers = nn.ModuleList(EqualisedLinear(i, o, rate=0.01, gain=ACTIVATION_GAIN) for i, o in pairwise(widths))
 
+    @property
+    def first(self) -> EqualisedLinear:
+        """The layer that reads z."""
+        layer = self.layers[0]
+        assert isinstance(layer, EqualisedLinear)
+        return layer
+
     def forward(self, z: Tensor) -> Tensor:
         """Always in float32."""
         with full_precision(z):

@@ -49,9 +49,9 @@ def fold_latent(generator: Generator, inverter: Inverter, mean: Tensor, covarian
     if generator.config.normalise_latent:
         raise SettingError("Latents cannot be calibrated where normalise_latent is on; switch it off.")
     root, inverse = square_root(covariance)
-    first, last, size = generator.mapping.layers[0], inverter.gaussian, len(mean)
-    first.bias += first.weight @ mean * (first.scale / first.rate)
+    first, last, size = generator.mapping.first, inverter.gaussian, len(mean)
+    first.bias.add_(first.weight @ mean * (first.scale / first.rate))
     first.weight.copy_(first.weight @ root)
     last.weight[:size] = inverse @ last.weight[:size]
     last.bias[:size] = inverse @ (last.bias[:size] - mean / last.rate)
-    last.bias[size:] += (inverse.square() @ variances / variances).log() / last.rate
+    last.bias[size:].add_((inverse.square() @ variances / variances).log() / last.rate)

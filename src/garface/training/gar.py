@@ -32,8 +32,8 @@ from garface.losses import (
 )
 from garface.networks import Discriminator, Generator, Inverter
 from garface.rendering import normal_pyramid
-from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.calibrate import fold_latent, latent_moments
+from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.ema import Average
 from garface.training.faces import Faces
 from garface.training.gar_settings import GarTrainingSettings
