@@ -8,6 +8,7 @@ lip corners, brows and mouth shifts follow the sides of the landmarks and change
 
 import os
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -124,6 +125,7 @@ class FaceFinder:
         _check_settings(self.settings)
         self._warm = False
         self._landmarker = _create_landmarker(self.settings)
+        self._release = weakref.finalize(self, self._landmarker.close)  # MediaPipe cannot close at interpreter exit
 
     def __enter__(self) -> "FaceFinder":
         return self
@@ -135,7 +137,7 @@ class FaceFinder:
 
     def close(self) -> None:
         """Release the networks."""
-        self._landmarker.close()
+        self._release()
 
     def find(self, pixels: Pixels) -> list[FaceLandmarks]:
         """All faces in a photo (H, W, 3) uint8 RGB, the largest first.

@@ -30,7 +30,7 @@ OnStage = Callable[[str, int, int], None]
 
 REFINE: dict[str, RefineSettings | None] = {
     "fast": None,
-    "standard": RefineSettings(steps=100),
+    "standard": RefineSettings(steps=80, rate_style=0.06),
     "best": RefineSettings(steps=400),
 }
 """The descent behind every quality."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -26,6 +26,7 @@ from garface.io import (
     to_tensor,
     to_uint8,
     whole_folder,
+    write_atomic,
     write_glb,
     write_json,
     write_obj,
@@ -193,7 +194,7 @@ class Reconstruction:
         with whole_folder(final) as draft:
             self._write_meshes(draft)
             self._write_pictures(draft)
-            save_file(self._tensors(), draft / STATE_FILE)
+            write_atomic(draft / STATE_FILE, save(self._tensors()))
             write_json(draft / REPORT_FILE, self.report())
         return final
 
