@@ -19,8 +19,7 @@ from garface.data.fitting import AlignedFace, align_face, fit_aligned
 from garface.data.landmarks import FaceFinder
 from garface.errors import InputError, NoFaceError, SettingError
 from garface.faces import FitSettings, LandmarkFit, MorphableModel
-from garface.io import list_photos, read_photo, to_uint8, write_atomic, write_json
-from garface.io.folders import output_error
+from garface.io import list_photos, make_folder, read_photo, to_uint8, write_atomic, write_json
 
 SETTINGS_FILE = "settings.json"
 FAILURES_FILE = "failures.json"
@@ -50,7 +49,7 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
         SettingError: `out` holds shards made with other settings.
     """
     paths = list_photos(photos)
-    _make_folder(out)
+    make_folder(out)
     _check_settings(out, settings)
     model = MorphableModel.embedded()
     failures: dict[str, str] = _read_failures(out)
@@ -114,13 +113,6 @@ def _arrays(faces: Sequence[AlignedFace], fit: LandmarkFit) -> dict[str, np.ndar
         "principal": fit.camera.principal.numpy(),
         "error": fit.error.numpy(),
     }
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(out, error) from error
 
 
 def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from garface.errors import InputError, MissingExtraError, OutputError, SettingError
-from garface.io.folders import write_atomic, write_json
+from garface.io.folders import make_folder, write_atomic, write_json
 from garface.weights import asset_path, find_asset
 
 Floats = NDArray[np.float32]
@@ -201,10 +201,7 @@ def _plain(settings: SynthesisSettings) -> Any:
 
 
 def _start_folder(out: Path, settings: SynthesisSettings) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {out} cannot be made ({error.strerror}); choose another place.") from error
+    make_folder(out)
     write_atomic(out / _CARD_FILE, _card(settings).encode())
     write_json(out / _SETTINGS_FILE, _plain(settings))
 

@@ -19,8 +19,7 @@ from torch.nn.functional import grid_sample
 from tqdm import tqdm
 
 from garface.errors import SettingError
-from garface.evaluation.meshes import make_folder
-from garface.io import write_atomic
+from garface.io import make_folder, write_atomic
 from garface.weights import asset_path, cache_folder, find_asset
 
 ASSET = "fid-inception"

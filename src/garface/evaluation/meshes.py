@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from garface.faces import MorphableModel
-from garface.io import write_atomic, write_ply
-from garface.io.folders import output_error
+from garface.io import make_folder, write_atomic, write_ply
 
 SEVEN = (36, 39, 42, 45, 33, 48, 54)
 """Of iBUG's 68: the person's right eye, outer and inner corner, left eye, inner and outer, base of the nose, right and
@@ -34,15 +33,3 @@ def write_head(folder: Path, name: str, vertices: Tensor, model: MorphableModel)
     make_folder(folder)
     write_ply(folder / f"{name}.ply", vertices.numpy(), model.triangles.numpy())
     write_atomic(folder / f"{name}{SUFFIX}", buffer.getvalue())
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error

@@ -11,9 +11,9 @@ from typing import Any
 from tqdm import tqdm
 
 from garface.errors import GarfaceError, InputError, OutputError, SettingError
-from garface.evaluation.meshes import make_folder, write_head
+from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
-from garface.io import write_atomic, write_json
+from garface.io import make_folder, write_atomic, write_json
 from garface.reconstruction import (
     ReconstructionSettings,
     Reconstructor,

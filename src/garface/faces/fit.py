@@ -23,7 +23,7 @@ from torch import Tensor
 from garface.checks import check_finite, check_shape
 from garface.errors import SettingError
 from garface.faces.model import MorphableModel
-from garface.geometry import Camera, Pose, axis_angle_to_matrix
+from garface.geometry import Camera, Pose, axis_angle_to_matrix, cross_matrix
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class _Problem:
         k = state.identity.shape[1]
         rows = points.new_empty(self.batch, self.count, 2, 7 + k + state.expression.shape[1])
         by_point = self._projection_derivative(state, points) * self.weight[..., None, None]  # (B, N, 2, 3)
-        rows[..., 0:3] = by_point @ -_cross_matrix(turned)  # d(w x q) = -[q]x dw
+        rows[..., 0:3] = by_point @ -cross_matrix(turned)  # d(w x q) = -[q]x dw
         rows[..., 3:6] = by_point
         rows[..., 6] = (projected - self.camera.principal[:, None]) * self.weight[..., None]
         rows[..., 6] += torch.einsum("bnij,bj->bni", by_point, state.translation)
@@ -320,10 +320,3 @@ def eye_distance(landmarks: Tensor, name: str = "mediapipe478") -> Tensor:
     """Distance (B,) between the centres of the two eyes, in the unit of `landmarks` (B, N, D)."""
     first, second = (landmarks[:, list(rows)].mean(1) for rows in _EYES[name])
     return (first - second).norm(dim=-1)
-
-
-def _cross_matrix(vectors: Tensor) -> Tensor:
-    """[q]x (..., 3, 3) with [q]x w = q x w."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))

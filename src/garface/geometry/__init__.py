@@ -3,7 +3,13 @@
 from garface.geometry.camera import Camera, Pose, Similarity
 from garface.geometry.harmonics import COSINE_LOBE, harmonic_basis
 from garface.geometry.mesh import Topology, vertex_normals
-from garface.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_sixd, sixd_to_matrix
+from garface.geometry.rotations import (
+    axis_angle_to_matrix,
+    cross_matrix,
+    matrix_to_axis_angle,
+    matrix_to_sixd,
+    sixd_to_matrix,
+)
 
 __all__ = [
     "COSINE_LOBE",
@@ -12,6 +18,7 @@ __all__ = [
     "Similarity",
     "Topology",
     "axis_angle_to_matrix",
+    "cross_matrix",
     "harmonic_basis",
     "matrix_to_axis_angle",
     "matrix_to_sixd",

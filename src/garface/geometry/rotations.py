@@ -23,7 +23,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     angle = safe.sqrt()
     first = torch.where(near, 1 - squared / 6 * (1 - squared / 20), angle.sin() / angle)
     second = torch.where(near, 0.5 - squared / 24 * (1 - squared / 30), 2 * (angle / 2).sin().square() / safe)
-    cross = _cross_matrix(axis_angle)
+    cross = cross_matrix(axis_angle)
     return torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device) + first * cross + second * (cross @ cross)
 
 
@@ -66,7 +66,8 @@ def matrix_to_sixd(matrix: Tensor) -> Tensor:
     return torch.cat([matrix[..., 0], matrix[..., 1]], dim=-1)
 
 
-def _cross_matrix(vector: Tensor) -> Tensor:
+def cross_matrix(vector: Tensor) -> Tensor:
+    """Return the (..., 3, 3) matrices [q]x of (..., 3) vectors q, with `[q]x w = q x w`."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))

@@ -1,6 +1,6 @@
 """Files in and out: photos, pictures, meshes, and results that appear whole or not at all."""
 
-from garface.io.folders import check_writable, whole_folder, write_atomic, write_json
+from garface.io.folders import check_writable, make_folder, whole_folder, write_atomic, write_json
 from garface.io.gltf import GltfCamera, GltfHead, encode_glb, split_seams, write_glb
 from garface.io.images import (
     blend_mask,
@@ -30,6 +30,7 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "list_photos",
+    "make_folder",
     "read_photo",
     "read_ply",
     "split_seams",

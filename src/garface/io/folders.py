@@ -55,6 +55,18 @@ def check_writable(folder: Path | str) -> None:
         raise output_error(final, error) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+
+
 @contextmanager
 def whole_folder(final: Path | str) -> Iterator[Path]:
     """Give an empty hidden folder beside `final` to write into; at the end of the block it becomes `final`.

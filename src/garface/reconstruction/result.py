@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from garface.errors import InputError
+from garface.faces import MorphableModel
 from garface.faces.fit import eye_distance
 from garface.geometry import Camera, Pose, Topology, vertex_normals
 from garface.io import (
@@ -110,11 +111,20 @@ class Reconstruction:
         """Noise of every layer, (1, 1, r, r) each."""
         return self.state.noise
 
+    @property
+    def morphable(self) -> MorphableModel:
+        """The head model, on the CPU as everything that is saved."""
+        return self.renderer.morphable.to("cpu")
+
+    @property
+    def topology(self) -> Topology:
+        """Topology of the head's mesh, on the CPU."""
+        return self.renderer.topology.to("cpu")
+
     def vertices(self, *, neutral: bool = False) -> Tensor:
         """Head (V, 3), head frame, millimetres; with `neutral`, without its expression."""
-        model = self.renderer.morphable.to("cpu")
         expression = torch.zeros_like(self.expression) if neutral else self.expression
-        return model.vertices(self.identity[None], expression[None])[0]
+        return self.morphable.vertices(self.identity[None], expression[None])[0]
 
     @torch.no_grad()
     def draw(self) -> Tensor:
@@ -123,7 +133,7 @@ class Reconstruction:
 
     def head(self) -> GltfHead:
         """The head as it goes into the GLB: neutral shape, 52 morph targets at the fitted strengths."""
-        model = self.renderer.morphable.to("cpu")
+        model = self.morphable
         names = model.expression_names
         return GltfHead(
             vertices=self.vertices(neutral=True).numpy(),
@@ -201,9 +211,8 @@ class Reconstruction:
     def _write_meshes(self, draft: Path) -> None:
         head = self.head()
         write_glb(draft / "head.glb", head, picture="jpeg")
-        model = self.renderer.morphable.to("cpu")
         vertices = self.vertices()
-        normals = vertex_normals(vertices[None], Topology.build(model.triangles, len(vertices)))[0]
+        normals = vertex_normals(vertices[None], self.topology)[0]
         write_png(draft / "texture.png", self.texture.colour)
         write_obj(
             draft / "head.obj",
@@ -229,10 +238,9 @@ class Reconstruction:
 
     def _overlay(self) -> NDArray[np.uint8]:
         """The photo, at most `OVERLAY_SIDE` pixels long, with the mesh's normals over the face."""
-        model = self.renderer.morphable.to("cpu")
         photo, camera = _reduce(self.pixels, self.camera, OVERLAY_SIDE)
         head = self.pose.apply(self.vertices()[None])
-        normals = normal_map(head, Topology.build(model.triangles, len(model.mean)), camera)
+        normals = normal_map(head, self.topology, camera)
         alpha = 0.55 * normals[:, 3:]
         return to_uint8(photo * (1 - alpha) + normals[:, :3].clamp(-1, 1) * alpha)
 
