@@ -1,6 +1,7 @@
-"""Differentiable drawing of meshes: visibility, interpolation, antialiasing, normal maps, graphics shading."""
+"""Differentiable drawing of meshes: visibility, interpolation, antialiasing, normal and depth maps, shading."""
 
 from garface.rendering.antialias import antialias
+from garface.rendering.depth import depth_map
 from garface.rendering.normals import normal_map, normal_pyramid
 from garface.rendering.rasterise import barycentrics, interpolate, rasterise
 from garface.rendering.shading import fit_light, irradiance, linear_to_srgb, sample_light, shade, srgb_to_linear
@@ -8,6 +9,7 @@ from garface.rendering.shading import fit_light, irradiance, linear_to_srgb, sam
 __all__ = [
     "antialias",
     "barycentrics",
+    "depth_map",
     "fit_light",
     "interpolate",
     "irradiance",
