@@ -68,6 +68,7 @@ _INSIGHTFACE = _Package(
 _RANDOM_FACE = _Package(
     "random-face", "2021.7.21.1", "e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5"
 )
+_STLPIPS = _Package("stlpips_pytorch", "0.0.2", "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645")
 
 
 def _insightface(name: str, file: str, sha256: str, size: int, use: str) -> Asset:
@@ -168,6 +169,15 @@ ASSETS: dict[str, Asset] = {
             "SynthesisNetwork.bin",
             "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645",
             32025440,
+        ),
+        _STLPIPS.asset(
+            "perceptual-vgg",
+            "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth",
+            "44597da68f49c1837c100ff52299050f274d102eb102e5837178c79be6f0e250",
+            58907298,
+            licence="BSD-2-Clause (package); weights tuned from torchvision's VGG16, trained on ImageNet",
+            origin="ShiftTolerant-LPIPS (Ghildyal and Liu 2022)",
+            use="comparing pictures by their features in training",
         ),
     )
 }
