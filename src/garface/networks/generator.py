@@ -25,6 +25,9 @@ from garface.networks.layers import (
 
 Pyramid = Mapping[int, Tensor]
 Injection = Literal["per_channel", "single", "concatenate", "none"]
+Condition = Literal["normals", "depth", "coefficients"]
+NORMAL_CHANNELS = 4
+"""Channels of every condition that hold the normal map: n_x, n_y, n_z, mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,11 @@ class GeneratorConfig:
     """Channels of the normal map to use: 4 with the mask, 3 without."""
     injection_channels: int = 16
     """Hidden channels of each injection's residual block."""
+    condition: Condition = "normals"
+    """What of the condition is looked at: its first four channels, the normal map; depth and mask instead; or the
+    model's coefficients, which join the styles and go with injection "none". The last two are there to be compared."""
+    coefficients: int = 0
+    """How many coefficients there are; 0 where they are not the condition."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels, self.resolution)
@@ -59,6 +67,31 @@ class GeneratorConfig:
             raise SettingError(f"injection must be one of {', '.join(get_args(Injection))}, but is {self.injection!r}.")
         if self.condition_channels not in (3, 4):
             raise SettingError(f"condition_channels must be 3 or 4, but is {self.condition_channels}.")
+        if self.condition not in get_args(Condition):
+            raise SettingError(f"condition must be one of {', '.join(get_args(Condition))}, but is {self.condition!r}.")
+        if (self.condition == "coefficients") != (self.coefficients > 0):
+            raise SettingError(
+                f'coefficients must be positive exactly for the condition "coefficients", but is {self.coefficients}.'
+            )
+        if self.coefficients and self.injection != "none":
+            raise SettingError(f'coefficients go with injection "none", but it is {self.injection!r}.')
+
+    @property
+    def extra_channels(self) -> int:
+        """Channels after the normal map that a condition must have: 1 of depth, or a plane for each coefficient."""
+        return 1 if self.condition == "depth" else self.coefficients
+
+    @property
+    def seen(self) -> slice:
+        """The channels of a condition that are injected: the normal map, or its mask and the depth after it."""
+        if self.condition == "depth":
+            return slice(NORMAL_CHANNELS - 1, NORMAL_CHANNELS + 1)
+        return slice(0, self.condition_channels)
+
+    @property
+    def seen_channels(self) -> int:
+        """How many these are."""
+        return self.seen.stop - self.seen.start
 
     @property
     def injects(self) -> bool:
@@ -100,14 +133,14 @@ class NormalInjection(nn.Module):
     def __init__(self, config: GeneratorConfig, widths: Sequence[int]) -> None:
         super().__init__()
         hidden = config.injection_channels
-        self.enter = EqualisedConv(config.condition_channels, hidden, 3, gain=ACTIVATION_GAIN)
+        self.enter = EqualisedConv(config.seen_channels, hidden, 3, gain=ACTIVATION_GAIN)
         self.residual = EqualisedConv(hidden, hidden, 3, gain=ACTIVATION_GAIN)
         spread, one = (0.0, 1.0) if config.gain_offset else (1.0, 0.0)  # the 1 of 1 + g sits in the bias
         self.gains = nn.ModuleList(EqualisedConv(hidden, n, 1, spread=spread, bias=one) for n in widths)
         self.shifts = nn.ModuleList(EqualisedConv(hidden, n, 1, spread=spread) for n in widths)
 
     def forward(self, condition: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """`(B, 3 or 4, r, r)` -> for each convolution its gain and shift, `(B, C or 1, r, r)`."""
+        """`(B, C_in, r, r)`, the channels that are seen -> for each convolution its gain and shift, `(B, C or 1, r, r)`."""
         x = activate(self.enter(condition))
         x = x + activate(self.residual(x))
         return [(gain(x), shift(x)) for gain, shift in zip(self.gains, self.shifts)]
@@ -142,7 +175,7 @@ class RenderBlock(nn.Module):
         super().__init__()
         first, width = resolution == 4, config.channels[resolution]
         before = width if first else config.channels[resolution // 2]
-        extra = config.condition_channels if config.injection == "concatenate" else 0
+        extra = config.seen_channels if config.injection == "concatenate" else 0
         inputs = [width] if first else [before, width]
         bias = config.injection != "per_channel"  # where the bias of the shift is a second one
         self.layers = nn.ModuleList(
@@ -165,6 +198,27 @@ class RenderBlock(nn.Module):
         return x, self.to_rgb(x, styles[:, -1])
 
 
+class CoefficientStyles(nn.Module):
+    """Styles that know the model's coefficients: w + MLP(w, c), the paper's row "3DMM coefficients".
+
+    They join after the mapping network, so that a latent stays what it is for the inverter and in w+.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        inputs, width = config.style_dim + config.coefficients, config.style_dim
+        self.enter = EqualisedLinear(inputs, width, rate=0.1, gain=ACTIVATION_GAIN)
+        self.leave = EqualisedLinear(width, width, rate=0.1)
+
+    def forward(self, styles: Tensor, condition: Tensor) -> Tensor:
+        """`(B, L, W)` and a condition whose further channels are coefficients, constant planes -> `(B, L, W)`."""
+        with full_precision(styles):
+            coefficients = condition[:, NORMAL_CHANNELS:].float().mean((2, 3))
+            repeated = coefficients[:, None].expand(-1, styles.shape[1], -1)
+            x = torch.cat([styles.float(), repeated], dim=2)
+            return styles + self.leave(activate(self.enter(x)))
+
+
 class Generator(nn.Module):
     """Normal maps, style and noise -> picture."""
 
@@ -172,6 +226,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.mapping = MappingNetwork(config)
+        self.coefficients = CoefficientStyles(config) if config.coefficients else None
         self.constant = nn.Parameter(torch.randn(1, config.channels[4], 4, 4))
         self.blocks = nn.ModuleDict({str(r): RenderBlock(config, r) for r in resolutions_to(config.resolution)})
 
@@ -221,6 +276,7 @@ class Generator(nn.Module):
             w: styles `(B, W)`, or `(B, L, W)` with one style per layer (w+). A block's picture term takes the style
                 of its last layer.
             pyramid: normal maps `(B, 4, r, r)` for every r up to `resolution`; not looked at by injection "none".
+                Depth or coefficients follow as further channels where they are the condition.
             noise: one `(B, 1, r, r)` per layer; None draws it.
             resolution: stop at this side (progressive training); None is full.
             noise_generator: source of the noise that is drawn.
@@ -234,6 +290,8 @@ class Generator(nn.Module):
         sides = resolutions_to(self._checked(resolution))
         styles = self._per_layer(w)
         maps = self._conditions(pyramid, sides, len(w))
+        if self.coefficients is not None:
+            styles = self.coefficients(styles, maps[4])
         if noise is None:
             noise = self.sample_noise(len(w), noise_generator, w.device, resolution=sides[-1])
         return self._draw(styles, maps, self._checked_noise(noise, sides[-1]), sides)
@@ -263,14 +321,15 @@ class Generator(nn.Module):
         return w
 
     def _conditions(self, pyramid: Pyramid, sides: Sequence[int], batch: int) -> dict[int, Tensor]:
-        if self.config.injection == "none":
+        config = self.config
+        if config.injection == "none" and not config.coefficients:
             return {}
         missing = [r for r in sides if r not in pyramid]
         if missing:
             raise SettingError(f"pyramid must hold every resolution up to {sides[-1]}, but lacks {missing}.")
         for r in sides:
-            check_shape(f"pyramid[{r}]", pyramid[r], (batch, 4, r, r))
-        return {r: pyramid[r][:, : self.config.condition_channels] for r in sides}
+            check_shape(f"pyramid[{r}]", pyramid[r], (batch, NORMAL_CHANNELS + config.extra_channels, r, r))
+        return {4: pyramid[4]} if config.coefficients else {r: pyramid[r][:, config.seen] for r in sides}
 
     def _checked_noise(self, noise: Sequence[Tensor], resolution: int) -> Sequence[Tensor]:
         shapes = self.noise_shapes(resolution)
