@@ -11,6 +11,7 @@ from garface.losses.adversarial import (
 )
 from garface.losses.augment import AugmentConfig, augment, mirror_normals
 from garface.losses.consistency import geometry_swap, normal_consistency, texture_swap
+from garface.losses.perceptual import perceptual_distance
 from garface.losses.photometric import (
     charbonnier,
     gradient_error,
@@ -45,6 +46,7 @@ __all__ = [
     "normal_consistency",
     "path_length_penalty",
     "path_lengths",
+    "perceptual_distance",
     "photometric_error",
     "pyramid_error",
     "r1_penalty",
