@@ -174,18 +174,22 @@ class FittedConditions(Conditions):
     A head lies in its frame as the head lay whose pose it takes. So a photo's own three give the photo's normal map.
 
     Raises:
-        SettingError: `flatten` outside [0, 1].
+        SettingError: `flatten` or `trusted` outside [0, 1].
     """
 
     faces: FittedFaces
     """Where heads and poses come from."""
     flatten: float = 0.0
     """0 takes poses as often as photos show them, 1 makes all yaws about equally common; see `pose_weights`."""
+    trusted: float = 0.95
+    """Identities and expressions come from this share of the photos, those with the least landmark errors: fits of
+    heads turned far have good poses, but put their errors into the identity."""
     source: Generator | None = None
     """Where randomness comes from."""
 
     def __post_init__(self) -> None:
-        _check_flatten(self.flatten)
+        _check_share("flatten", self.flatten)
+        _check_share("trusted", self.trusted)
 
     @property
     def model(self) -> MorphableModel:  # type: ignore[override]
@@ -198,6 +202,12 @@ class FittedConditions(Conditions):
         return pose_weights(self.faces, flatten=self.flatten)
 
     @cached_property
+    def trustworthy(self) -> Tensor:
+        """Indices (m,) of the photos with the least mean landmark errors, at least one."""
+        error = torch.from_numpy(self.faces.arrays["error"]).mean(1)
+        return error.argsort(stable=True)[: max(1, round(self.trusted * len(error)))]
+
+    @cached_property
     def frames(self) -> Similarity:
         """FFHQ frames of the n fitted heads in the photos' crops: nearly, but not quite, the crops themselves."""
         faces, rows = self.faces, torch.arange(len(self.faces))
@@ -205,11 +215,11 @@ class FittedConditions(Conditions):
         return ffhq_similarity(faces.cameras(rows).project(faces.poses(rows).apply(points)), faces.size)
 
     def identities(self, count: int) -> Tensor:
-        """Identities (B, K) of random photos."""
+        """Identities (B, K) of random trustworthy photos."""
         return self.faces.take("identity", self._rows(count))
 
     def heads(self, identity: Tensor) -> Heads:
-        """Expressions of random photos, poses and cameras of others."""
+        """Expressions of random trustworthy photos, poses and cameras of any."""
         expression = self.faces.take("expression", self._rows(len(identity)))
         poses = torch.multinomial(self.weights, len(identity), replacement=True, generator=self.source)
         return self.combine(identity, expression, poses)
@@ -221,7 +231,7 @@ class FittedConditions(Conditions):
         return Heads(identity, expression, *placed)
 
     def _rows(self, count: int) -> Tensor:
-        return torch.randint(len(self.faces), (count,), generator=self.source)
+        return self.trustworthy[torch.randint(len(self.trustworthy), (count,), generator=self.source)]
 
 
 def random_expressions(
@@ -285,7 +295,7 @@ def pose_weights(faces: FittedFaces, *, flatten: float = 0.5, most: float = 10.0
     Raises:
         SettingError: a value out of its range.
     """
-    _check_flatten(flatten)
+    _check_share("flatten", flatten)
     if most < 1:
         raise SettingError(f"most must be at least 1, not {most}.")
     density = _density(yaw_degrees(faces.take("rotation", torch.arange(len(faces)))).abs())
@@ -317,6 +327,6 @@ def _move(name: str) -> str:
     return _GAZE.get(name) or name.removesuffix("Left").removesuffix("Right")
 
 
-def _check_flatten(flatten: float) -> None:
-    if not 0 <= flatten <= 1:
-        raise SettingError(f"flatten must be 0 to 1, not {flatten}.")
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise SettingError(f"{name} must be 0 to 1, not {value}.")
