@@ -1,5 +1,6 @@
 """Files in and out: photos, pictures, meshes, and results that appear whole or not at all."""
 
+from garface.io.animation import ANIMATIONS, write_animation, write_gif
 from garface.io.folders import check_writable, make_folder, whole_folder, write_atomic, write_json
 from garface.io.gltf import GltfCamera, GltfHead, encode_glb, split_seams, write_glb
 from garface.io.images import (
@@ -10,13 +11,13 @@ from garface.io.images import (
     encode_png,
     to_tensor,
     to_uint8,
-    write_gif,
     write_png,
 )
 from garface.io.meshes import PlyMesh, read_ply, write_obj, write_ply
 from garface.io.photos import LIMIT_MEGAPIXELS, Photo, list_photos, read_photo
 
 __all__ = [
+    "ANIMATIONS",
     "LIMIT_MEGAPIXELS",
     "GltfCamera",
     "GltfHead",
@@ -37,6 +38,7 @@ __all__ = [
     "to_tensor",
     "to_uint8",
     "whole_folder",
+    "write_animation",
     "write_atomic",
     "write_gif",
     "write_glb",

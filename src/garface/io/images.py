@@ -1,4 +1,4 @@
-"""Tensors to pictures and back, and the pictures people look at: PNG, contact sheets, GIF, overlays."""
+"""Tensors to pictures and back, and the pictures people look at: PNG, contact sheets, overlays."""
 
 import io
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def to_tensor(pixels: Pixels) -> Tensor:
     Raises:
         SettingError: another shape or type.
     """
-    _check_picture(pixels)
+    check_picture(pixels)
     planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
@@ -44,46 +44,32 @@ def to_uint8(picture: Tensor) -> Pixels:
     return pixels
 
 
-def encode_png(pixels: Pixels) -> bytes:
-    """PNG file of an (H, W, 3) uint8 picture."""
-    _check_picture(pixels)
-    return _encode(pixels, "PNG")
+def encode_png(pixels: Pixels, *, colours: int | None = None) -> bytes:
+    """PNG file of an (H, W, 3) uint8 picture, exact, or small with a palette of 2 to 256 `colours` and dithered."""
+    check_picture(pixels)
+    if colours is None:
+        return _encode(pixels, "PNG")
+    full = Image.fromarray(pixels)
+    palette = full.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
+    stream = io.BytesIO()
+    full.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def encode_jpeg(pixels: Pixels, *, quality: int = 95) -> bytes:
     """JPEG file of an (H, W, 3) uint8 picture, colours at full resolution."""
-    _check_picture(pixels)
+    check_picture(pixels)
     return _encode(pixels, "JPEG", quality=quality, subsampling=0)
 
 
-def write_png(path: Path | str, pixels: Pixels) -> None:
-    """Write an (H, W, 3) uint8 picture, whole or not at all.
+def write_png(path: Path | str, pixels: Pixels, *, colours: int | None = None) -> None:
+    """Write an (H, W, 3) uint8 picture, whole or not at all; `colours` as for `encode_png`.
 
     Raises:
         OutputError: the place cannot be written.
         SettingError: another shape or type.
     """
-    write_atomic(path, encode_png(pixels))
-
-
-def write_gif(frames: Sequence[Pixels], path: Path | str, fps: float) -> None:
-    """Write (H, W, 3) uint8 frames of one size as an endless GIF, whole or not at all.
-
-    The format counts in hundredths of a second: the true rate is the nearest that it can hold, 50 at most.
-
-    Raises:
-        OutputError: the place cannot be written.
-        SettingError: no frames, frames of different sizes, or a rate that is not positive.
-    """
-    if not frames or fps <= 0 or len({frame.shape for frame in frames}) != 1:
-        raise SettingError("A GIF needs frames of one size and a positive number of frames a second.")
-    for frame in frames:
-        _check_picture(frame)
-    first, *others = (Image.fromarray(frame) for frame in frames)
-    stream = io.BytesIO()
-    duration = max(2, round(100 / fps)) * 10
-    first.save(stream, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
-    write_atomic(path, stream.getvalue())
+    write_atomic(path, encode_png(pixels, colours=colours))
 
 
 def contact_sheet(
@@ -103,7 +89,7 @@ def contact_sheet(
     if not pictures or columns < 1 or (labels is not None and len(labels) != len(pictures)):
         raise SettingError("A contact sheet needs pictures, at least one column, and one label a picture or none.")
     for picture in pictures:
-        _check_picture(picture)
+        check_picture(picture)
     cell_height, cell_width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     text_height = 0 if labels is None else 20
     columns, rows = min(columns, len(pictures)), -(-len(pictures) // columns)
@@ -126,7 +112,7 @@ def blend_mask(
     Raises:
         SettingError: mask and picture differ in size, or opacity is outside [0, 1].
     """
-    _check_picture(pixels)
+    check_picture(pixels)
     if mask.shape != pixels.shape[:2] or not 0 <= opacity <= 1:
         raise SettingError(f"A mask for a picture of {pixels.shape[:2]} with opacity in [0, 1] is needed, "
                            f"but came {mask.shape} with opacity {opacity}.")
@@ -141,7 +127,7 @@ def draw_points(
 
     Points outside the picture or not finite are left out.
     """
-    _check_picture(pixels)
+    check_picture(pixels)
     canvas = Image.fromarray(pixels)
     draw = ImageDraw.Draw(canvas)
     for x, y in np.asarray(points, np.float64)[:, :2]:
@@ -163,6 +149,7 @@ def _label(text: str, width: int, height: int) -> Image.Image:
     return strip
 
 
-def _check_picture(pixels: Pixels) -> None:
+def check_picture(pixels: Pixels) -> None:
+    """Raise a SettingError unless `pixels` is an (H, W, 3) uint8 picture that is not empty."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise SettingError(f"A picture must be uint8 with shape (H, W, 3), but is {pixels.dtype} {pixels.shape}.")

@@ -83,8 +83,15 @@ class Renderer:
 
     def sample_latents(self, count: int, *, seed: int = 0, truncation: float = 0.7) -> Tensor:
         """Random styles w (B, W), pulled toward the mean by `truncation` (Karras et al. 2019, section 2)."""
+        return self.style(self.sample_z(count, seed=seed), truncation=truncation)
+
+    def sample_z(self, count: int, *, seed: int = 0) -> Tensor:
+        """Random latents z (B, Z), standard normal; sample i depends on (seed, i) alone."""
         size = self.generator.config.latent_dim
-        z = torch.cat([torch.randn(1, size, generator=_source(seed, i)) for i in range(count)]).to(self.device)
+        return torch.cat([torch.randn(1, size, generator=_source(seed, i)) for i in range(count)]).to(self.device)
+
+    def style(self, z: Tensor, *, truncation: float = 1.0) -> Tensor:
+        """Styles w (B, W) of latents z (B, Z), pulled toward the mean by `truncation`."""
         return self.mean_style + truncation * (self.generator.mapping(z) - self.mean_style)
 
 
