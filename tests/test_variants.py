@@ -1,22 +1,30 @@
 """Kinds of conditions, and the variants that an ablation compares."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from test_networks import CHANNELS, make_generator, make_pyramid, make_style, trained
 
 from garface.errors import SettingError
-from garface.networks import GeneratorConfig
+from garface.networks import GeneratorConfig, coefficient_planes
+from garface.rendering import normal_pyramid
 
 
 def with_planes(values: torch.Tensor) -> dict[int, torch.Tensor]:
-    """A pyramid of normal maps with constant planes after them, `values` (B, K)."""
-    pyramid = make_pyramid(len(values))
-    return {r: torch.cat([level, values[..., None, None].expand(-1, -1, r, r)], 1) for r, level in pyramid.items()}
+    """A pyramid of normal maps with channels after them that hold `values` (B, K)."""
+    full = torch.cat([make_pyramid(len(values))[16], coefficient_planes(values, 16)], 1)
+    return normal_pyramid(full)
 
 
 # Generators
+
+
+def test_averaging_keeps_coefficients() -> None:
+    values = torch.rand(2, 20)
+    planes = coefficient_planes(values, 16)
+    assert planes.shape == (2, 2, 16, 16)
+    averaged = normal_pyramid(planes)[4].flatten(1)
+    torch.testing.assert_close(averaged[:, :20], values)
+    assert bool((averaged[:, 20:] == 0).all())
 
 
 @pytest.mark.parametrize("injection", ["per_channel", "concatenate"])
@@ -35,13 +43,13 @@ def test_a_generator_of_depth_sees_mask_and_depth_and_no_normals(injection: str)
 
 
 def test_a_generator_of_coefficients_sees_them_in_every_layer_and_no_map() -> None:
-    generator = trained(make_generator(condition="coefficients", coefficients=3, injection="none"))
-    w, noise, values = make_style(generator), generator.sample_noise(4), torch.rand(4, 3)
+    generator = trained(make_generator(condition="coefficients", coefficients=20, injection="none"))
+    w, noise, values = make_style(generator), generator.sample_noise(4), torch.rand(4, 20)
     pyramid = with_planes(values)
     drawn = generator(w, pyramid, noise)
     other_map = {r: torch.cat([level[:, :4].flip(2), level[:, 4:]], 1) for r, level in pyramid.items()}
     assert torch.equal(generator(w, other_map, noise), drawn)
-    changed = generator(w, with_planes(values + torch.tensor([0.0, 0.5, 0.0])), noise)
+    changed = generator(w, with_planes(values + 0.5 * (torch.arange(20) == 18)), noise)
     assert float((changed - drawn).detach().abs().mean()) > 1e-3
     assert generator.coefficients is not None
     styles = generator.coefficients(w[:, None].expand(-1, generator.layers, -1), pyramid[4])

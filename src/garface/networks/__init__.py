@@ -2,7 +2,7 @@
 
 from garface.networks.configuration import from_dict, to_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
-from garface.networks.generator import Generator, GeneratorConfig
+from garface.networks.generator import Generator, GeneratorConfig, coefficient_planes
 from garface.networks.inverter import Inverter, InverterConfig, InverterOutput
 from garface.networks.loading import load_generator, load_inverter, load_normal_estimator
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
@@ -21,6 +21,7 @@ __all__ = [
     "InverterOutput",
     "NormalEstimator",
     "NormalEstimatorConfig",
+    "coefficient_planes",
     "from_dict",
     "load_generator",
     "load_inverter",

@@ -28,6 +28,8 @@ Injection = Literal["per_channel", "single", "concatenate", "none"]
 Condition = Literal["normals", "depth", "coefficients"]
 NORMAL_CHANNELS = 4
 """Channels of every condition that hold the normal map: n_x, n_y, n_z, mask."""
+CELLS = 16
+"""Coefficients that one channel holds, one in each cell of the 4 x 4 level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,8 @@ class GeneratorConfig:
 
     @property
     def extra_channels(self) -> int:
-        """Channels after the normal map that a condition must have: 1 of depth, or a plane for each coefficient."""
-        return 1 if self.condition == "depth" else self.coefficients
+        """Channels after the normal map that a condition must have: one of depth, or those that hold coefficients."""
+        return 1 if self.condition == "depth" else -(-self.coefficients // CELLS)
 
     @property
     def seen(self) -> slice:
@@ -140,7 +142,7 @@ class NormalInjection(nn.Module):
         self.shifts = nn.ModuleList(EqualisedConv(hidden, n, 1, spread=spread) for n in widths)
 
     def forward(self, condition: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """`(B, C_in, r, r)`, the channels that are seen -> for each convolution its gain and shift, `(B, C or 1, r, r)`."""
+        """`(B, C_in, r, r)`, what is seen -> for each convolution its gain and shift, `(B, C or 1, r, r)`."""
         x = activate(self.enter(condition))
         x = x + activate(self.residual(x))
         return [(gain(x), shift(x)) for gain, shift in zip(self.gains, self.shifts)]
@@ -198,6 +200,16 @@ class RenderBlock(nn.Module):
         return x, self.to_rgb(x, styles[:, -1])
 
 
+def coefficient_planes(coefficients: Tensor, resolution: int) -> Tensor:
+    """Coefficients `(B, K)` as channels `(B, K / 16 rounded up, r, r)` that averaging down to 4 x 4 keeps.
+
+    Each channel has 4 x 4 cells, and each cell holds one coefficient.
+    """
+    spare = -coefficients.shape[1] % CELLS
+    cells = nn.functional.pad(coefficients, (0, spare)).unflatten(1, (-1, 4, 4))
+    return cells.repeat_interleave(resolution // 4, dim=2).repeat_interleave(resolution // 4, dim=3)
+
+
 class CoefficientStyles(nn.Module):
     """Styles that know the model's coefficients: w + MLP(w, c), the paper's row "3DMM coefficients".
 
@@ -209,11 +221,12 @@ class CoefficientStyles(nn.Module):
         inputs, width = config.style_dim + config.coefficients, config.style_dim
         self.enter = EqualisedLinear(inputs, width, rate=0.1, gain=ACTIVATION_GAIN)
         self.leave = EqualisedLinear(width, width, rate=0.1)
+        self.count = config.coefficients
 
     def forward(self, styles: Tensor, condition: Tensor) -> Tensor:
-        """`(B, L, W)` and a condition whose further channels are coefficients, constant planes -> `(B, L, W)`."""
+        """`(B, L, W)` and the 4 x 4 level of a condition with coefficients, see `coefficient_planes` -> `(B, L, W)`."""
         with full_precision(styles):
-            coefficients = condition[:, NORMAL_CHANNELS:].float().mean((2, 3))
+            coefficients = condition[:, NORMAL_CHANNELS:].float().flatten(1)[:, : self.count]
             repeated = coefficients[:, None].expand(-1, styles.shape[1], -1)
             x = torch.cat([styles.float(), repeated], dim=2)
             return styles + self.leave(activate(self.enter(x)))
