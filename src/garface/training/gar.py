@@ -212,7 +212,7 @@ class GarTraining:
 
     def _judge(self, picture: Tensor, condition: Tensor) -> Tensor:
         """Logits (B, 1) of pictures with their conditions, both augmented."""
-        seen = condition if self.settings.discriminator.conditional else None
+        seen = condition[:, :4] if self.settings.discriminator.conditional else None  # the normal map, whatever follows
         return self.discriminator(*augment(picture, seen, torch.default_generator, self.settings.augmentation))
 
     def _update_discriminator(self, photo: Tensor, condition: Tensor, drawn: Drawn) -> Figures:
@@ -250,7 +250,7 @@ class GarTraining:
     def _consistency(self, drawn: Drawn) -> Tensor:
         assert self.critics.normals is not None
         with self.runtime.autocast():
-            return normal_consistency(drawn.picture, drawn.condition, self.critics.normals)
+            return normal_consistency(drawn.picture, drawn.condition[:, :4], self.critics.normals)
 
     def _regularise(self, photo: Tensor, condition: Tensor) -> Figures:
         settings, figures = self.settings, {}
