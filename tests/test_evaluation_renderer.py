@@ -275,11 +275,11 @@ def test_settings_outside_their_range_are_refused(changes: dict, folder: Path) -
 
 
 def test_which_estimator_is_taken(tmp_path: Path) -> None:
-    assert measuring.find_estimator(str(tmp_path)) is None
+    assert control.find_estimator(str(tmp_path)) is None
     with pytest.raises(WeightsError):
-        measuring.find_estimator(str(tmp_path), str(tmp_path / "missing.safetensors"))
+        control.find_estimator(str(tmp_path), str(tmp_path / "missing.safetensors"))
     config = NormalEstimatorConfig(resolution=32, widths=(8, 8))
     card = WeightsCard("normals", to_dict(config), "CC0-1.0", "nothing")
-    save_weights(tmp_path / measuring.NORMALS_FILE, NormalEstimator(config).state_dict(), card)
-    assert measuring.find_estimator(str(tmp_path)) is not None
-    assert measuring.find_estimator(str(tmp_path), "none") is None
+    save_weights(tmp_path / control.NORMALS_FILE, NormalEstimator(config).state_dict(), card)
+    assert control.find_estimator(str(tmp_path)) is not None
+    assert control.find_estimator(str(tmp_path), "none") is None

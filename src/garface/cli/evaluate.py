@@ -49,7 +49,8 @@ class Renderer:
     def run(self) -> int:
         """Measure."""
         check_json(self.out)
-        from garface.evaluation.renderer import RendererSettings, check, find_estimator, measure_renderer
+        from garface.evaluation.control import find_estimator
+        from garface.evaluation.renderer import RendererSettings, check, measure_renderer
         from garface.reconstruction import load_renderer
 
         settings = RendererSettings(count=self.count, rounds=self.rounds, heads=self.heads, seed=self.seed)

@@ -1,11 +1,17 @@
 """Figures and measurements of what was trained and reconstructed."""
 
-from garface.evaluation.control import LandmarkControl, NormalControl, landmark_control, normal_control
+from garface.evaluation.control import (
+    LandmarkControl,
+    NormalControl,
+    find_estimator,
+    landmark_control,
+    normal_control,
+)
 from garface.evaluation.fits import FitFigures, PhotoFit, measure_fits
 from garface.evaluation.meshes import seven_landmarks, write_head
 from garface.evaluation.photos import PhotoRow, PhotoTable, measure_photos
 from garface.evaluation.realism import Distances, Realism, measure_realism
-from garface.evaluation.renderer import RendererFigures, RendererSettings, find_estimator, measure_renderer
+from garface.evaluation.renderer import RendererFigures, RendererSettings, measure_renderer
 from garface.evaluation.summaries import Spread, Summary
 
 __all__ = [

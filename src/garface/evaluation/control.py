@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,16 +16,19 @@ from tqdm import tqdm
 
 from garface.data.dataset import FittedFaces
 from garface.data.landmarks import FaceFinder
-from garface.errors import NoFaceError
+from garface.errors import NoFaceError, WeightsError
 from garface.evaluation.summaries import Summary, summarise
 from garface.faces.fit import eye_distance
 from garface.io import to_tensor
 from garface.metrics import landmark_error
-from garface.networks import NormalEstimator
+from garface.networks import NormalEstimator, load_normal_estimator
 from garface.rendering import rasterise
+from garface.weights.files import weights_path
 
 Pixels = NDArray[np.uint8]
 
+NORMALS_FILE = "normals.safetensors"
+BUILTIN_NORMALS = "normals-128"
 FINDER_SIDE = 256
 """Pictures are brought to this size before faces are looked for, pixels."""
 
@@ -38,7 +42,13 @@ class LandmarkControl:
     found: float
     """Share of them in which a face was found, [0, 1]."""
     error: Summary | None
-    """Mean distance of a picture's 478 landmarks over its eye distance, over the pictures with a face."""
+    """Mean distance of a picture's landmarks over its eye distance, over the pictures with a face."""
+
+    @staticmethod
+    def of(errors: Sequence[float | None]) -> LandmarkControl:
+        """Of one error a picture, None where no face was found."""
+        found = [error for error in errors if error is not None]
+        return LandmarkControl(len(errors), len(found) / len(errors) if errors else 0.0, summarise(found))
 
 
 @dataclass(frozen=True)
@@ -58,13 +68,11 @@ def landmark_control(
 
     The largest face of each picture counts, and the eye distance is that of `projected`.
     """
-    errors = []
+    errors: list[float | None] = []
     for picture, points in zip(tqdm(pictures, "landmarks", unit="picture", disable=not progress), projected):
-        found = find_points(picture, finder)
-        if found is not None:
-            errors.append(float(landmark_error(found[None], points[None], eye_distance(points[None]))))
-    share = len(errors) / len(pictures) if len(pictures) else 0.0
-    return LandmarkControl(len(pictures), share, summarise(errors))
+        found, unit = find_points(picture, finder), eye_distance(points[None])
+        errors.append(None if found is None else float(landmark_error(found[None], points[None], unit)))
+    return LandmarkControl.of(errors)
 
 
 def find_points(picture: Pixels, finder: FaceFinder) -> Tensor | None:
@@ -120,3 +128,25 @@ def face_region(faces: FittedFaces, rows: Tensor, resolution: int) -> Tensor:
     triangle = rasterise(faces.vertices_camera(rows), model.triangles, camera)
     of_face = model.masks["face"][model.triangles].all(1)
     return of_face[triangle.clamp(min=0)] & (triangle >= 0)
+
+
+def find_estimator(model: str, normals: str | None = None) -> NormalEstimator | None:
+    """The normal estimator to measure with.
+
+    Args:
+        model: the renderer's weights: "builtin" or a folder.
+        normals: a weight file, "builtin", or "none"; None takes the one beside the renderer's weights, if there is one.
+
+    Raises:
+        WeightsError: the one that was named is missing or unreadable.
+    """
+    if normals == "none":
+        return None
+    if normals is not None:
+        return load_normal_estimator(normals)
+    source: str | Path = BUILTIN_NORMALS if model == "builtin" else Path(model) / NORMALS_FILE
+    try:
+        weights_path(source)
+    except WeightsError:
+        return None
+    return load_normal_estimator(source)

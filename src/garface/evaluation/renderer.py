@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from garface.data.dataset import FittedFaces
 from garface.data.landmarks import FaceFinder, FinderSettings
-from garface.errors import SettingError, WeightsError
+from garface.errors import SettingError
 from garface.evaluation.control import (
     LandmarkControl,
     NormalControl,
@@ -21,12 +21,8 @@ from garface.evaluation.control import (
 from garface.evaluation.drawn import choose_rows, draw_fits, photos_of
 from garface.evaluation.realism import Realism, measure_realism
 from garface.evaluation.summaries import Spread, Summary, markdown_table, summary_table
-from garface.networks import NormalEstimator, load_normal_estimator
+from garface.networks import NormalEstimator
 from garface.reconstruction import Renderer
-from garface.weights.files import weights_path
-
-NORMALS_FILE = "normals.safetensors"
-BUILTIN_NORMALS = "normals-128"
 
 
 @dataclass(frozen=True)
@@ -126,28 +122,6 @@ def measure_renderer(
         drawn_normals=normals["drawn"],
         photos_normals=normals["photos"],
     )
-
-
-def find_estimator(model: str, normals: str | None = None) -> NormalEstimator | None:
-    """The normal estimator to measure with.
-
-    Args:
-        model: the renderer's weights: "builtin" or a folder.
-        normals: a weight file, "builtin", or "none"; None takes the one beside the renderer's weights, if there is one.
-
-    Raises:
-        WeightsError: the one that was named is missing or unreadable.
-    """
-    if normals == "none":
-        return None
-    if normals is not None:
-        return load_normal_estimator(normals)
-    source: str | Path = BUILTIN_NORMALS if model == "builtin" else Path(model) / NORMALS_FILE
-    try:
-        weights_path(source)
-    except WeightsError:
-        return None
-    return load_normal_estimator(source)
 
 
 def check(settings: RendererSettings) -> None:
