@@ -1,0 +1,71 @@
+"""Pictures that show what the renderer can do: random faces, grids, interpolations, sweeps, comparisons."""
+
+from garface.evaluation.figures.comparison import (
+    MEAN_BACKGROUND,
+    compare_faces,
+    compare_random,
+    comparison_sheet,
+    draw_by_graphics,
+    mean_albedo,
+    painted_albedo,
+)
+from garface.evaluation.figures.drawing import Drawing, Pixels, draw_heads
+from garface.evaluation.figures.heads import (
+    DISTANCE,
+    Heads,
+    framed,
+    heads_between,
+    random_heads,
+    straight_heads,
+    tour_heads,
+)
+from garface.evaluation.figures.latents import (
+    between_geometries,
+    between_looks,
+    grid,
+    grid_sheet,
+    interpolation_frames,
+    interpolation_sheet,
+    latent_geometry_grid,
+    random_faces,
+    random_sheet,
+)
+from garface.evaluation.figures.sheets import faces_sheet, picture_table
+from garface.evaluation.figures.sweeps import TURNS, cycle, random_states, sweep, sweep_frames, sweep_sheet
+
+__all__ = [
+    "DISTANCE",
+    "MEAN_BACKGROUND",
+    "TURNS",
+    "Drawing",
+    "Heads",
+    "Pixels",
+    "between_geometries",
+    "between_looks",
+    "compare_faces",
+    "compare_random",
+    "comparison_sheet",
+    "cycle",
+    "draw_by_graphics",
+    "draw_heads",
+    "faces_sheet",
+    "framed",
+    "grid",
+    "grid_sheet",
+    "heads_between",
+    "interpolation_frames",
+    "interpolation_sheet",
+    "latent_geometry_grid",
+    "mean_albedo",
+    "painted_albedo",
+    "picture_table",
+    "random_faces",
+    "random_heads",
+    "random_sheet",
+    "random_states",
+    "straight_heads",
+    "sweep",
+    "sweep_frames",
+    "sweep_sheet",
+    "tour_heads",
+]
