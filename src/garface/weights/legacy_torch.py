@@ -65,7 +65,7 @@ def read_legacy_torch(path: Path | str) -> dict[str, Tensor]:
         return _read(BytesIO(Path(path).read_bytes()))
     except OSError as error:
         raise WeightsError(f"The weights {path} cannot be read ({error.strerror}).") from error
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise WeightsError(f"{path} is not a file of float32 tensors in torch's old format ({reason}).") from error
 
@@ -87,10 +87,9 @@ def _read(file: BytesIO) -> dict[str, Tensor]:
 
 def _floats(file: BytesIO) -> Tensor:
     count = int.from_bytes(file.read(8), "little", signed=True)
-    content = file.read(4 * max(count, 0))
-    if len(content) != 4 * count:
+    if not 0 <= 4 * count <= file.getbuffer().nbytes - file.tell():
         raise ValueError("it ends too early")
-    return torch.from_numpy(np.frombuffer(content, "<f4").astype(np.float32))
+    return torch.from_numpy(np.frombuffer(file.read(4 * count), "<f4").astype(np.float32))
 
 
 def _tensor(view: _View, storage: Tensor) -> Tensor:
