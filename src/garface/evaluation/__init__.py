@@ -9,14 +9,18 @@ from garface.evaluation.control import (
 )
 from garface.evaluation.fits import FitFigures, PhotoFit, measure_fits
 from garface.evaluation.meshes import seven_landmarks, write_head
+from garface.evaluation.obedience import ControlFigures, ControlSettings, Instruments, measure_control, open_instruments
 from garface.evaluation.photos import PhotoRow, PhotoTable, measure_photos
 from garface.evaluation.realism import Distances, Realism, measure_realism
 from garface.evaluation.renderer import RendererFigures, RendererSettings, measure_renderer
 from garface.evaluation.summaries import Spread, Summary
 
 __all__ = [
+    "ControlFigures",
+    "ControlSettings",
     "Distances",
     "FitFigures",
+    "Instruments",
     "LandmarkControl",
     "NormalControl",
     "PhotoFit",
@@ -29,11 +33,13 @@ __all__ = [
     "Summary",
     "find_estimator",
     "landmark_control",
+    "measure_control",
     "measure_fits",
     "measure_photos",
     "measure_realism",
     "measure_renderer",
     "normal_control",
+    "open_instruments",
     "seven_landmarks",
     "write_head",
 ]

@@ -1,0 +1,59 @@
+"""`garface evaluate control`: does a renderer obey its geometry, and does it keep the person?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from garface.cli.evaluate import check_json, write
+from garface.cli.terminal import say
+
+NOTICE = "this measures with networks of InsightFace, which may be used for non-commercial research only."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """Measure how well drawings obey their geometry and keep the person, with networks that no training saw.
+
+    The networks are InsightFace's and may be used for non-commercial research only. They need the extra
+    garface[evaluate].
+    """
+
+    faces: Annotated[Path, arg(metavar="FOLDER")]
+    """Made by `garface data prepare`."""
+    model: str = "builtin"
+    """Folder of a training run with its weights, or builtin."""
+    count: int = 200
+    """Held-back faces whose geometry is drawn; at most as many as there are."""
+    turned: int = 50
+    """How many of these heads are turned as well, to yaws of 0, 15, 30, 45 and 60 degrees."""
+    normals: Annotated[str | None, arg(metavar="{FILE,builtin,none}")] = None
+    """Weights of the normal estimator; by default those beside the renderer's, if there are any."""
+    seed: int = 0
+    """Fixes every choice."""
+    out: Annotated[Path | None, arg(metavar="FILE.json")] = None
+    """Receives all figures; a short form is printed in any case."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to draw; auto takes a GPU if there is one. InsightFace's networks always run on the processor."""
+
+    def run(self) -> int:
+        """Measure."""
+        check_json(self.out)
+        from garface.evaluation.control import find_estimator
+        from garface.evaluation.obedience import ControlSettings, measure_control, open_instruments
+        from garface.reconstruction import load_renderer
+
+        settings = ControlSettings(count=self.count, turned=self.turned, seed=self.seed)
+        settings.check()
+        renderer = load_renderer(self.model, device=self.device)
+        estimator = find_estimator(self.model, self.normals)
+        if estimator is not None:
+            estimator = estimator.to(renderer.device)
+        say(NOTICE)
+        with open_instruments(self.faces, settings, estimator=estimator) as instruments:
+            figures = measure_control(renderer, self.faces, settings, instruments=instruments, model=self.model)
+        write(figures, self.out)
+        return 0

@@ -1,0 +1,91 @@
+"""Fitted heads that change expression, pose or direction, and drawings of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from garface.data.conditions import FittedConditions, Heads, framed, yaw_degrees
+from garface.data.dataset import FittedFaces
+from garface.faces import MorphableModel
+from garface.geometry import Pose, axis_angle_to_matrix
+from garface.io import to_uint8
+from garface.reconstruction import Renderer
+
+Pixels = NDArray[np.uint8]
+
+_BATCH = 16
+"""Drawings at a time."""
+_NOISE = 7_919
+"""Keeps the randomness of the noise apart from that of the latents."""
+
+
+def fitted_heads(faces: FittedFaces, rows: Sequence[int]) -> Heads:
+    """The fits of unmirrored photos."""
+    chosen = torch.tensor(rows)
+    identity, expression = faces.take("identity", chosen), faces.take("expression", chosen)
+    return Heads(identity, expression, faces.poses(chosen), faces.cameras(chosen))
+
+
+def swapped_heads(faces: FittedFaces, rows: Sequence[int], others: Sequence[int]) -> Heads:
+    """The people of photos `rows` with the expressions, poses and frames of photos `others`."""
+    people, places = torch.tensor(rows), torch.tensor(others)
+    return FittedConditions(faces).combine(faces.take("identity", people), faces.take("expression", places), places)
+
+
+def turned_heads(heads: Heads, degrees: Tensor, model: MorphableModel) -> Heads:
+    """Heads turned about the camera's upright axis to a yaw (B,), degrees, and framed anew as in FFHQ."""
+    turn = axis_angle_to_matrix(
+        torch.deg2rad(degrees - yaw_degrees(heads.pose.rotation))[:, None] * torch.tensor([0.0, 1.0, 0.0])
+    )
+    pose = Pose(turn @ heads.pose.rotation, heads.pose.translation)
+    points = model.landmarks["mediapipe478"].points(model.vertices(heads.identity, heads.expression), model.triangles)
+    return Heads(heads.identity, heads.expression, *framed(points, pose, heads.camera))
+
+
+def take_heads(heads: Heads, rows: slice) -> Heads:
+    """Some of the heads."""
+    return Heads(heads.identity[rows], heads.expression[rows], heads.pose[rows], heads.camera[rows])
+
+
+def heads_vertices(heads: Heads, model: MorphableModel) -> Tensor:
+    """Heads (B, V, 3), camera frame, millimetres."""
+    return heads.pose.apply(model.vertices(heads.identity, heads.expression))
+
+
+@torch.no_grad()
+def draw_heads(
+    renderer: Renderer, heads: Heads, *, looks: int, noises: int, label: str = "drawing", progress: bool = True
+) -> Pixels:
+    """Draw heads with random latents, truncation 1, and random noise.
+
+    Args:
+        renderer: draws.
+        heads: B of them.
+        looks: seed of the latents; drawing i has that of (looks, i).
+        noises: seed of the noise, alike.
+        label: of the bar.
+        progress: whether to show it.
+
+    Returns:
+        Pictures (B, R, R, 3) at the renderer's resolution.
+    """
+    count, place = len(heads.identity), renderer.device
+    latents = renderer.sample_latents(count, seed=looks, truncation=1.0)
+    noise = renderer.sample_noise(count, seed=noises + _NOISE)
+    pictures: list[Pixels] = []
+    with tqdm(total=count, desc=label, unit="picture", disable=not progress) as bar:
+        for start in range(0, count, _BATCH):
+            part = slice(start, start + _BATCH)
+            some = take_heads(heads, part)
+            normals = renderer.normals(
+                some.identity.to(place), some.expression.to(place), some.pose.to(place), some.camera.to(place)
+            )
+            pictures += map(to_uint8, renderer.draw(latents[part], normals, [layer[part] for layer in noise]))
+            bar.update(len(some.identity))
+    return np.stack(pictures)
