@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -24,9 +25,10 @@ def perceptual_distance(first: Sequence[Tensor], second: Sequence[Tensor], weigh
 def _layer_distance(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
     with torch.autocast(first.device.type, enabled=False):
         difference = _unit(first.float()) - _unit(second.float())
-        return (difference.square() * weight.float()).sum(1).flatten(1).mean(1)
+        total = torch.einsum("bchw,c->b", difference.square(), weight.float().flatten())
+    return total / (first.shape[2] * first.shape[3])
 
 
 def _unit(features: Tensor) -> Tensor:
     """Channels scaled to unit length; where all are zero they stay so, and the gradient there is finite."""
-    return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-10)
+    return F.normalize(features, dim=1, eps=1e-5)

@@ -86,15 +86,15 @@ class FeatureTrunk(nn.Module):
         return values
 
     def _keep(self, name: str, tensor: Tensor) -> None:
-        self.register_buffer(name, tensor, persistent=False)
+        kept = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        self.register_buffer(name, kept, persistent=False)
 
 
 def load_feature_trunk() -> FeatureTrunk:
-    """The trunk with the weights of the asset `perceptual-vgg`, float32 on the CPU, in channels-last order.
+    """The trunk with the weights of the asset `perceptual-vgg`, float32 on the CPU.
 
     Raises:
         AssetError: the file is neither in the cache nor can it be fetched.
         WeightsError: it cannot be read.
     """
-    trunk = FeatureTrunk(read_legacy_torch(asset_path(ASSET)))
-    return trunk.to(memory_format=torch.channels_last).eval()
+    return FeatureTrunk(read_legacy_torch(asset_path(ASSET))).eval()
