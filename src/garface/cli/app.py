@@ -13,9 +13,11 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 from garface.cli.data import Inspect, Prepare, Synthesize
 from garface.cli.evaluate import Fit, Photos, Renderer
+from garface.cli.evaluate_control import Control
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
-from garface.cli.render import Random, Sweep
+from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
+from garface.cli.render_figures import Figures
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
 from garface.cli.train import Gar, Inverter, Normals
 from garface.errors import GarfaceError
@@ -25,7 +27,14 @@ DESCRIPTION = (
     "To learn about a command: garface COMMAND --help. To see the version: garface --version."
 )
 
-Render = Annotated[Random, subcommand("random")] | Annotated[Sweep, subcommand("sweep")]
+Render = (
+    Annotated[Random, subcommand("random")]
+    | Annotated[Sweep, subcommand("sweep")]
+    | Annotated[Grid, subcommand("grid")]
+    | Annotated[Interpolation, subcommand("interpolation")]
+    | Annotated[Comparison, subcommand("comparison")]
+    | Annotated[Figures, subcommand("figures")]
+)
 Data = (
     Annotated[Synthesize, subcommand("synthesize")]
     | Annotated[Prepare, subcommand("prepare")]
@@ -38,13 +47,14 @@ Train = (
 )
 Evaluate = (
     Annotated[Renderer, subcommand("renderer")]
+    | Annotated[Control, subcommand("control")]
     | Annotated[Photos, subcommand("photos")]
     | Annotated[Fit, subcommand("fit")]
 )
 Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]
 Command = (
     Annotated[Reconstruct, subcommand("reconstruct")]
-    | Annotated[Render, subcommand("render", description="Draw faces with the renderer: random ones, or a sweep.")]
+    | Annotated[Render, subcommand("render", description="Draw faces with the renderer, still and moving.")]
     | Annotated[Data, subcommand("data", description="Make, prepare and inspect training data.")]
     | Annotated[Train, subcommand("train", description="Train the renderer, the normal estimator or the inverter.")]
     | Annotated[Evaluate, subcommand("evaluate", description="Measure renderers, reconstructions and landmark fits.")]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from garface.cli.terminal import check_file
 from garface.errors import SettingError
 
 if TYPE_CHECKING:
-    from garface.evaluation.figures import Drawing
+    from garface.evaluation.figures import Drawing, Heads, Pixels
+    from garface.reconstruction import FaceState, Renderer
+
+MOVING = (".gif", ".webp", ".mp4")
+"""Animations that can be written."""
+SMALL = 1_400_000
+"""Bytes of an animation that is to be small."""
+FPS = 12
+"""Of animations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +38,8 @@ class Random:
     """Variety of looks: 0 is the mean latent, 1 all of them."""
     normals: bool = False
     """Show each face's normal map beside it on the sheet."""
+    small: bool = False
+    """Write a sheet of 256 colours, for a web page."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -36,10 +47,8 @@ class Random:
 
     def run(self) -> int:
         """Draw and write."""
-        if not 1 <= self.count <= 10_000:
-            raise SettingError(f"--count must be 1 to 10000, not {self.count}.")
-        if not 0 <= self.truncation <= 2:
-            raise SettingError(f"--truncation must lie in 0 to 2, not {self.truncation}.")
+        check_between("--count", self.count, 1, 10_000)
+        check_between("--truncation", self.truncation, 0, 2)
         as_folder = not self.out.suffix
         self._check_place(as_folder)
         from garface.evaluation.figures import random_faces
@@ -47,7 +56,10 @@ class Random:
 
         renderer = load_renderer(self.model, device=self.device)
         drawings = random_faces(renderer, self.count, seed=self.seed, truncation=self.truncation)
-        write_each(drawings, self.out) if as_folder else write_sheet(drawings, self.out, normals=self.normals)
+        if as_folder:
+            write_each(drawings, self.out)
+        else:
+            write_sheet(drawings, self.out, normals=self.normals, small=self.small)
         print(self.out)
         return 0
 
@@ -62,16 +74,25 @@ class Random:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Draw a reconstructed face while its head turns or one expression grows."""
+    """Draw faces while their heads turn or one expression grows: reconstructed ones, or random people."""
 
-    reconstruction: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """A result of `garface reconstruct`."""
-    what: Annotated[str, arg(metavar="{yaw,pitch,EXPRESSION}")]
-    """yaw, pitch, or an ARKit expression such as jawOpen."""
-    out: Annotated[Path, arg(metavar="FILE.gif|FILE.png")]
+    reconstructions: Annotated[Positional[tuple[Path, ...]], arg(metavar="[FOLDER...]", help_behavior_hint="")] = ()
+    """Results of `garface reconstruct`; several are shown side by side. None: random people."""
+    what: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="{yaw,pitch,roll,EXPRESSION}")]
+    """yaw, pitch, roll, or an ARKit expression such as jawOpen; without Left or Right, both sides: mouthSmile. Give the
+    option again for one after the other."""
+    out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png}")]
     """An animation that goes there and back, or a sheet of its frames."""
     frames: int = 13
     """Drawings from one end to the other."""
+    count: int = 4
+    """Number of random people."""
+    seed: int = 0
+    """Fixes the random people."""
+    truncation: float = 0.7
+    """Variety of the random people's looks: 0 is the mean latent, 1 all of them."""
+    small: bool = False
+    """Give up colours, or quality, until the file suits a web page (1.4 MB for animations)."""
     model: Annotated[str | None, arg(metavar="STR")] = None
     """Folder of a training run with its weights, or builtin; by default what the reconstruction was made with."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -79,40 +100,245 @@ class Sweep:
 
     def run(self) -> int:
         """Draw and write."""
-        if not 2 <= self.frames <= 500:
-            raise SettingError(f"--frames must be 2 to 500, not {self.frames}.")
-        check_file(self.out, (".gif", ".png"))
-        from garface.evaluation.figures import sweep
-        from garface.reconstruction import load_renderer, load_state, read_report
+        check_between("--frames", self.frames, 2, 500)
+        check_between("--count", self.count, 1, 100)
+        check_between("--truncation", self.truncation, 0, 2)
+        check_file(self.out, (*MOVING, ".png"))
+        from garface.evaluation.figures import check_sweep, cycle, sweep, sweep_frames, sweep_sheet
+        from garface.reconstruction import load_renderer
 
-        report = read_report(self.reconstruction)
-        model = self.model or str(report.get("settings", {}).get("model", "builtin"))
-        renderer = load_renderer(model, device=self.device)
-        drawings = sweep(renderer, load_state(self.reconstruction, renderer), self.what, frames=self.frames)
-        if self.out.suffix.lower() == ".gif":
-            write_animation(drawings, self.out)
+        renderer = load_renderer(self._model(), device=self.device)
+        for what in self.what:
+            check_sweep(renderer, what)
+        faces, moving = self._faces(renderer), is_moving(self.out)
+        drawn = [
+            [sweep(renderer, face, what, frames=self.frames, eased=moving) for what in self.what] for face in faces
+        ]
+        if moving:
+            films = [[one for row, what in zip(rows, self.what) for one in cycle(row, what)] for rows in drawn]
+            write_film(sweep_frames(films), self.out, small=self.small)
         else:
-            write_strip(drawings, self.out)
+            write_picture(sweep_sheet([row for rows in drawn for row in rows]), self.out, small=self.small)
         print(self.out)
         return 0
 
+    def _model(self) -> str:
+        """The model that was asked for, else the one all reconstructions were made with."""
+        from garface.reconstruction import read_report
 
-def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool) -> None:
+        models = {
+            str(read_report(folder).get("settings", {}).get("model", "builtin")) for folder in self.reconstructions
+        }
+        if self.model is None and len(models) > 1:
+            raise SettingError(f"These were reconstructed with {' and '.join(sorted(models))}; sweep them separately.")
+        return self.model or (models.pop() if models else "builtin")
+
+    def _faces(self, renderer: Renderer) -> list[FaceState]:
+        from garface.evaluation.figures import random_states
+        from garface.reconstruction import load_state
+
+        if self.reconstructions:
+            return [load_state(folder, renderer) for folder in self.reconstructions]
+        return random_states(renderer, self.count, seed=self.seed, truncation=self.truncation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Draw every random latent over every geometry: looks stay along a row, geometry along a column."""
+
+    out: Annotated[Path, arg(metavar="FILE.png")]
+    """The sheet; its first row are the normal maps."""
+    which: Literal["both", "geometries", "latents"] = "both"
+    """Everything over everything; or one latent over many geometries; or many latents over one geometry."""
+    heads: Literal["tour", "random"] = "tour"
+    """Geometries: one person turned, smiling and so on, and then two others; or random heads."""
+    latents: int = 5
+    """Number of latents, the rows."""
+    geometries: int = 8
+    """Number of geometries, the columns; the tour has 8."""
+    seed: int = 0
+    """Fixes latents, heads and noise."""
+    truncation: float = 0.7
+    """Variety of looks: 0 is the mean latent, 1 all of them."""
+    small: bool = False
+    """Write 256 colours, for a web page."""
+    model: str = "builtin"
+    """Folder of a training run with its weights, or builtin."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+
+    def run(self) -> int:
+        """Draw and write."""
+        check_between("--latents", self.latents, 1, 100)
+        check_between("--geometries", self.geometries, 1, 8 if self.heads == "tour" else 100)
+        check_between("--truncation", self.truncation, 0, 2)
+        check_file(self.out, (".png",))
+        from garface.evaluation.figures import grid, grid_sheet, looks_sheet
+        from garface.reconstruction import load_renderer
+
+        renderer = load_renderer(self.model, device=self.device)
+        heads, captions = self._heads(renderer)
+        latents = 1 if self.which == "geometries" else self.latents
+        w = renderer.sample_latents(latents, seed=self.seed, truncation=self.truncation)
+        rows = grid(renderer, heads, w, seed=self.seed)
+        sheet = looks_sheet([row[0] for row in rows]) if self.which == "latents" else grid_sheet(rows, columns=captions)
+        write_picture(sheet, self.out, small=self.small)
+        print(self.out)
+        return 0
+
+    def _heads(self, renderer: Renderer) -> tuple[Heads, list[str]]:
+        """The geometries and their captions."""
+        from garface.evaluation.figures import random_heads, tour_heads
+
+        count = 1 if self.which == "latents" else self.geometries
+        if self.heads == "random":
+            return random_heads(renderer, count, seed=self.seed), []
+        heads, captions = tour_heads(renderer, seed=self.seed)
+        return heads[:count], captions[:count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """Draw what lies between random faces: latents over one geometry, and geometries under one latent."""
+
+    out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png}")]
+    """An animation (latents, geometries, their normals, from left to right), or strips of its frames."""
+    stops: int = 3
+    """Number of random faces on the way."""
+    frames: int = 4
+    """Steps from one of them to the next."""
+    line: Literal["lerp", "slerp"] = "lerp"
+    """Between latents: straight on in w, or along a great circle in z."""
+    seed: int = 0
+    """Fixes heads, latents and noise."""
+    truncation: float = 0.7
+    """Variety of looks: 0 is the mean latent, 1 all of them."""
+    small: bool = False
+    """Give up colours, or quality, until the file suits a web page (1.4 MB for animations)."""
+    model: str = "builtin"
+    """Folder of a training run with its weights, or builtin."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+
+    def run(self) -> int:
+        """Draw and write."""
+        check_between("--stops", self.stops, 2, 100)
+        check_between("--frames", self.frames, 1, 500)
+        check_between("--truncation", self.truncation, 0, 2)
+        check_file(self.out, (*MOVING, ".png"))
+        from garface.evaluation.figures import interpolation_frames, interpolation_sheet
+        from garface.reconstruction import load_renderer
+
+        looks, shapes = self._drawings(load_renderer(self.model, device=self.device))
+        if is_moving(self.out):
+            write_film(interpolation_frames(looks, shapes), self.out, small=self.small)
+        else:
+            write_picture(interpolation_sheet(looks, shapes), self.out, small=self.small)
+        print(self.out)
+        return 0
+
+    def _drawings(self, renderer: Renderer) -> tuple[list[Drawing], list[Drawing]]:
+        """Latents in between over the first head, and heads in between under the first latent."""
+        from garface.evaluation.figures import between_geometries, between_looks, random_heads
+
+        closed = is_moving(self.out)
+        heads = random_heads(renderer, self.stops, seed=self.seed)
+        looks = between_looks(
+            renderer, heads[:1], self.stops, self.frames, line=self.line, seed=self.seed, truncation=self.truncation,
+            closed=closed,
+        )  # fmt: skip
+        w = renderer.sample_latents(1, seed=self.seed, truncation=self.truncation)
+        return looks, between_geometries(renderer, heads, self.frames, w, seed=self.seed, closed=closed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Draw heads by graphics rules and by the renderer, from the same normals."""
+
+    out: Annotated[Path, arg(metavar="FILE.png")]
+    """The sheet: normals, graphics, renderer; before them the photo, where there is one."""
+    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Made by `garface data prepare`: photos kept back from the training instead of random heads. Graphics gets the
+    light that explains the photo best and a mean skin, the renderer the latent that the inverter finds."""
+    count: int = 8
+    """Number of heads."""
+    abreast: int = 2
+    """Heads in one row."""
+    seed: int = 0
+    """Fixes heads or choice of photos, lights, latents and noise."""
+    truncation: float = 0.7
+    """Variety of random looks: 0 is the mean latent, 1 all of them."""
+    small: bool = False
+    """Write 256 colours, for a web page."""
+    model: str = "builtin"
+    """Folder of a training run with its weights, or builtin."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+
+    def run(self) -> int:
+        """Draw and write."""
+        check_between("--count", self.count, 1, 200)
+        check_between("--truncation", self.truncation, 0, 2)
+        if not 1 <= self.abreast <= self.count or self.count % self.abreast:
+            raise SettingError(f"--abreast must divide --count {self.count}, but is {self.abreast}.")
+        check_file(self.out, (".png",))
+        from garface.evaluation.figures import comparison_sheet
+        from garface.reconstruction import load_renderer
+
+        rows = self._rows(load_renderer(self.model, device=self.device))
+        write_picture(comparison_sheet(rows, abreast=self.abreast), self.out, small=self.small)
+        print(self.out)
+        return 0
+
+    def _rows(self, renderer: Renderer) -> Sequence[Sequence[Pixels]]:
+        from garface.data.dataset import FittedFaces
+        from garface.evaluation.figures import compare_faces, compare_random
+
+        if self.faces is None:
+            return compare_random(renderer, self.count, seed=self.seed, truncation=self.truncation)
+        return compare_faces(renderer, FittedFaces(self.faces, split="heldout"), self.count, seed=self.seed)
+
+
+def check_between(option: str, value: float, low: int, high: int) -> None:
+    """Raise a SettingError unless `value` lies in `low` to `high`."""
+    if not low <= value <= high:
+        raise SettingError(f"{option} must be {low} to {high}, not {value}.")
+
+
+def is_moving(path: Path) -> bool:
+    """Whether a file of this name is an animation."""
+    return path.suffix.lower() in MOVING
+
+
+def write_picture(pixels: Pixels, path: Path, *, small: bool) -> None:
+    """Write a PNG, exact or of 256 colours."""
+    from garface.io import write_png
+
+    write_png(path, pixels, colours=256 if small else None)
+
+
+def write_film(frames: Sequence[Pixels], path: Path, *, small: bool) -> None:
+    """Write an animation of 12 frames a second, of at most about `SMALL` bytes if it is to be small."""
+    from garface.io import write_animation
+
+    write_animation(frames, path, FPS, most_bytes=SMALL if small else None)
+
+
+def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool, small: bool = False) -> None:
     """Write all drawings on one sheet of a screen's shape, with their normals beside them if wanted."""
-    from garface.io import contact_sheet, write_png
+    from garface.io import contact_sheet
 
     cells = [drawing.pair if normals else drawing.picture for drawing in drawings]
     height, width = cells[0].shape[:2]
-    columns = max(1, round((1.6 * len(cells) * height / width) ** 0.5))
-    write_png(path, contact_sheet(cells, columns))
+    columns = full_columns(len(cells), (1.6 * len(cells) * height / width) ** 0.5)
+    write_picture(contact_sheet(cells, columns), path, small=small)
 
 
-def write_strip(drawings: list[Drawing], path: Path, *, columns: int = 13) -> None:
-    """Write drawings from left to right, each over its normals and its label."""
-    from garface.io import contact_sheet, write_png
-
-    cells = [drawing.stack for drawing in drawings]
-    write_png(path, contact_sheet(cells, columns, [drawing.label for drawing in drawings]))
+def full_columns(count: int, wanted: float) -> int:
+    """About as many columns as wanted, and such that `count` fills all rows if a number near enough does."""
+    near = range(max(1, round(0.7 * wanted)), round(1.4 * wanted) + 1)
+    full = [columns for columns in near if count % columns == 0]
+    return min(full, key=lambda columns: abs(columns - wanted)) if full else max(1, round(wanted))
 
 
 def write_each(drawings: list[Drawing], folder: Path) -> None:
@@ -123,11 +349,3 @@ def write_each(drawings: list[Drawing], folder: Path) -> None:
         for index, drawing in enumerate(drawings):
             write_png(draft / f"face-{index:04d}.png", drawing.picture)
             write_png(draft / f"face-{index:04d}-normals.png", drawing.normals)
-
-
-def write_animation(drawings: list[Drawing], path: Path) -> None:
-    """Write the drawings, there and back, beside their normals, as a GIF of 12 frames a second."""
-    from garface.io import write_gif
-
-    there = [drawing.pair for drawing in drawings]
-    write_gif(there + there[-2:0:-1], path, fps=12)

@@ -27,11 +27,12 @@ from garface.evaluation.figures.latents import (
     interpolation_frames,
     interpolation_sheet,
     latent_geometry_grid,
+    looks_sheet,
     random_faces,
     random_sheet,
 )
 from garface.evaluation.figures.sheets import faces_sheet, picture_table
-from garface.evaluation.figures.sweeps import TURNS, cycle, random_states, sweep, sweep_frames, sweep_sheet
+from garface.evaluation.figures.sweeps import TURNS, check_sweep, cycle, random_states, sweep, sweep_frames, sweep_sheet
 
 __all__ = [
     "DISTANCE",
@@ -42,6 +43,7 @@ __all__ = [
     "Pixels",
     "between_geometries",
     "between_looks",
+    "check_sweep",
     "compare_faces",
     "compare_random",
     "comparison_sheet",
@@ -56,6 +58,7 @@ __all__ = [
     "interpolation_frames",
     "interpolation_sheet",
     "latent_geometry_grid",
+    "looks_sheet",
     "mean_albedo",
     "painted_albedo",
     "picture_table",

@@ -24,18 +24,23 @@ from garface.rendering import antialias, barycentrics, fit_light, interpolate, r
 
 MEAN_BACKGROUND = 0.85
 """Brightness behind a head drawn by graphics rules, in [-1, 1]."""
+_RIDGE = 0.03
+"""Damping of the light: what no visible normal tells must not be invented."""
 _SPACE = 16
 """Pixels between heads in a row."""
 
 _PAINT = {
     "lips": (0.40, 0.16, 0.13),
-    "brows": (0.16, 0.09, 0.06),
     "eyes": (0.60, 0.58, 0.56),
     "inner_mouth": (0.20, 0.05, 0.05),
     "tongue": (0.40, 0.16, 0.15),
     "teeth": (0.65, 0.62, 0.55),
 }
 """Linear albedo of what is not skin."""
+_IRIS = {"left_eye": 473, "right_eye": 468}
+"""Landmarks of mediapipe478 in the middle of each iris."""
+_IRIS_RADIUS, _IRIS_COLOUR = 6.0, (0.07, 0.04, 0.025)
+"""Millimetres; linear albedo."""
 
 
 def draw_by_graphics(normals: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
@@ -52,10 +57,14 @@ def draw_by_graphics(normals: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
 
 
 def painted_albedo(model: MorphableModel) -> Tensor:
-    """Linear albedo (V, 3) of one skin colour, with lips, brows, eyes and teeth in theirs."""
+    """Linear albedo (V, 3) of one skin colour, with lips, eyes and teeth in theirs."""
     albedo = model.mean.new_tensor(MEAN_SKIN).repeat(len(model.mean), 1)
     for region, colour in _PAINT.items():
         albedo[model.masks[region]] = albedo.new_tensor(colour)
+    marks = model.landmarks["mediapipe478"].points(model.mean[None], model.triangles)[0]
+    for region, index in _IRIS.items():
+        near = (model.mean - marks[index]).norm(dim=1) < _IRIS_RADIUS
+        albedo[near & model.masks[region]] = albedo.new_tensor(_IRIS_COLOUR)
     return albedo
 
 
@@ -114,7 +123,9 @@ def compare_faces(
     normals = faces.conditions(rows, resolution=size)
     albedo = _albedo_maps(mean_albedo(faces, others), vertices, faces.model, camera)
     skin = _attribute_maps(faces.model.masks["face"].float()[:, None], vertices, faces.model, camera)
-    light = fit_light(photos, normalize(normals[:, :3], dim=1), skin[:, :1] * normals[:, 3:], albedo=albedo)
+    light = fit_light(
+        photos, normalize(normals[:, :3], dim=1), skin[:, :1] * normals[:, 3:], albedo=albedo, ridge=_RIDGE
+    )
     graphics = draw_by_graphics(normals, albedo, light)
     place = renderer.device
     w = renderer.style(renderer.inverter(photos.to(place)).mean)

@@ -19,6 +19,9 @@ from garface.reconstruction import Renderer
 
 Line = Literal["lerp", "slerp"]
 
+_MOST_ABREAST = 9
+"""Pictures in a row of looks."""
+
 
 def random_faces(renderer: Renderer, count: int, *, seed: int = 0, truncation: float = 0.7) -> list[Drawing]:
     """Random latents over random heads; face i depends on (seed, i) alone.
@@ -62,6 +65,12 @@ def grid_sheet(rows: Sequence[Sequence[Drawing]], *, columns: Sequence[str] = ()
     """A grid of drawings below the row of their normal maps, under captions of the columns if there are any."""
     normals = [drawing.normals for drawing in rows[0]]
     return picture_table([normals, *([drawing.picture for drawing in row] for row in rows)], columns=columns)
+
+
+def looks_sheet(drawings: Sequence[Drawing]) -> Pixels:
+    """Drawings of one geometry in a row behind its normal map; from nine on, in several rows."""
+    cells = [drawings[0].normals, *(drawing.picture for drawing in drawings)]
+    return contact_sheet(cells, min(len(cells), _MOST_ABREAST), gap=2)
 
 
 def latent_geometry_grid(

@@ -1,0 +1,99 @@
+"""`garface render figures`: every picture of the documents, made anew."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+from tyro.conf import arg
+
+from garface.cli.reconstruct import Reconstruct
+from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep, write_picture
+
+Device = Literal["auto", "cpu", "cuda"]
+
+EXAMPLE = "astronaut"
+"""Name of the example's result folder."""
+
+
+class Runnable(Protocol):
+    """A command with its arguments."""
+
+    def run(self) -> int:
+        """Do it; returns the exit code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Make the pictures of README and docs again: fixed seeds, small files. docs/figures.md has the command of each."""
+
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("docs/images")
+    """Receives the pictures; those of the same names are replaced."""
+    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Made by `garface data prepare`: also compare graphics and renderer on photos kept back from the training."""
+    skip_photo: bool = False
+    """Leave out what starts from the example photo, which takes the longest and needs the face landmarker."""
+    model: str = "builtin"
+    """Folder of a training run with its weights, or builtin."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+
+    def run(self) -> int:
+        """Run one command after the other."""
+        from garface.io import make_folder
+
+        make_folder(self.out)
+        start = time.perf_counter()
+        code = self._photo() if not self.skip_photo else 0
+        for command in self._commands():
+            code = code or command.run()
+        total = sum(path.stat().st_size for path in self.out.iterdir() if path.suffix in (".png", ".gif"))
+        print(f"{total / 1e6:.1f} MB in {self.out} after {time.perf_counter() - start:.0f} s")
+        return code
+
+    def _commands(self) -> list[Runnable]:
+        commands: list[Runnable] = [*random_figures(self.out, self.model, self.device)]
+        if self.faces is not None:
+            commands.append(photo_comparison(self.out, self.faces, self.model, self.device))
+        return commands
+
+    def _photo(self) -> int:
+        """Reconstruct the example, show it, and let it move."""
+        from garface.io import read_photo
+
+        with tempfile.TemporaryDirectory() as folder:
+            work = Path(folder)
+            code = Reconstruct(example=True, out=work, model=self.model, device=self.device).run()
+            if code:
+                return code
+            sheet = read_photo(work / EXAMPLE / "comparison.png").pixels
+            write_picture(sheet, self.out / f"{EXAMPLE}.png", small=True)
+            return moving_photo(self.out, work / EXAMPLE, self.model, self.device).run()
+
+
+def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
+    """The commands for pictures of people who do not exist."""
+    return (
+        Random(out=out / "random.png", count=24, normals=True, small=True, model=model, device=device),
+        Grid(out=out / "grid.png", small=True, model=model, device=device),
+        Sweep(out=out / "sweep.gif", what=("yaw", "mouthSmile", "jawOpen"), frames=7, small=True, model=model,
+              device=device),
+        Interpolation(out=out / "interpolation.png", small=True, model=model, device=device),
+        Interpolation(out=out / "interpolation.gif", frames=12, small=True, model=model, device=device),
+        Comparison(out=out / "comparison.png", small=True, model=model, device=device),
+    )  # fmt: skip
+
+
+def photo_comparison(out: Path, faces: Path, model: str, device: Device) -> Runnable:
+    """The command for graphics and renderer on photos."""
+    return Comparison(out=out / "comparison-photos.png", faces=faces, small=True, model=model, device=device)
+
+
+def moving_photo(out: Path, reconstruction: Path, model: str, device: Device) -> Runnable:
+    """The command for the moving example."""
+    return Sweep(reconstructions=(reconstruction,), out=out / f"{EXAMPLE}.gif", what=("yaw", "pitch", "jawOpen"),
+                 frames=9, small=True, model=model, device=device)  # fmt: skip
