@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from garface import losses
 from garface.errors import SettingError
 from garface.io import to_tensor
-from garface.networks.critics import perceptual
-from garface.networks.critics.perceptual import FeatureTrunk, load_feature_trunk
+from garface.networks.critics import FeatureTrunk, load_feature_trunk, perceptual
 from garface.weights import asset_path, find_asset, read_legacy_torch
 from garface.weights.fetch import cached_path
 
