@@ -101,7 +101,7 @@ def test_synthesize(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
         def draw(self, latent: np.ndarray) -> np.ndarray:
             return np.full((1024, 1024, 3), int(latent[0]), np.uint8)
 
-    monkeypatch.setattr("garface.data.synthesize.open_source", lambda settings: Source())
+    monkeypatch.setattr("garface.data.synthesize.open_source", lambda settings, engine: Source())
     command = ["data", "synthesize", "--out", str(tmp_path / "out"), "--seed", "7", "--size", "32"]
     assert main([*command, "--count", "2"]) == 0
     assert main([*command, "--count", "3"]) == 0

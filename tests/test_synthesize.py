@@ -33,7 +33,7 @@ class Painter:
 @pytest.fixture
 def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
     made = Painter()
-    monkeypatch.setattr(module, "open_source", lambda settings: made)
+    monkeypatch.setattr(module, "open_source", lambda settings, engine: made)
     return made
 
 
@@ -84,7 +84,7 @@ def test_interrupted_run_leaves_whole_pictures(
         draw(tmp_path, 4)
     assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["00000.jpg", "00001.jpg"]
     monkeypatch.undo()
-    monkeypatch.setattr(module, "open_source", lambda settings: painter)
+    monkeypatch.setattr(module, "open_source", lambda settings, engine: painter)
     assert draw(tmp_path, 4) == 2
 
 
@@ -130,7 +130,7 @@ def test_missing_openvino_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"pip install 'garface\[synthesize\]'"):
-        synthesize(tmp_path / "set", count=1, progress=False)
+        synthesize(tmp_path / "set", count=1, engine="openvino", progress=False)
     assert not (tmp_path / "set").exists()
 
 

@@ -27,7 +27,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesize:
-    """Draw portraits of people who do not exist, as training photos (for research only; needs garface[synthesize])."""
+    """Draw portraits of people who do not exist, as training photos (for research only)."""
 
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Receives the portraits; those that are there are kept, so a stopped run goes on and a folder can grow."""
@@ -39,13 +39,16 @@ class Synthesize:
     """Side of the portraits, pixels."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic; in float32 all machines draw the same, bfloat16 is faster where the processor has it."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """What evaluates the networks: OpenVINO (needs garface[synthesize]) or PyTorch; auto takes PyTorch on a GPU, else
+    OpenVINO if it is installed."""
 
     def run(self) -> int:
         """Draw."""
         from garface.data.synthesize import SynthesisSettings, synthesize
 
         settings = SynthesisSettings(size=self.size, precision=self.precision)
-        drawn = synthesize(self.out, count=self.count, seed=self.seed, settings=settings)
+        drawn = synthesize(self.out, count=self.count, seed=self.seed, settings=settings, engine=self.engine)
         print(f"{drawn} portraits drawn, {self.count - drawn} were there already: {self.out}")
         return 0
 

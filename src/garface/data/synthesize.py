@@ -1,11 +1,13 @@
-"""Drawing portraits of people who do not exist, as training data, with MobileStyleGAN in OpenVINO (CPU).
+"""Drawing portraits of people who do not exist, as training data, with MobileStyleGAN in OpenVINO or PyTorch.
 
 The network is that of Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity Image
 Synthesis", arXiv:2104.04767, distilled from a StyleGAN2 of FFHQ, so its portraits are framed as in FFHQ.
 """
 
+import importlib.util
 import io
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -27,6 +29,13 @@ STYLE = 512
 DRAWN_SIZE = 1024
 """Side of the pictures the network draws, px."""
 
+Engine = Literal["auto", "openvino", "torch"]
+"""What evaluates the networks; "auto" is PyTorch where it has a GPU, else OpenVINO if installed, else PyTorch."""
+Network = Callable[[Floats], Floats]
+"""Evaluates a network on a batch of vectors (B, 512)."""
+NetworkName = Literal["mapping", "synthesis"]
+
+_NETWORKS: tuple[NetworkName, ...] = ("mapping", "synthesis")
 _SEED_OFFSET = 1000
 _MEAN_DRAWS = 4096
 _SETTINGS_FILE, _LATENTS_FILE, _CARD_FILE = "settings.json", "latents.npz", "README.md"
@@ -42,7 +51,7 @@ class SynthesisSettings:
     """Range from which each portrait's truncation is drawn: 0 is the mean face, 1 the full variety."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the networks. In float32 machines agree; bfloat16 needs a processor that has it, and differs from
-    float32 by about two of 255 levels."""
+    float32 by about two of 255 levels. The engine is no setting: in float32 both agree within 1e-4, in [-1, 1]."""
 
 
 class PortraitSource(Protocol):
@@ -58,39 +67,52 @@ class PortraitSource(Protocol):
 class MobileStyleGan:
     """The two networks of MobileStyleGAN.
 
+    Args:
+        settings: precision and truncation.
+        engine: what evaluates them.
+
     Raises:
-        MissingExtraError: OpenVINO is not installed.
+        MissingExtraError: OpenVINO is wanted, but not installed.
         AssetError: the networks are neither here nor can be fetched.
+        SettingError: an unknown engine.
     """
 
-    def __init__(self, settings: SynthesisSettings) -> None:
+    def __init__(self, settings: SynthesisSettings, engine: Engine = "auto") -> None:
         self._truncation = settings.truncation
-        self._options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[settings.precision]}
-        self._core: Any = _openvino().Core()
+        opener = _torch_network if choose_engine(engine) == "torch" else _openvino_network
         draws = np.random.default_rng(0).standard_normal((_MEAN_DRAWS, STYLE)).astype(np.float32)
-        self._mean = self._compile("mapping", batch=_MEAN_DRAWS)([draws])[0].mean(axis=0)
-        self._mapping, self._synthesis = self._compile("mapping"), self._compile("synthesis")
+        self._mean = opener("mapping", _MEAN_DRAWS, settings)(draws).mean(axis=0)
+        self._mapping, self._synthesis = (opener(name, 1, settings) for name in _NETWORKS)
 
     def latent(self, seed: int) -> Floats:
         """(512,) style vector of a seed, truncated about the mean of 4,096 styles (StyleGAN's psi)."""
         random = np.random.default_rng(_SEED_OFFSET + seed)
         z = random.standard_normal((1, STYLE)).astype(np.float32)
         psi = np.float32(random.uniform(*self._truncation))
-        style: Floats = self._mean + psi * (self._mapping([z])[0][0] - self._mean)
+        style: Floats = self._mean + psi * (self._mapping(z)[0] - self._mean)
         return style
 
     def draw(self, latent: Floats) -> Pixels:
         """(1024, 1024, 3) portrait of a style vector (512,)."""
-        picture = self._synthesis([latent[None]])[0][0]
+        picture = self._synthesis(latent[None])[0]
         levels = (np.clip(picture, -1, 1) + 1) * 127.5 + 0.5
         return np.ascontiguousarray(np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
-    def _compile(self, name: str, batch: int | None = None) -> Any:
-        files = [asset_path(f"random-face-{name}-{part}") for part in ("xml", "bin")]
-        model = self._core.read_model(*map(str, files))
-        if batch is not None:
-            model.reshape([batch, STYLE])
-        return self._core.compile_model(model, "CPU", self._options)
+
+def choose_engine(engine: Engine) -> Literal["openvino", "torch"]:
+    """The engine that "auto" stands for here, or the one named.
+
+    Raises:
+        SettingError: another name.
+    """
+    if engine == "auto":
+        import torch
+
+        installed = importlib.util.find_spec("openvino") is not None
+        return "openvino" if installed and not torch.cuda.is_available() else "torch"
+    if engine not in ("openvino", "torch"):
+        raise SettingError(f"The engine must be 'auto', 'openvino' or 'torch', not {engine!r}.")
+    return engine
 
 
 def synthesize(
@@ -99,6 +121,7 @@ def synthesize(
     count: int,
     seed: int = 0,
     settings: SynthesisSettings | None = None,
+    engine: Engine = "auto",
     progress: bool = True,
 ) -> int:
     """Draw `count` portraits with the seeds `seed`, `seed` + 1, ... into a folder.
@@ -113,14 +136,14 @@ def synthesize(
     Raises:
         SettingError: a setting out of its range, or another one than the folder was drawn with.
         OutputError: the folder holds something else, or cannot be written.
-        MissingExtraError: OpenVINO is not installed.
+        MissingExtraError: OpenVINO is wanted, but not installed.
         AssetError: the networks are neither here nor can be fetched.
     """
     settings = settings or SynthesisSettings()
     _check(settings, count, seed)
     out = Path(out)
     _check_folder(out, settings)
-    source = open_source(settings)
+    source = open_source(settings, engine)
     _start_folder(out, settings)
     missing = [number for number in range(seed, seed + count) if not _picture_path(out, number).exists()]
     for number in tqdm(missing, unit="picture", disable=not progress):
@@ -129,9 +152,9 @@ def synthesize(
     return len(missing)
 
 
-def open_source(settings: SynthesisSettings) -> PortraitSource:
+def open_source(settings: SynthesisSettings, engine: Engine = "auto") -> PortraitSource:
     """The network that draws; see `MobileStyleGan`."""
-    return MobileStyleGan(settings)
+    return MobileStyleGan(settings, engine)
 
 
 def finish(drawn: Pixels, size: int) -> bytes:
@@ -155,12 +178,30 @@ def _jpeg(picture: Image.Image, quality: int) -> bytes:
     return stream.getvalue()
 
 
+def _openvino_network(name: NetworkName, batch: int, settings: SynthesisSettings) -> Network:
+    core: Any = _openvino().Core()
+    model = core.read_model(*(str(asset_path(f"random-face-{name}-{part}")) for part in ("xml", "bin")))
+    model.reshape([batch, STYLE])
+    hint = {"float32": "f32", "bfloat16": "bf16"}[settings.precision]
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    return lambda given: np.asarray(compiled([given])[0])
+
+
+def _torch_network(name: NetworkName, batch: int, settings: SynthesisSettings) -> Network:
+    import torch
+
+    from garface.data.mobile_stylegan import evaluate, open_network
+
+    network = open_network(name, device="cuda" if torch.cuda.is_available() else "cpu")
+    return lambda given: evaluate(network, torch.from_numpy(given), settings.precision).numpy()
+
+
 def _openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
         raise MissingExtraError(
-            "Drawing portraits needs OpenVINO; install it with `pip install 'garface[synthesize]'`."
+            "This engine needs OpenVINO; install it with `pip install 'garface[synthesize]'`, or use the engine torch."
         ) from error
     return openvino
 
@@ -224,7 +265,7 @@ def _card(settings: SynthesisSettings) -> str:
     low, high = settings.truncation
     rows = {
         "files": "`<seed>.jpg`; `latents.npz` with `index`, the seeds, and `w`, their style vectors (float16)",
-        "drawn by": f"{asset.origin}, the networks inside `{asset.requirement}`, with OpenVINO in {settings.precision}",
+        "drawn by": f"{asset.origin}, the networks inside `{asset.requirement}`, in {settings.precision}",
         "recipe": f"z ~ N(0, 1) of numpy's default_rng({_SEED_OFFSET} + seed), truncation from {low} to {high} about "
         f"the mean style, Lanczos from {DRAWN_SIZE} px",
         "variety": "that of FFHQ as the network learned it: mostly turned less than 25 degrees, many smiles",
