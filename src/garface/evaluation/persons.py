@@ -27,6 +27,7 @@ _SCALE, _SHIFT, _ANGLE = 0.06, 0.03, 4.0
 """A photo taken again is scaled by up to this share, shifted by this share of its side, and turned by these degrees."""
 _QUALITY = 85
 """JPEG quality of a photo taken again."""
+_NOTHING = Summary(1, *[0.0] * 6)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ class Persons:
     ) -> Persons:
         """From the cosines of all pairs."""
         same, others, taken, apart = (summarise(one) for one in (swapped, strangers, same_photo, other_photo))
-        complete = same and others and taken and apart
         return Persons(
             swapped=same,
             other_noise=summarise(other_noise),
@@ -70,9 +70,21 @@ class Persons:
             strangers=others,
             same_photo=taken,
             other_photo=apart,
-            kept=same.mean / taken.mean if same and taken else None,
-            kept_beyond_strangers=(same.mean - others.mean) / (taken.mean - apart.mean) if complete else None,
+            kept=_share(same, taken),
+            kept_beyond_strangers=_share(same, taken, others, apart),
         )
+
+
+def _share(
+    drawn: Summary | None,
+    photos: Summary | None,
+    drawn_zero: Summary | None = _NOTHING,
+    photos_zero: Summary | None = _NOTHING,
+) -> float | None:
+    """How far drawings are from their zero, over how far photos are from theirs."""
+    if drawn is None or photos is None or drawn_zero is None or photos_zero is None:
+        return None
+    return (drawn.mean - drawn_zero.mean) / (photos.mean - photos_zero.mean)
 
 
 def cosines(first: Sequence[SeenFace | None], second: Sequence[SeenFace | None]) -> list[float]:

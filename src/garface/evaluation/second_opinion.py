@@ -106,7 +106,7 @@ class SecondOpinion:
 
     def detect(self, pixels: Pixels) -> Detection | None:
         """The surest face in a picture (256, 256, 3); None without one."""
-        scores, boxes, keypoints = decode(self._detector((_planes(pixels) - 127.5) / 128), SIDE)
+        scores, boxes, keypoints = decode(self._detector(_centred(_planes(pixels), 128)), SIDE)
         best = int(scores.argmax())
         if scores[best] < _LEAST_SCORE:
             return None
@@ -124,7 +124,7 @@ class SecondOpinion:
         """The embedding (512,) of the face with five `keypoints` (5, 2), pixels; unit length."""
         template = torch.tensor(_TEMPLATE) + _HALF
         seen = _cut(pixels, similarity_between(keypoints[None], template[None]), _EMBEDDING_SIDE)
-        vector = torch.from_numpy(self._embedder((seen - 127.5) / 127.5)[0][0])
+        vector = torch.from_numpy(self._embedder(_centred(seen, 127.5))[0][0])
         return vector / vector.norm()
 
 
@@ -192,6 +192,10 @@ def _cut(pixels: Pixels, similarity: Similarity, side: int) -> Floats:
     """A crop (1, 3, side, side) with values 0 to 255, black outside the picture."""
     picture, inside = crop(to_tensor(pixels), similarity, side, padding="edge")
     return ((picture + 1) * 127.5 * inside).numpy()
+
+
+def _centred(pictures: Floats, scale: float) -> Floats:
+    return ((pictures - 127.5) / scale).astype(np.float32)
 
 
 def _planes(pixels: Pixels) -> Floats:
