@@ -19,7 +19,7 @@ LAYERS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-ALLOWED_SIBLINGS = {("checks", "errors"), ("evaluation", "reconstruction")}
+ALLOWED_SIBLINGS = {("checks", "errors"), ("evaluation", "reconstruction"), ("evaluation", "training")}
 FACADE = "garface"
 """The package's own __init__ offers names of every layer, and nothing but its errors may be taken from it."""
 

@@ -240,6 +240,40 @@ def test_augmentation_repeats_with_its_seed_does_nothing_at_zero_and_keeps_gradi
     assert condition.grad.abs().sum() > 0
 
 
+def test_windows_are_squares_of_the_picture_half_of_them_in_full_detail() -> None:
+    config = losses.AugmentConfig(flip=0, colour=0, translation=0, cutout=0, window=16)
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32) + 0.5
+    pictures = torch.cat([ramp, ramp.mT, ramp], 1).expand(64, -1, -1, -1)
+    seen, normals = losses.augment(pictures, torch.cat([pictures, pictures[:, :1]], 1), seeded(), config)
+    assert seen.shape == (64, 3, 16, 16)
+    assert torch.equal(normals[:, :3], seen)
+    inner = slice(1, -1)  # at the very edge the bilinear filter meets the border
+    steps = seen[:, 0, 8].diff(dim=1)[:, inner]
+    torch.testing.assert_close(steps, steps[:, :1].expand_as(steps), atol=1e-3, rtol=0)
+    torch.testing.assert_close(seen[:, 1, :, 8].diff(dim=1)[:, inner], steps, atol=1e-3, rtol=0)
+    assert 16 < int((steps[:, 0] - 1).abs().lt(1e-3).sum()) < 48
+    assert float(steps.max()) <= 2 + 1e-3
+    assert float(seen[:, :2].min()) >= 0.5
+    assert float(seen[:, :2].max()) <= 31.5
+
+
+def test_one_augmentation_changes_two_batches_alike() -> None:
+    change = losses.draw_augmentation((4, 16, 16), seeded(), losses.AugmentConfig(window=8))
+    pictures = torch.randn(4, 3, 16, 16)
+    assert torch.equal(change.on_picture(pictures), change.on_picture(pictures.clone()))
+    with pytest.raises(SettingError, match="a window of 32 px does not fit"):
+        losses.draw_augmentation((4, 16, 16), seeded(), losses.AugmentConfig(window=32))
+
+
+def test_hinge_stops_at_the_margin_and_objectives_agree_with_their_parts() -> None:
+    real, fake = torch.tensor([[2.0], [0.5]]), torch.tensor([[-3.0], [0.25]])
+    assert losses.hinge_discriminator_loss(real, fake).flatten().tolist() == [0.0, 0.5 + 1.25]
+    for name, game in losses.OBJECTIVES.items():
+        better = game.generator(real, fake + 1)
+        assert bool((better < game.generator(real, fake)).all()), name
+        assert bool((game.discriminator(real + 1, fake - 1) <= game.discriminator(real, fake)).all()), name
+
+
 def test_augmentation_works_without_normals_and_refuses_senseless_strengths() -> None:
     moved, nothing = losses.augment(torch.randn(2, 3, 8, 8), None, seeded())
     assert moved.shape == (2, 3, 8, 8)

@@ -5,12 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import CHANNELS, Balls, settings, things
+from tiny_training import CHANNELS, FEATURES, Balls, settings, things, tiny_trunk
 from torch import Tensor
 
 from garface.errors import SettingError, WeightsError
-from garface.networks import DiscriminatorConfig, load_generator, load_inverter
-from garface.training.gar import Critics, GarTraining, export_gar, train_gar
+from garface.losses import AugmentConfig
+from garface.networks import (
+    DiscriminatorConfig,
+    FeatureDiscriminator,
+    FeatureDiscriminatorConfig,
+    load_generator,
+    load_inverter,
+)
+from garface.training.gar import GarTraining, export_gar, train_gar
+from garface.training.gar_critics import Critics
 from garface.training.gar_settings import PRESETS, GarWeights
 from garface.training.runtime import Runtime, configuration
 from garface.training.terms import lazy_adam, mix_styles
@@ -53,16 +61,20 @@ def test_the_reconstruction_branch_learns_eight_pictures(tmp_path: Path) -> None
 
 
 def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
-    weights = GarWeights(consistency=0.01, texture_swap=0.001, geometry_swap=1e-5)
+    weights = GarWeights(perceptual=1.0, consistency=0.01, texture_swap=0.001, geometry_swap=1e-5)
     balls = Balls(6)
     critics = Critics(
+        features=tiny_trunk(),
         normals=lambda picture: torch.nn.functional.normalize(picture, dim=1),
         identity=lambda picture: picture.mean(dim=(2, 3)),
         landmarks=lambda picture: picture.mean(dim=1).flatten(1)[:, :10].unflatten(1, (5, 2)),
         draw_conditions=lambda count, size: balls.conditions(torch.arange(count), resolution=size),
         draw_pair=lambda count, size: 2 * (balls.conditions(torch.arange(count), resolution=size),),
     )
-    wanted = settings(tmp_path, weights=weights, warm_start=0, random_conditions=True, swap_every=2, sheet_every=8)
+    stages = ((32, 10**9),)
+    wanted = settings(
+        tmp_path, weights=weights, warm_start=0, conditions="random", swap_every=2, sheet_every=8, stages=stages
+    )
     train_gar(wanted, balls, critics=critics)
     logged = (tmp_path / "log.jsonl").read_text()
     for term in GarWeights.__dataclass_fields__:
@@ -73,15 +85,56 @@ def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "critic"),
     [
+        ({"weights": GarWeights(perceptual=1.0)}, "features"),
+        ({"discriminator": FeatureDiscriminatorConfig()}, "features"),
         ({"weights": GarWeights(consistency=0.01)}, "normals"),
         ({"weights": GarWeights(texture_swap=0.001)}, "identity"),
         ({"weights": GarWeights(geometry_swap=1e-5)}, "landmarks"),
-        ({"random_conditions": True}, "draw_conditions"),
+        ({"conditions": "random"}, "draw_conditions"),
     ],
 )
 def test_a_term_without_its_critic_is_an_error(tmp_path: Path, changes: dict, critic: str) -> None:
     with pytest.raises(SettingError, match=f"critic '{critic}' is missing"):
         train_gar(settings(tmp_path, **changes), Balls(4))
+
+
+@pytest.mark.parametrize("objective", ["logistic", "hinge", "relativistic"])
+def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: Path, objective: str) -> None:
+    config = FeatureDiscriminatorConfig(features=FEATURES, widths=(4, 4, 4, 4, 4), side=32)
+    changes = {
+        "discriminator": config,
+        "objective": objective,
+        "stages": ((32, 10**9),),
+        "augmentation": AugmentConfig(flip=0.0, window=32),
+        "weights": GarWeights(r1=1.0, path_length=0.0, perceptual=1.0),
+    }
+    critics = Critics(features=tiny_trunk())
+    whole = settings(tmp_path / "whole", max_pictures=12, **changes)
+    parts = settings(tmp_path / "parts", max_pictures=8, **changes)
+    train_gar(whole, Balls(6), critics=critics)
+    train_gar(parts, Balls(6), critics=critics)
+    train_gar(dataclasses.replace(parts, max_pictures=12), Balls(6), critics=critics)
+    one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_discriminator_of_features_learns_to_tell_bright_from_dark() -> None:
+    torch.manual_seed(0)
+    trunk = tiny_trunk()
+    judge = FeatureDiscriminator(FeatureDiscriminatorConfig(features=FEATURES, widths=(8,) * 5, side=32))
+    adam = torch.optim.Adam(judge.parameters(), lr=0.01, betas=(0.0, 0.99))
+    condition = torch.rand(8, 4, 32, 32)
+    for _ in range(30):
+        pictures = torch.rand(8, 3, 32, 32) - 0.5
+        real, fake = (judge(trunk(pictures + shift), condition) for shift in (0.3, -0.3))
+        adam.zero_grad()
+        (torch.relu(1 - real) + torch.relu(1 + fake)).mean().backward()
+        adam.step()
+    assert float(real.mean()) > float(fake.mean()) + 1
+    with pytest.raises(SettingError, match="needs normal maps"):
+        judge(trunk(pictures))
+    with pytest.raises(SettingError, match="must have 5 layers"):
+        judge(trunk(pictures)[:3], condition)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from garface.networks import DiscriminatorConfig, GeneratorConfig, InverterConfig
+from garface.networks.critics import FeatureTrunk
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.gar_settings import GarTrainingSettings
 
+FEATURES = (4, 6, 8, 8, 8)
 CHANNELS = {4: 16, 8: 16, 16: 12, 32: 8}
 
 
@@ -37,6 +39,20 @@ class Balls:
         mask = (x**2 + y**2 < 1).float()
         z = (1 - x**2 - y**2).clamp(min=0).sqrt()
         return torch.stack([x, y, z, torch.ones_like(z)], dim=1) * mask[:, None]
+
+
+def tiny_trunk() -> FeatureTrunk:
+    """A trunk built like the real one, with few channels and random weights."""
+    source = torch.Generator().manual_seed(2)
+    tensors, before = {"scaling_layer.shift": torch.zeros(1, 3, 1, 1), "scaling_layer.scale": torch.ones(1, 3, 1, 1)}, 3
+    for block, places in enumerate(((0, 2), (6, 8), (12, 14, 16), (20, 22, 24), (28, 30, 32))):
+        for place in places:
+            name, spread = f"net.slice{block + 1}.{place}", (2 / (9 * before)) ** 0.5
+            tensors[f"{name}.weight"] = spread * torch.randn(FEATURES[block], before, 3, 3, generator=source)
+            tensors[f"{name}.bias"] = torch.zeros(FEATURES[block])
+            before = FEATURES[block]
+        tensors[f"lin{block}.model.1.weight"] = torch.rand(1, before, 1, 1, generator=source)
+    return FeatureTrunk(tensors)
 
 
 def settings(folder: Path, **changes: object) -> GarTrainingSettings:

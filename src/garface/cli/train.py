@@ -99,9 +99,10 @@ class Gar(_Train):
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""
-        from garface.training import train_gar
+        from garface.training import load_critics, train_gar
 
-        return train_gar(settings, self.load_faces(), held_out=self.load_faces("heldout"))
+        faces = self.load_faces()
+        return train_gar(settings, faces, held_out=self.load_faces("heldout"), critics=load_critics(settings, faces))
 
 
 @dataclass(frozen=True, kw_only=True)

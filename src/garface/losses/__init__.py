@@ -1,15 +1,19 @@
 """Small pure losses. They return one value per sample, or finer; weights and averages are the caller's."""
 
 from garface.losses.adversarial import (
+    OBJECTIVES,
+    Objective,
     discriminator_loss,
     generator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
     path_length_penalty,
     path_lengths,
     r1_penalty,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
-from garface.losses.augment import AugmentConfig, augment, mirror_normals
+from garface.losses.augment import Augmentation, AugmentConfig, augment, draw_augmentation, mirror_normals
 from garface.losses.consistency import geometry_swap, normal_consistency, texture_swap
 from garface.losses.perceptual import perceptual_distance
 from garface.losses.photometric import (
@@ -29,16 +33,22 @@ from garface.losses.priors import (
 from garface.losses.reduction import masked_mean
 
 __all__ = [
+    "OBJECTIVES",
     "AugmentConfig",
+    "Augmentation",
+    "Objective",
     "augment",
     "charbonnier",
     "discriminator_loss",
+    "draw_augmentation",
     "expression_range",
     "gaussian_likelihood_error",
     "gaussian_prior",
     "generator_loss",
     "geometry_swap",
     "gradient_error",
+    "hinge_discriminator_loss",
+    "hinge_generator_loss",
     "kl_to_standard_normal",
     "masked_mean",
     "mirror_normals",

@@ -1,6 +1,7 @@
 """Adversarial losses and the regularisers that go with them. Nothing is averaged over the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -8,12 +9,12 @@ from torch import Tensor
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Non-saturating logistic loss of the generator (Goodfellow et al. 2014, section 3): logits and loss `(B, 1)`."""
+    """Non-saturating logistic loss of the generator (Goodfellow et al. 2014, section 3): logits and loss `(B, N)`."""
     return F.softplus(-fake_logits)
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Logistic loss of the discriminator: logits and loss `(B, 1)`."""
+    """Logistic loss of the discriminator: logits and loss `(B, N)`."""
     return F.softplus(fake_logits) + F.softplus(-real_logits)
 
 
@@ -23,8 +24,36 @@ def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Ten
 
 
 def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The generator's relativistic loss with the roles exchanged, `(B, 1)`."""
+    """The generator's relativistic loss with the roles exchanged, `(B, N)`."""
     return F.softplus(fake_logits - real_logits)
+
+
+def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
+    """The generator's part of the hinge objective (Lim and Ye 2017, arXiv 1705.02894): logits and loss `(B, N)`."""
+    return -fake_logits
+
+
+def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """The discriminator's: nothing more is gained beyond a margin of one."""
+    return F.relu(1 - real_logits) + F.relu(1 + fake_logits)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Both sides of an adversarial game, as functions of real and fake logits `(B, N)`."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    """Falls as real logits grow above fake ones."""
+    generator: Callable[[Tensor, Tensor], Tensor]
+    """Falls as fake logits grow."""
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "logistic": Objective(discriminator_loss, lambda _, fake: generator_loss(fake)),
+    "hinge": Objective(hinge_discriminator_loss, lambda _, fake: hinge_generator_loss(fake)),
+    "relativistic": Objective(relativistic_discriminator_loss, relativistic_generator_loss),
+}
+"""`logistic` is StyleGAN2's and the paper's, `hinge` that of projected GANs, `relativistic` that of R3GAN."""
 
 
 def r1_penalty(pictures: Tensor, logits: Tensor) -> Tensor:
@@ -34,7 +63,7 @@ def r1_penalty(pictures: Tensor, logits: Tensor) -> Tensor:
 
     Args:
         pictures: `(B, C, H, W)`, requiring gradients, from which `logits` were computed.
-        logits: `(B, 1)`; each may depend on its own picture only, or on its group through the batch deviation.
+        logits: `(B, N)`; each may depend on its own picture only, or on its group through the batch deviation.
 
     Returns:
         `(B,)`, float32, differentiable.

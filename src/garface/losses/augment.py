@@ -1,13 +1,15 @@
 """Differentiable augmentation of what the discriminator sees (DiffAugment, Zhao et al. 2020, section 3).
 
 Picture `(B, 3, H, W)` and normal map `(B, 4, H, W)` are moved together; colours change in the picture only. The same
-distribution must be applied to real and generated pairs.
+distribution must be applied to real and generated pairs; one `Augmentation` may be applied to both, which then are
+seen alike.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from garface.errors import SettingError
 
@@ -25,12 +27,58 @@ class AugmentConfig:
     cutout: float = 0.5
     """Side of the square that is blanked, as a share of the side."""
     probability: float = 1.0
-    """Share of samples that each part but the flip is applied to."""
+    """Share of samples that each part but the flip and the window is applied to."""
+    window: int = 0
+    """Side, in pixels, of what is handed on: a random square of the picture, shrunk to this side. Half of the squares
+    have this very side, so that detail is seen; the others have any side up to the whole picture."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "translation", "cutout", "probability"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} must lie in [0, 1], but is {getattr(self, name)}.")
+        if self.window < 0:
+            raise SettingError(f"window must be 0 or more pixels, but is {self.window}.")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes that were drawn for B samples, to be applied as often as wanted."""
+
+    flip: Tensor
+    """(B,) bool."""
+    brightness: Tensor
+    """(B,), added."""
+    saturation: Tensor
+    """(B,), a factor."""
+    contrast: Tensor
+    """(B,), a factor."""
+    shift: Tensor
+    """(B, 2) whole pixels, right and down."""
+    hole: Tensor
+    """(B, 2) pixels: centre of the square that is blanked, right and down."""
+    hole_side: int
+    """Pixels; 0 blanks nothing."""
+    window: Tensor | None
+    """(B, 2, 3) affine map of the window's grid into the picture, both in [-1, 1]; None hands on the whole picture."""
+    window_side: int
+    """Pixels."""
+
+    def on_picture(self, picture: Tensor) -> Tensor:
+        """Change pictures `(B, 3, H, W)`; differentiable."""
+        picture = torch.where(self.flip.view(-1, 1, 1, 1), picture.flip(3), picture)
+        colours = (self.brightness, self.saturation, self.contrast)
+        return self._moved(recolour(picture, *(x.to(picture.dtype) for x in colours)))
+
+    def on_normals(self, condition: Tensor) -> Tensor:
+        """Change the normal maps `(B, 4, H, W)` of these pictures alike; differentiable."""
+        return self._moved(torch.where(self.flip.view(-1, 1, 1, 1), mirror_normals(condition), condition))
+
+    def _moved(self, x: Tensor) -> Tensor:
+        if bool(self.shift.any()):
+            x = translate(x, self.shift)
+        if self.hole_side:
+            x = cut_out(x, self.hole, self.hole_side)
+        return x if self.window is None else cut_window(x, self.window, self.window_side)
 
 
 def mirror_normals(condition: Tensor) -> Tensor:
@@ -67,10 +115,56 @@ def cut_out(x: Tensor, centre: Tensor, side: int) -> Tensor:
     return x * keep[:, None].to(x.dtype)
 
 
+def cut_window(x: Tensor, window: Tensor, side: int) -> Tensor:
+    """Sample a square of each `(B, C, H, W)` bilinearly: `(B, C, side, side)`; `window` as in `Augmentation`."""
+    grid = affine_grid(window.to(x.dtype), [len(x), x.shape[1], side, side], align_corners=False)
+    return grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def draw_augmentation(
+    shape: tuple[int, int, int],
+    generator: torch.Generator,
+    config: AugmentConfig | None = None,
+    *,
+    device: torch.device | str = "cpu",
+) -> Augmentation:
+    """Draw changes for `shape` = (B, H, W).
+
+    Args:
+        shape: batch, height and width of what will be changed.
+        generator: the only source of randomness, on the CPU.
+        config: strengths; None is the default.
+        device: where the pictures are.
+
+    Raises:
+        SettingError: a window larger than the picture.
+    """
+    config = config or AugmentConfig()
+    batch, height, width = shape
+    side = min(height, width)
+    if config.window > side:
+        raise SettingError(f"a window of {config.window} px does not fit into pictures of {side} px.")
+    draw = _Draw(batch, device, generator, config.probability)
+    reach = config.translation * side
+    colour = draw.chosen() * config.colour
+    far = 2 * (height + width)
+    return Augmentation(
+        flip=draw.uniform(0, 1) < config.flip,
+        brightness=colour * draw.uniform(-0.5, 0.5),
+        saturation=1 + colour * draw.uniform(-1, 1),
+        contrast=1 + colour * draw.uniform(-0.5, 0.5),
+        shift=(draw.pair(-reach, reach) * draw.chosen()[:, None]).round().long(),
+        hole=draw.pair(0, 1) * torch.tensor([width, height], device=device) + far * (1 - draw.chosen()[:, None]),
+        hole_side=round(config.cutout * side),
+        window=draw.windows(config.window / side) if config.window else None,
+        window_side=config.window,
+    )
+
+
 def augment(
     picture: Tensor, condition: Tensor | None, generator: torch.Generator, config: AugmentConfig | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Augment pairs at random.
+    """Draw changes and apply them to pairs.
 
     Args:
         picture: `(B, 3, H, W)` in [-1, 1].
@@ -81,17 +175,9 @@ def augment(
     Returns:
         The pair, changed alike; differentiable in both.
     """
-    config = config or AugmentConfig()
-    draw = _Draw(len(picture), picture.device, generator, config.probability)
-    if config.flip:
-        where = (draw.uniform(0, 1) < config.flip).view(-1, 1, 1, 1)
-        picture = torch.where(where, picture.flip(3), picture)
-        condition = None if condition is None else torch.where(where, mirror_normals(condition), condition)
-    if config.colour:
-        picture = _recolour_at_random(picture, draw, config.colour)
-    pair = picture if condition is None else torch.cat([picture, condition], 1)
-    pair = _move_at_random(pair, draw, config)
-    return pair[:, :3], None if condition is None else pair[:, 3:]
+    batch, _, height, width = picture.shape
+    change = draw_augmentation((batch, height, width), generator, config, device=picture.device)
+    return change.on_picture(picture), None if condition is None else change.on_normals(condition)
 
 
 @dataclass(frozen=True)
@@ -99,35 +185,24 @@ class _Draw:
     """Uniform numbers, one per sample."""
 
     batch: int
-    device: torch.device
+    device: torch.device | str
     generator: torch.Generator
     probability: float
 
     def uniform(self, low: float, high: float) -> Tensor:
         return (low + (high - low) * torch.rand(self.batch, generator=self.generator)).to(self.device)
 
+    def pair(self, low: float, high: float) -> Tensor:
+        return torch.stack([self.uniform(low, high), self.uniform(low, high)], 1)
+
     def chosen(self) -> Tensor:
         """One for the samples to change, zero for the others."""
         return (self.uniform(0, 1) < self.probability).float()
 
-
-def _recolour_at_random(picture: Tensor, draw: _Draw, strength: float) -> Tensor:
-    chosen = draw.chosen() * strength
-    brightness = chosen * draw.uniform(-0.5, 0.5)
-    saturation = 1 + chosen * draw.uniform(-1, 1)
-    contrast = 1 + chosen * draw.uniform(-0.5, 0.5)
-    return recolour(picture, *(x.to(picture.dtype) for x in (brightness, saturation, contrast)))
-
-
-def _move_at_random(pair: Tensor, draw: _Draw, config: AugmentConfig) -> Tensor:
-    height, width = pair.shape[2:]
-    if config.translation:
-        reach = config.translation * min(height, width)
-        shift = torch.stack([draw.uniform(-reach, reach), draw.uniform(-reach, reach)], 1)
-        pair = translate(pair, (shift * draw.chosen()[:, None]).round().long())
-    if config.cutout:
-        side = round(config.cutout * min(height, width))
-        centre = torch.stack([draw.uniform(0, width), draw.uniform(0, height)], 1)
-        far = (1 - draw.chosen()[:, None]) * 2 * (height + width)
-        pair = cut_out(pair, centre + far, side)
-    return pair
+    def windows(self, least: float) -> Tensor:
+        """Maps (B, 2, 3) onto squares of `least` to 1 of the side, half of them the least, anywhere inside."""
+        near = self.uniform(0, 1) < 0.5
+        share = torch.where(near, torch.full_like(near, least, dtype=torch.float32), self.uniform(least, 1.0))
+        centre = self.pair(-1, 1) * (1 - share[:, None])
+        zero = torch.zeros_like(share)
+        return torch.stack([share, zero, centre[:, 0], zero, share, centre[:, 1]], 1).view(-1, 2, 3)

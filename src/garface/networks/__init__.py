@@ -2,6 +2,7 @@
 
 from garface.networks.configuration import from_dict, to_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
+from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
 from garface.networks.generator import Generator, GeneratorConfig, coefficient_planes
 from garface.networks.inverter import Inverter, InverterConfig, InverterOutput
 from garface.networks.loading import load_generator, load_inverter, load_normal_estimator
@@ -14,6 +15,8 @@ __all__ = [
     "INVERTER_PRESETS",
     "Discriminator",
     "DiscriminatorConfig",
+    "FeatureDiscriminator",
+    "FeatureDiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
     "Inverter",

@@ -1,7 +1,8 @@
 """Training: one runtime, and one loop per network."""
 
 from garface.training.faces import Faces
-from garface.training.gar import Critics, export_gar, train_gar
+from garface.training.gar import export_gar, train_gar
+from garface.training.gar_critics import Critics, load_critics
 from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
@@ -22,6 +23,7 @@ __all__ = [
     "Runtime",
     "describe",
     "export_gar",
+    "load_critics",
     "train_gar",
     "train_inverter",
     "train_normals",

@@ -5,8 +5,8 @@ renderer draws a sample of it over the photo's own normal map, and must reproduc
 these photos, and random ones, over the normal maps of other photos. The discriminator judges all of them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,62 +14,34 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from garface.errors import SettingError, WeightsError
+from garface.errors import WeightsError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
-    augment,
-    discriminator_loss,
+    OBJECTIVES,
+    Augmentation,
+    draw_augmentation,
     gaussian_likelihood_error,
-    generator_loss,
     geometry_swap,
     kl_to_standard_normal,
     normal_consistency,
     path_length_penalty,
     path_lengths,
+    perceptual_distance,
     pyramid_error,
     r1_penalty,
     texture_swap,
 )
-from garface.networks import Discriminator, Generator, Inverter
+from garface.networks import Discriminator, FeatureDiscriminator, FeatureDiscriminatorConfig, Generator, Inverter
 from garface.rendering import normal_pyramid
 from garface.training.calibrate import fold_latent, latent_moments
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.ema import Average
 from garface.training.faces import Faces
+from garface.training.gar_critics import Critics
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
 from garface.training.terms import lazy_adam, mix_styles, sample_gaussian, weighted
 from garface.weights import WeightsCard, save_weights
-
-
-@dataclass(frozen=True)
-class Critics:
-    """Frozen judges and samplers for the terms that need them; a term that is on without its critic is an error."""
-
-    normals: Callable[[Tensor], Tensor] | None = None
-    """(B, 3, R, R) picture -> (B, 3, R, R) unit normals (term `consistency`)."""
-    identity: Callable[[Tensor], Tensor] | None = None
-    """(B, 3, R, R) picture -> (B, F) features (term `texture_swap`)."""
-    landmarks: Callable[[Tensor], Tensor] | None = None
-    """(B, 3, R, R) picture -> (B, N, 2) pixels (term `geometry_swap`)."""
-    draw_conditions: Callable[[int, int], Tensor] | None = None
-    """(count, resolution) -> (B, 4, R, R) of random heads (setting `random_conditions`)."""
-    draw_pair: Callable[[int, int], tuple[Tensor, Tensor]] | None = None
-    """(count, resolution) -> two (B, 4, R, R) of the same heads in other poses and expressions (`texture_swap`)."""
-
-    def check(self, settings: GarTrainingSettings) -> None:
-        """Raise a SettingError if a term is on whose critic is missing."""
-        weights = settings.weights
-        needs = [
-            ("weights.consistency", weights.consistency > 0, "normals"),
-            ("weights.texture_swap", weights.texture_swap > 0, "identity"),
-            ("weights.texture_swap", weights.texture_swap > 0, "draw_pair"),
-            ("weights.geometry_swap", weights.geometry_swap > 0, "landmarks"),
-            ("random_conditions", settings.random_conditions, "draw_conditions"),
-        ]
-        for setting, wanted, critic in needs:
-            if wanted and getattr(self, critic) is None:
-                raise SettingError(f"{setting} is on, but its critic {critic!r} is missing; give one or switch it off.")
 
 
 @dataclass(frozen=True)
@@ -93,6 +65,23 @@ class Drawn:
         return len(self.mean)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Pairs of picture and condition as the discriminator and the perceptual distance see them: augmented."""
+
+    picture: Tensor
+    """(B, 3, r, r)."""
+    condition: Tensor
+    """(B, 4, r, r), without gradient."""
+    features: Sequence[Tensor] | None
+    """Of the frozen trunk; None where nothing needs them."""
+
+    def detached(self) -> "Seen":
+        """Without gradient."""
+        features = None if self.features is None else [layer.detach() for layer in self.features]
+        return replace(self, picture=self.picture.detach(), features=features)
+
+
 class GarTraining:
     """Networks, optimisers and the step of the renderer's training.
 
@@ -108,9 +97,10 @@ class GarTraining:
 
     def __init__(self, settings: GarTrainingSettings, faces: Faces, *, critics: Critics, runtime: Runtime) -> None:
         critics.check(settings)
-        self.settings, self.faces, self.critics, self.runtime = settings, faces, critics, runtime
+        self.settings, self.faces, self.runtime = settings, faces, runtime
+        self.critics = critics.to(runtime.place)
         self.generator = runtime.register("generator", Generator(settings.generator))
-        self.discriminator = runtime.register("discriminator", Discriminator(settings.discriminator))
+        self.discriminator = runtime.register("discriminator", build_discriminator(settings))
         self.inverter = runtime.register("inverter", Inverter(settings.inverter))
         life = settings.average_half_life
         self.average_generator = runtime.register("average_generator", Average(self.generator, half_life=life))
@@ -143,15 +133,25 @@ class GarTraining:
         photo, condition = self.photos(self.faces, self.runtime.next_pictures(2 * len(self.faces)))
         if self._warm_start_ends():
             self.calibrate()
-        if self.runtime.pictures < self.settings.warm_start:
-            figures = self._update_drawing(self._draw(photo, condition, share=1.0), photo, adversarial=False)
-        else:
-            drawn = self._draw(photo, condition, share=self.settings.redrawn)
-            figures = self._update_discriminator(photo, condition, drawn)
-            figures |= self._update_drawing(drawn, photo, adversarial=True)
-            figures |= self._regularise(photo, condition)
+        warm = self.runtime.pictures < self.settings.warm_start
+        drawn = self._draw(photo, condition, share=1.0 if warm else self.settings.redrawn)
+        change = self._draw_change(photo)
+        with self.runtime.autocast():
+            with torch.no_grad():
+                real = self._see(photo, condition, change)
+            fake = self._see(drawn.picture, drawn.condition, change)
+        figures: Figures = {} if warm else self._update_discriminator(real, fake.detached())
+        figures |= self._update_drawing(drawn, photo, real, fake, adversarial=not warm)
+        if not warm:
+            figures |= self._regularise(photo, condition, change)
         self._update_averages()
         return figures
+
+    @property
+    def _fade(self) -> float:
+        """How much of the adversarial term counts by now, [0, 1]."""
+        past = self.runtime.pictures - self.settings.warm_start
+        return min(1.0, past / self.settings.fade_in) if self.settings.fade_in else 1.0
 
     def _warm_start_ends(self) -> bool:
         settings = self.settings
@@ -162,7 +162,7 @@ class GarTraining:
     def calibrate(self) -> None:
         """Make the latents of photos standard normal, in the networks and their averages; see `fold_latent`.
 
-        The optimisers forget their moments, which belong to the old latents.
+        The optimisers forget the moments of the two layers that are folded.
         """
         judge, found = self.average_inverter.network, []
         for rows in torch.arange(min(self.settings.calibrated, len(self.faces))).split(self.settings.batch):
@@ -172,8 +172,10 @@ class GarTraining:
         variances = log_variances.exp().mean(0)
         fold_latent(self.generator, self.inverter, mean, covariance, variances)
         fold_latent(self.average_generator.network, judge, mean, covariance, variances)
+        folded = [*self.generator.mapping.first.parameters(), *self.inverter.gaussian.parameters()]
         for optimiser in (self.generator_optimiser, self.inverter_optimiser):
-            optimiser.state.clear()
+            for parameter in folded:
+                optimiser.state.pop(parameter, None)
 
     def photos(self, faces: Faces, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, r, r) and conditions (B, 4, r, r) at the size of the present stage, on the device."""
@@ -196,7 +198,7 @@ class GarTraining:
         return Drawn(picture, condition, mean, log_variance, latent[: others - mixed])
 
     def _other_conditions(self, condition: Tensor) -> Tensor:
-        if not self.settings.random_conditions or not len(condition):
+        if self.settings.conditions == "photos" or not len(condition):
             return condition
         assert self.critics.draw_conditions is not None
         return self.critics.draw_conditions(len(condition), condition.shape[-1]).to(condition.device)
@@ -210,35 +212,63 @@ class GarTraining:
             w = torch.cat([w[:-mixed], mix_styles(w[-mixed:], other)])
         return self.generator(w, normal_pyramid(condition), resolution=condition.shape[-1])
 
-    def _judge(self, picture: Tensor, condition: Tensor) -> Tensor:
-        """Logits (B, 1) of pictures with their conditions, both augmented."""
-        seen = condition[:, :4] if self.settings.discriminator.conditional else None  # the normal map, whatever follows
-        return self.discriminator(*augment(picture, seen, torch.default_generator, self.settings.augmentation))
+    def _draw_change(self, photo: Tensor) -> Augmentation:
+        """One augmentation for photos and drawings of this step, so that a photo and its redrawing stay comparable."""
+        batch, _, height, width = photo.shape
+        config = self.settings.augmentation
+        return draw_augmentation((batch, height, width), torch.default_generator, config, device=photo.device)
 
-    def _update_discriminator(self, photo: Tensor, condition: Tensor, drawn: Drawn) -> Figures:
+    def _see(self, picture: Tensor, condition: Tensor, change: Augmentation) -> Seen:
+        """Pictures (B, 3, R, R) with conditions (B, 4 or more, R, R), augmented; only the normals are kept."""
+        seen = change.on_picture(picture)
+        features = None if self.critics.features is None else self.critics.features(seen)
+        return Seen(seen, change.on_normals(condition[:, :4]), features)
+
+    def _judge(self, seen: Seen) -> Tensor:
+        """Logits (B, N), float32."""
+        condition = seen.condition if self.settings.discriminator.conditional else None
+        of_features = isinstance(self.discriminator, FeatureDiscriminator)
+        logits: Tensor = self.discriminator(seen.features if of_features else seen.picture, condition)
+        return logits.float()
+
+    def _update_discriminator(self, real: Seen, fake: Seen) -> Figures:
         with self.runtime.autocast():
-            real = self._judge(photo, condition).float()
-            fake = self._judge(drawn.picture.detach(), drawn.condition).float()
-        loss = discriminator_loss(real, fake).mean()
+            real_logit, fake_logit = self._judge(real), self._judge(fake)
+        loss = OBJECTIVES[self.settings.objective].discriminator(real_logit, fake_logit).mean()
         self.runtime.descend(self.settings.weights.adversarial * loss, self.discriminator_optimiser)
-        return {"discriminator": loss, "real_logit": real, "fake_logit": fake, "real_sign": real.detach().sign()}
+        sign = real_logit.detach().sign()
+        return {"discriminator": loss, "real_logit": real_logit, "fake_logit": fake_logit, "real_sign": sign}
 
-    def _update_drawing(self, drawn: Drawn, photo: Tensor, *, adversarial: bool) -> Figures:
+    def _update_drawing(self, drawn: Drawn, photo: Tensor, real: Seen, fake: Seen, *, adversarial: bool) -> Figures:
         """Update renderer and inverter on one generated batch."""
-        terms: Figures = {}
+        weights, terms = self.settings.weights, Figures()
         if drawn.redrawn:
             terms["reconstruction"] = pyramid_error(drawn.picture[: drawn.redrawn], photo[: drawn.redrawn])
             terms["prior"] = kl_to_standard_normal(drawn.mean, drawn.log_variance).sum(dim=1)
+        if drawn.redrawn and weights.perceptual > 0:
+            terms["perceptual"] = self._perceptual_error(real, fake, drawn.redrawn)
         if adversarial:
-            with self.runtime.autocast(), frozen(self.discriminator):
-                terms["adversarial"] = generator_loss(self._judge(drawn.picture, drawn.condition).float())
-        if len(drawn.latent) and self.settings.weights.latent > 0:
+            terms["adversarial"] = self._fade * self._adversarial_error(real, fake)
+        if len(drawn.latent) and weights.latent > 0:
             terms["latent"] = self._latent_error(drawn)
-        if self.settings.weights.consistency > 0:
+        if weights.consistency > 0:
             terms["consistency"] = self._consistency(drawn)
-        loss = weighted(terms, self.settings.weights)
-        self.runtime.descend(loss, self.generator_optimiser, self.inverter_optimiser)
+        self.runtime.descend(weighted(terms, weights), self.generator_optimiser, self.inverter_optimiser)
         return terms
+
+    def _perceptual_error(self, real: Seen, fake: Seen, count: int) -> Tensor:
+        """Between the first `count` photos and their redrawings, (count,)."""
+        trunk = self.critics.features
+        assert trunk is not None
+        first, second = ([layer[:count] for layer in seen.features or ()] for seen in (fake, real))
+        return perceptual_distance(first, second, trunk.head_weights)
+
+    def _adversarial_error(self, real: Seen, fake: Seen) -> Tensor:
+        with self.runtime.autocast(), frozen(self.discriminator):
+            fake_logit = self._judge(fake)
+            with torch.no_grad():
+                real_logit = self._judge(real) if self.settings.objective == "relativistic" else fake_logit.detach()
+        return OBJECTIVES[self.settings.objective].generator(real_logit, fake_logit).mean(dim=1)
 
     def _latent_error(self, drawn: Drawn) -> Tensor:
         """How badly the inverter knows the latents of pictures that redraw nothing; the renderer gets no gradient."""
@@ -252,10 +282,10 @@ class GarTraining:
         with self.runtime.autocast():
             return normal_consistency(drawn.picture, drawn.condition[:, :4], self.critics.normals)
 
-    def _regularise(self, photo: Tensor, condition: Tensor) -> Figures:
-        settings, figures = self.settings, {}
+    def _regularise(self, photo: Tensor, condition: Tensor, change: Augmentation) -> Figures:
+        settings, figures = self.settings, Figures()
         if settings.weights.r1 > 0 and self.runtime.step % settings.r1_every == 0:
-            figures["r1"] = self._r1(photo, condition)
+            figures["r1"] = self._r1(photo, condition, change)
         if settings.weights.path_length > 0 and self.runtime.step % settings.path_length_every == 0:
             figures["path_length"] = self._path_length(condition)
         swaps = settings.weights.texture_swap > 0 or settings.weights.geometry_swap > 0
@@ -263,11 +293,11 @@ class GarTraining:
             figures |= self._swaps(condition)
         return figures
 
-    def _r1(self, photo: Tensor, condition: Tensor) -> Tensor:
+    def _r1(self, photo: Tensor, condition: Tensor, change: Augmentation) -> Tensor:
         photo = photo.detach().requires_grad_(True)
         with self.runtime.autocast(enabled=not self.settings.precise_regularisers):
-            logit = self._judge(photo, condition)
-        penalty = r1_penalty(photo, logit)
+            logits = self._judge(self._see(photo, condition, change))
+        penalty = r1_penalty(photo, logits.mean(dim=1))
         scale = self.settings.weights.r1 / 2 * self.settings.r1_every
         self.runtime.descend(scale * penalty.mean(), self.discriminator_optimiser)
         return penalty
@@ -313,6 +343,14 @@ class GarTraining:
         seen = self.runtime.pictures + self.settings.batch
         self.average_generator.update(self.generator, batch=self.settings.batch, pictures=seen)
         self.average_inverter.update(self.inverter, batch=self.settings.batch, pictures=seen)
+
+
+def build_discriminator(settings: GarTrainingSettings) -> Discriminator | FeatureDiscriminator:
+    """The discriminator that the settings describe: one of pixels, or one of features."""
+    config = settings.discriminator
+    if isinstance(config, FeatureDiscriminatorConfig):
+        return FeatureDiscriminator(config)
+    return Discriminator(config)
 
 
 def train_gar(

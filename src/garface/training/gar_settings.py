@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from garface.errors import SettingError
 from garface.losses import AugmentConfig
@@ -10,10 +11,14 @@ from garface.networks import (
     GENERATOR_PRESETS,
     INVERTER_PRESETS,
     DiscriminatorConfig,
+    FeatureDiscriminatorConfig,
     GeneratorConfig,
     InverterConfig,
 )
 from garface.training.runtime import RunSettings, free
+
+Conditions = Literal["photos", "recombined", "random"]
+GanObjective = Literal["logistic", "hinge", "relativistic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +26,15 @@ class GarWeights:
     """Weight of every term of the renderer's objective; 0 switches a term off."""
 
     adversarial: float = 1.0
-    """Non-saturating logistic loss, nats per picture (StyleGAN2; paper 3.3)."""
+    """Loss of the `objective`, per picture: mean over the discriminator's logits (paper 3.3)."""
     r1: float = 10.0
     """Squared gradient of the logit in the real picture, halved (Mescheder et al. 2018; 10 in the paper's code)."""
     path_length: float = 2.0
     """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code)."""
     reconstruction: float = 10.0
     """Mean absolute difference, over several scales, between a photo and its redrawing, in [-1, 1] units."""
+    perceptual: float = 0.0
+    """Distance of frozen features between a photo and its redrawing (LPIPS, Zhang et al. 2018); ours."""
     prior: float = 1e-3
     """KL divergence of the inverter's Gaussian from N(0, I), nats per picture: keeps geometry, which the normals give
     for free, out of the latent, and makes random latents meaningful."""
@@ -51,8 +58,9 @@ class GarTrainingSettings(RunSettings):
     """Receives checkpoints, log.jsonl, sample sheets and, at the end, the weights."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Shape of the renderer."""
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    """Shape of the discriminator, and whether it sees the normal map (ours) or not (paper)."""
+    discriminator: DiscriminatorConfig | FeatureDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """Shape of the discriminator, of pixels or of frozen features, and whether it sees the normal map (ours) or not
+    (paper)."""
     inverter: InverterConfig = field(default_factory=InverterConfig)
     """Shape of the inverter that gives the latent of a photo."""
     weights: GarWeights = field(default_factory=GarWeights)
@@ -61,6 +69,9 @@ class GarTrainingSettings(RunSettings):
     """Progressive size: (pixels, until so many pictures), in growing order; the last stage has the final size."""
     warm_start: int = 0
     """First pictures on which only the reconstruction is trained, without a discriminator."""
+    fade_in: int = 0
+    """Pictures after the warm start over which the adversarial term grows from zero to its weight, while the
+    discriminator learns already."""
     calibrated: int = 3_000
     """Photos whose latents are made standard normal when the warm start ends (see `calibrate`); 0 leaves them."""
     redrawn: float = 0.5
@@ -68,8 +79,11 @@ class GarTrainingSettings(RunSettings):
     swapped: float = 0.5
     """Share of that rest which takes the latents of the redrawn photos (there must be as many); the others are random
     draws of N(0, I)."""
-    random_conditions: bool = False
-    """Draw conditions of random latents from the model's prior (paper) instead of from the fitted photos."""
+    conditions: Conditions = "photos"
+    """Normal maps under latents that redraw nothing: those of the photos' fits; `recombined` from identities,
+    expressions and poses of several fits; or `random` draws of the model's prior (paper)."""
+    objective: GanObjective = "logistic"
+    """The adversarial game: StyleGAN2's and the paper's `logistic`, `hinge`, or R3GAN's `relativistic`."""
     learning_rate: float = 0.002
     """Of renderer and discriminator (Adam, betas 0 and 0.99)."""
     mapping_learning_rate: float = 0.02
@@ -80,7 +94,7 @@ class GarTrainingSettings(RunSettings):
     style_mixing: float = 0.5
     """Share of the pictures with random latents that change latent at a random layer (paper: 0.9)."""
     augmentation: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.0))
-    """What the discriminator's pairs go through; mirroring is the data set's."""
+    """What pairs go through before discriminator and perceptual distance see them; mirroring is the data set's."""
     r1_every: int = 16
     """Steps between two R1 terms (lazy regularisation)."""
     path_length_every: int = 4
@@ -104,6 +118,9 @@ class GarTrainingSettings(RunSettings):
             raise SettingError(
                 f"stages must grow and end at the renderer's {self.generator.resolution} pixels, but are {sizes}."
             )
+        for name, known in (("conditions", Conditions), ("objective", GanObjective)):
+            if getattr(self, name) not in get_args(known):
+                raise SettingError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}.")
         for name in ("redrawn", "swapped", "style_mixing"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} must lie in [0, 1], but is {getattr(self, name)}.")
@@ -149,7 +166,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         swapped=0.0,
         style_mixing=0.9,
         mapping_learning_rate=0.002,
-        random_conditions=True,
+        conditions="random",
         augmentation=AugmentConfig(flip=0.0, colour=0.0, translation=0.0, cutout=0.0),
         max_pictures=12_800_000,
     ),
