@@ -94,7 +94,7 @@ class DlibReader:
     def real(self) -> float:
         """A finite floating-point number: mantissa and exponent of two."""
         mantissa, exponent = self.integer(), self.integer()
-        if abs(exponent) > 2000:  # dlib marks infinities and NaN with exponents from 32000 on
+        if abs(exponent) > 900:  # dlib marks infinities and NaN with exponents from 32000 on
             raise ValueError(f"a number with the exponent {exponent} is not finite")
         return math.ldexp(mantissa, exponent)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from garface.checks import check_shape
 from garface.errors import AssetError
 from garface.networks.critics.dlib_file import DlibNetwork, Floats, Layer, read_network
+from garface.networks.layers import full_precision
 from garface.weights import asset_path
 
 ASSET = "dlib-face-resnet"
@@ -56,7 +57,8 @@ class IdentityNetwork(nn.Module):
         x = self.pool(F.relu(self.stem(x)))
         for block in self.blocks:
             x = block(x)
-        return x.float().mean((2, 3)) @ self.matrix
+        with full_precision(x):
+            return x.float().mean((2, 3)) @ self.matrix
 
 
 class _Block(nn.Module):
