@@ -1,12 +1,30 @@
 """Kinds of conditions, and the variants that an ablation compares."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from test_networks import CHANNELS, make_generator, make_pyramid, make_style, trained
+from tiny_evaluation import write_faces
 
+from garface.data.conditions import FittedConditions
+from garface.data.dataset import FittedFaces
 from garface.errors import SettingError
 from garface.networks import GeneratorConfig, coefficient_planes
 from garface.rendering import normal_pyramid
+from garface.training import PRESETS, Critics
+from garface.training.condition_kinds import (
+    Mirror,
+    WideConditions,
+    WideFaces,
+    Widening,
+    coefficient_count,
+    fitted_heads,
+    mirrored_heads,
+)
+from garface.training.runtime import configuration
+from garface.training.variants import VARIANTS, find_variants, full_recipe, prepare
 
 
 def with_planes(values: torch.Tensor) -> dict[int, torch.Tensor]:
@@ -70,3 +88,139 @@ def test_a_generator_of_coefficients_sees_them_in_every_layer_and_no_map() -> No
 def test_configurations_refuse_conditions_that_make_no_sense(settings: dict) -> None:
     with pytest.raises(SettingError):
         GeneratorConfig(resolution=16, channels=CHANNELS, **settings)
+
+
+# Faces
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
+    return FittedFaces(write_faces(tmp_path_factory.mktemp("faces")))
+
+
+def widened(faces: FittedFaces, kind: str) -> WideFaces:
+    count = coefficient_count(faces.model) if kind == "coefficients" else 0
+    injection = "none" if count else "per_channel"
+    config = GeneratorConfig(resolution=16, channels=CHANNELS, condition=kind, coefficients=count, injection=injection)  # type: ignore[arg-type]
+    return WideFaces(faces, Widening.of(config, faces))
+
+
+def test_mirrored_heads_draw_mirrored_normals(faces: FittedFaces) -> None:
+    rows = torch.arange(6)
+    heads = mirrored_heads(fitted_heads(faces, rows), Mirror.of(faces.model))
+    drawn = heads.normals(faces.model, faces.topology, 64)
+    expected = faces.conditions(rows + len(faces), resolution=64)
+    assert float((drawn - expected).abs().mean()) < 3e-3
+    assert float((drawn - faces.conditions(rows, resolution=64)).abs().mean()) > 0.05
+
+
+def test_mirroring_twice_changes_nothing_that_is_seen(faces: FittedFaces) -> None:
+    heads, mirror = fitted_heads(faces, torch.arange(4)), Mirror.of(faces.model)
+    twice = mirrored_heads(mirrored_heads(heads, mirror), mirror)
+    first, second = (faces.model.vertices(one.identity, one.expression) for one in (heads, twice))
+    assert float((first - second).norm(dim=2).mean()) < 0.1  # millimetres
+    torch.testing.assert_close(twice.pose.rotation, heads.pose.rotation)
+    torch.testing.assert_close(twice.pose.translation, heads.pose.translation)
+    torch.testing.assert_close(twice.camera.principal, heads.camera.principal)
+
+
+@pytest.mark.parametrize("kind", ["depth", "coefficients"])
+def test_wide_conditions_begin_with_the_normal_map(faces: FittedFaces, kind: str) -> None:
+    wide, indices = widened(faces, kind), torch.tensor([0, 3, 3 + len(faces)])
+    conditions = wide.conditions(indices, resolution=16)
+    assert conditions.shape[1] == 4 + wide.widening.config.extra_channels
+    assert torch.equal(conditions[:, :4], faces.conditions(indices, resolution=16))
+    assert torch.equal(wide.pictures(indices), faces.pictures(indices))
+    assert len(wide) == len(faces)
+
+
+def test_the_depth_of_a_mirror_image_is_mirrored_and_peaks_at_the_nose(faces: FittedFaces) -> None:
+    conditions = widened(faces, "depth").conditions(torch.tensor([2, 2 + len(faces)]), resolution=64)
+    depth, mirrored = conditions[:, 4]
+    torch.testing.assert_close(mirrored, depth.flip(1))
+    heads = fitted_heads(faces, torch.tensor([2]))
+    vertices = heads.pose.apply(faces.model.vertices(heads.identity, heads.expression))[0]
+    standing_out = (vertices[:, 2] - heads.pose.translation[0, 2]).max() / 100
+    assert abs(float(depth.max() - standing_out)) < 0.05
+
+
+def test_coefficients_are_standard_over_photos_and_mirror_images(faces: FittedFaces) -> None:
+    wide = widened(faces, "coefficients")
+    count = coefficient_count(faces.model)
+    rows = normal_pyramid(wide.conditions(torch.arange(2 * len(faces)), resolution=16))[4][:, 4:].flatten(1)[:, :count]
+    assert float(rows.mean(0).abs().max()) < 1e-3
+    spread = rows.std(0)
+    assert bool(((spread - 1).abs().lt(1e-2) | spread.lt(1)).all())  # what hardly varies is not blown up
+    assert int(spread.gt(0.99).sum()) > faces.model.identities
+
+
+@pytest.mark.parametrize("kind", ["depth", "coefficients"])
+def test_pairs_of_wide_conditions_fit_the_generator_and_share_the_identity(faces: FittedFaces, kind: str) -> None:
+    wide = widened(faces, kind)
+    torch.manual_seed(0)
+    pair = WideConditions(wide).pairs(3, 16)
+    torch.manual_seed(0)
+    normals = FittedConditions(faces).pairs(3, 16)
+    for one, normal in zip(pair, normals):
+        assert torch.equal(one[:, :4], normal)
+    if kind == "coefficients":
+        rows = [normal_pyramid(one)[4][:, 4:].flatten(1) for one in pair]
+        same = (rows[0] - rows[1]).abs()[:, : faces.model.identities]
+        assert float(same.max()) < 1e-4
+        assert float((rows[0] - rows[1]).abs()[:, faces.model.identities :].max()) > 0.1
+
+
+# Variants
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("no-consistency", {"weights.consistency"}),
+        ("no-swaps", {"weights.texture_swap", "weights.geometry_swap"}),
+        ("depth", {"generator.condition"}),
+        ("coefficients", {"generator.condition", "generator.injection", "generator.coefficients"}),
+        ("single-gain", {"generator.injection"}),
+        ("papers-gain", {"generator.gain_offset", "generator.condition_channels"}),
+        ("concatenate", {"generator.injection"}),
+        ("blind", {"discriminator.conditional"}),
+        ("random-conditions", {"conditions"}),
+        (
+            "unconditional",
+            {"generator.injection", "weights.consistency", "weights.texture_swap", "weights.geometry_swap"},
+        ),
+    ],
+)
+def test_a_variant_differs_in_what_it_says_and_in_nothing_else(name: str, changed: set[str]) -> None:
+    base = full_recipe(PRESETS["ablate-64"])
+    variant = VARIANTS[name]
+    ours, theirs = (flat(configuration(one.change(base))) for one in (variant, VARIANTS[variant.beside]))
+    assert {key for key in ours if ours[key] != theirs[key]} == changed
+    variant.change(base).check()
+
+
+def test_the_full_recipe_keeps_weights_that_were_given() -> None:
+    base = PRESETS["ablate-64"]
+    given = replace(base, weights=replace(base.weights, consistency=0.5, texture_swap=0.0, geometry_swap=0.0))
+    weights = full_recipe(given).weights
+    assert (weights.consistency, weights.texture_swap, weights.geometry_swap) == (0.5, 0.001, 1e-5)
+
+
+def test_variants_are_found_in_the_order_of_the_table() -> None:
+    assert [one.name for one in find_variants(("depth", "full"))] == ["full", "depth"]
+    for names in ((), ("full", "dept")):
+        with pytest.raises(SettingError, match="there are: full, no-consistency"):
+            find_variants(names)
+
+
+def test_normals_need_no_preparation(faces: FittedFaces) -> None:
+    critics = Critics()
+    prepared = prepare(PRESETS["ablate-64"], faces, faces, critics)
+    assert all(one is other for one, other in zip(prepared, (faces, faces, critics)))

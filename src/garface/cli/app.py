@@ -13,6 +13,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 from garface.cli.data import Inspect, Prepare, Synthesize
 from garface.cli.evaluate import Fit, Photos, Renderer
+from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
@@ -48,6 +49,7 @@ Train = (
 Evaluate = (
     Annotated[Renderer, subcommand("renderer")]
     | Annotated[Control, subcommand("control")]
+    | Annotated[Ablation, subcommand("ablation")]
     | Annotated[Photos, subcommand("photos")]
     | Annotated[Fit, subcommand("fit")]
 )

@@ -158,8 +158,9 @@ class WideConditions(FittedConditions):
 
     def _views(self, count: int, resolution: int, *, views: int) -> tuple[Tensor, ...]:
         assert isinstance(self.faces, WideFaces)
-        heads = self.heads(self.identities(count).repeat(views, 1))
+        identity = self.identities(count).repeat(views, 1)
         mirrored = (torch.rand(count, generator=self.source) < 0.5).repeat(views)
+        heads = self.heads(identity)
         normals = mirror_where(heads.normals(self.model, self.topology, resolution), mirrored)
         return self.faces.widening(normals, heads, mirrored).chunk(views)
 

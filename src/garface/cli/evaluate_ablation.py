@@ -1,0 +1,88 @@
+"""`garface evaluate ablation`: what each part of the recipe is worth, at equal cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from garface.cli.terminal import INTERRUPTED, TERMINATED, say, table
+from garface.errors import SettingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Train variants of the recipe with equally many pictures each, and compare them in a table and a plot.
+
+    What is finished in --out is kept and what was begun goes on, so the same command may be stopped and run again.
+    Persons and landmarks are measured with networks of InsightFace, which may be used for non-commercial research only;
+    --no-control leaves them out.
+    """
+
+    faces: Annotated[Path, arg(metavar="FOLDER")]
+    """Made by `garface data prepare`."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Receives ablation.md, ablation.json, curves.png, and the training of every variant and seed."""
+    variants: str = "all"
+    """Names, separated by commas, or all; --dry-run lists them."""
+    pictures: int = 6_000
+    """Pictures each training is shown; another number needs another --out."""
+    seeds: tuple[int, ...] = (0,)
+    """Every variant is trained once with each."""
+    points: int = 10
+    """How often held-back photos are looked at along a training."""
+    watched: int = 64
+    """Held-back photos that are looked at then."""
+    count: int = 500
+    """Pictures of each kind that are measured at the end."""
+    preset: str = "ablate-64"
+    """Recipe whose variants are trained."""
+    normals: Annotated[str, arg(metavar="{FILE,builtin,none}")] = "builtin"
+    """Weights of the normal estimator that measures angles."""
+    no_realism: bool = False
+    """Leave out the Fréchet and kernel distances."""
+    no_control: bool = False
+    """Leave out what InsightFace's networks measure."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    dry_run: bool = False
+    """List the trainings and stop."""
+
+    def run(self) -> int:
+        """Train and measure what is missing, and print the table."""
+        from garface.evaluation.ablation import AblationSettings, plan, run_ablation
+        from garface.evaluation.ablation_figures import BenchSettings
+        from garface.networks import load_normal_estimator
+        from garface.training import PRESETS, load_critics
+        from garface.training.variants import VARIANTS
+
+        if self.preset not in PRESETS:
+            raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(PRESETS)}.")
+        names = tuple(VARIANTS) if self.variants == "all" else tuple(self.variants.replace(" ", "").split(","))
+        bench = BenchSettings(
+            watched=self.watched, count=self.count, realism=not self.no_realism, control=not self.no_control
+        )
+        settings = AblationSettings(
+            variants=names, pictures=self.pictures, seeds=self.seeds, points=self.points, bench=bench
+        )
+        settings.check()
+        base = replace(PRESETS[self.preset], device=self.device)
+        if self.dry_run:
+            runs = list(plan(self.out, settings, base))
+            print(table(["training", "what differs", "folder"], [(r.title, r.variant.says, r.folder) for r in runs]))
+            return 0
+        estimator = None if self.normals == "none" else load_normal_estimator(self.normals)
+        found = run_ablation(
+            self.faces, self.out, settings, critics=load_critics, estimator=estimator, base=base, tell=say
+        )
+        print(found.to_markdown())
+        return _end(found.stopped_by)
+
+
+def _end(stopped_by: str | None) -> int:
+    if stopped_by is None:
+        return 0
+    say(f"stopped by {stopped_by}; run the same command to go on.")
+    return INTERRUPTED if stopped_by == "SIGINT" else TERMINATED

@@ -1,0 +1,309 @@
+"""The ablation: trainings that go on, measurements against plain twins, curves and table."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_evaluation import renderer, write_faces
+from tiny_training import settings as tiny_settings
+from torch import Tensor
+
+from garface.cli import main
+from garface.data.dataset import FittedFaces
+from garface.errors import SettingError, WeightsError
+from garface.evaluation import ablation
+from garface.evaluation.ablation import AblationSettings, plan, run_ablation, stops
+from garface.evaluation.ablation_figures import (
+    BenchSettings,
+    Measured,
+    VariantFigures,
+    WideRenderer,
+    ablation_table,
+    generator_loss,
+    redrawn,
+)
+from garface.evaluation.curves import Curve, Panel, figure_of, merged, smoothed, spread_out
+from garface.networks import Generator, GeneratorConfig, NormalEstimator, NormalEstimatorConfig
+from garface.training import Critics, GarTrainingSettings
+from garface.training.condition_kinds import WideFaces, Widening
+from garface.training.variants import VARIANTS
+
+BENCH = BenchSettings(watched=2, count=2, realism=False, control=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("faces"))
+
+
+def base(**changes: object) -> GarTrainingSettings:
+    """Whose full recipe has the consistency alone, unless a test needs the swaps."""
+    return tiny_settings(Path("unused"), stages=((32, 10**9),), calibrated=8, **changes)
+
+
+def judges(look: Callable[[Tensor], Tensor] | None = None) -> ablation.CriticsFor:
+    def normals(picture: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(picture, dim=1)
+
+    def critics(settings: GarTrainingSettings, faces: FittedFaces) -> Critics:
+        del settings
+        conditions = faces.conditions
+        return Critics(
+            normals=look or normals,
+            identity=lambda picture: picture.mean(dim=(2, 3)),
+            landmarks=lambda picture: picture.mean(dim=1).flatten(1)[:, :10].unflatten(1, (5, 2)),
+            draw_conditions=lambda count, size: conditions(torch.arange(count), resolution=size),
+            draw_pair=lambda count, size: 2 * (conditions(torch.arange(count), resolution=size),),
+        )
+
+    return critics
+
+
+def small(**changes: object) -> AblationSettings:
+    given: dict = {"variants": ("full", "depth"), "pictures": 16, "points": 2, "bench": BENCH}
+    return AblationSettings(**{**given, **changes})
+
+
+# Trainings
+
+
+@pytest.fixture
+def plotless(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
+    """What would have been plotted, which takes a second each time."""
+    plots: list[list[Panel]] = []
+    monkeypatch.setattr(ablation, "plot_curves", lambda panels, path: plots.append(panels))
+    return plots
+
+
+def test_variants_of_every_kind_are_trained_and_measured(
+    folder: Path, tmp_path: Path, plotless: list[list[Panel]]
+) -> None:
+    torch.manual_seed(0)
+    estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8))).eval()
+    names = ("full", "coefficients", "concatenate", "random-conditions", "unconditional")
+    wanted = small(variants=names, pictures=4, points=1)
+    found = run_ablation(
+        folder, tmp_path, wanted, critics=judges(), base=base(warm_start=0, swap_every=1), estimator=estimator
+    )
+    assert tuple(one.variant for one in found.figures) == names
+    for one in found.figures:
+        assert one.pictures == 4
+        assert one.drawings.generator_loss is not None
+        assert 0 < one.drawings.angle < 180 > one.photos.angle > 0  # type: ignore[operator]
+    table = (tmp_path / "ablation.md").read_text()
+    assert all(f"| {name} |" in table for name in names)
+    assert len(json.loads((tmp_path / "ablation.json").read_text())["figures"]) == len(names)
+    assert [panel.y_label for panel in plotless[-1]] == ["loss, nats", "PSNR, dB", "angle of normals, degrees"]
+    assert all(tuple(curve.name for curve in panel.curves) == names for panel in plotless[-1])
+
+
+@pytest.mark.usefixtures("plotless")
+def test_a_stopped_ablation_goes_on_as_if_nothing_had_been(folder: Path, tmp_path: Path) -> None:
+    looks = 0
+
+    def stopping(picture: Tensor) -> Tensor:
+        nonlocal looks
+        looks += 1
+        if looks in (2, 6):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return torch.nn.functional.normalize(picture, dim=1)
+
+    whole = run_ablation(folder, tmp_path / "whole", small(), critics=judges(), base=base())
+    outcomes = [
+        run_ablation(folder, tmp_path / "parts", small(), critics=judges(stopping), base=base()) for _ in range(3)
+    ]
+    assert [one.stopped_by for one in outcomes] == ["SIGTERM", "SIGTERM", None]
+    assert [len(one.figures) for one in outcomes] == [0, 1, 2]
+    for one, other in zip(whole.figures, outcomes[-1].figures):
+        assert replace(one, seconds=0.0) == replace(other, seconds=0.0)
+    for name in ("full", "depth"):
+        for file in ("points.json", "gar.safetensors"):
+            first, second = (tmp_path / run / name / "seed-0" / file for run in ("whole", "parts"))
+            assert first.read_bytes() == second.read_bytes()
+        assert len(json.loads((tmp_path / "parts" / name / "seed-0" / "points.json").read_text())) == 2
+
+
+def test_what_is_finished_is_neither_trained_nor_measured_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_ablation(folder, tmp_path, small(variants=("full",)), critics=judges(), base=base())
+    trained: list[str] = []
+    real = ablation.train_gar
+
+    def watched(settings: GarTrainingSettings, *args: object, **kwargs: object) -> object:
+        trained.append(settings.folder.parent.name)
+        return real(settings, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ablation, "train_gar", watched)
+    second = run_ablation(folder, tmp_path, small(variants=("full", "blind")), critics=judges(), base=base())
+    assert set(trained) == {"blind"}
+    assert second.figures[0] == first.figures[0]
+    with Image.open(tmp_path / "curves.png") as plot:
+        assert plot.height > 500
+        assert len(plot.convert("L").getcolors()) > 20
+    other = base(weights=replace(base().weights, r1=1.0))
+    with pytest.raises(WeightsError, match=r"weights\.r1 = 10\.0, but now weights\.r1 = 1\.0"):
+        run_ablation(folder, tmp_path, small(variants=("full",)), critics=judges(), base=other)
+
+
+def test_all_trainings_cost_the_same(tmp_path: Path) -> None:
+    wanted = small(variants=tuple(VARIANTS), seeds=(3, 4), pictures=8)
+    runs = list(plan(tmp_path, wanted, base(max_pictures=64, warm_start=16)))
+    assert len({run.folder for run in runs}) == len(runs) == 2 * len(VARIANTS)
+    assert {(run.settings.max_pictures, run.settings.warm_start, run.settings.batch) for run in runs} == {(8, 2, 4)}
+    assert [run.settings.seed for run in runs] == [3] * len(VARIANTS) + [4] * len(VARIANTS)
+
+
+@pytest.mark.parametrize(("pictures", "batch", "points"), [(100, 16, 10), (6000, 16, 10), (16, 16, 5), (90, 4, 7)])
+def test_stops_are_whole_batches_and_end_with_all_pictures(pictures: int, batch: int, points: int) -> None:
+    found = stops(pictures, batch, points)
+    assert all(one % batch == 0 for one in found)
+    assert found == sorted(set(found))
+    assert pictures <= found[-1] < pictures + batch
+    assert len(found) == min(points, -(-pictures // batch))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"pictures": 0}, "pictures must be at least 1"),
+        ({"seeds": ()}, "seeds must be at least 1"),
+        ({"seeds": (1, 1)}, "seeds must differ"),
+        ({"variants": ("fulll",)}, "There is no variant fulll"),
+        ({"bench": replace(BENCH, count=1)}, "count must be at least 2"),
+    ],
+)
+def test_settings_out_of_range_are_named(changes: dict, sentence: str) -> None:
+    with pytest.raises(SettingError, match=sentence):
+        small(**changes).check()
+
+
+# Figures
+
+
+def test_redrawing_is_measured_as_one_picture_after_another(folder: Path) -> None:
+    tiny, faces = renderer(), FittedFaces(folder)
+    likeness, difference = redrawn(tiny, faces, [0, 4])
+    psnrs, l1s = [], []
+    with torch.no_grad():
+        noise = tiny.sample_noise(2)
+        for place, row in enumerate((0, 4)):
+            photo = faces.pictures(torch.tensor([row]), resolution=32)
+            w = tiny.generator.mapping(tiny.inverter(photo).mean)
+            normals = faces.conditions(torch.tensor([row]), resolution=32)
+            drawn = tiny.draw(w, normals, [layer[place : place + 1] for layer in noise]).clamp(-1, 1)
+            psnrs.append(10 * np.log10(4 / float((drawn - photo).square().mean())))
+            l1s.append(float((drawn - photo).abs().mean()))
+    assert likeness == pytest.approx(np.mean(psnrs), rel=1e-4)
+    assert difference == pytest.approx(np.mean(l1s), rel=1e-4)
+
+
+def test_a_wide_renderer_draws_what_its_generator_was_trained_on(folder: Path) -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(
+        resolution=32, latent_dim=8, style_dim=8, mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
+        condition="depth",
+    )  # fmt: skip
+    faces = FittedFaces(folder)
+    widening = Widening.of(config, faces)
+    wide = WideRenderer.of(replace(renderer(), generator=Generator(config).eval()), widening)
+    rows = torch.arange(2)
+    drawn = wide.normals(faces.take("identity", rows), faces.take("expression", rows), faces.poses(rows),
+                         faces.cameras(rows))  # fmt: skip
+    torch.testing.assert_close(drawn, WideFaces(faces, widening).conditions(rows, resolution=32))
+    with torch.no_grad():
+        assert wide.draw(wide.sample_latents(2), drawn).shape == (2, 3, 32, 32)
+
+
+def test_the_generators_loss_is_that_of_the_last_tenth() -> None:
+    lines = [{"pictures": float(n)} for n in range(4)] + [
+        {"pictures": float(n), "adversarial": float(n)} for n in range(4, 30)
+    ]
+    assert generator_loss(lines) == 28.0
+    assert generator_loss(lines[:4]) is None
+    assert generator_loss(lines[:6]) == 5.0
+
+
+def figures(variant: str, seed: int, loss: float, psnr: float | None = None) -> VariantFigures:
+    return VariantFigures(
+        variant=variant, seed=seed, pictures=16, seconds=2.0 + seed,
+        drawings=Measured(generator_loss=loss, psnr=psnr), photos=Measured(angle=8.0),
+    )  # fmt: skip
+
+
+def test_the_table_has_means_and_deviations_over_seeds_and_only_what_was_measured() -> None:
+    table = ablation_table([figures("full", 0, 1.0), figures("depth", 0, 2.0), figures("full", 1, 3.0)]).splitlines()
+    assert table[0] == "Trained with 16 pictures each; seeds 0, 1."
+    assert table[2] == "| variant | what differs | generator's loss | seconds |"
+    assert table[4] == "| full | everything | 2 ± 1.4 | 2.5 ± 0.71 |"
+    assert table[5].startswith("| depth |")
+    assert "| 2 | 2 |" in table[5]
+
+
+# Curves
+
+
+def test_smoothing_is_a_mean_over_neighbours() -> None:
+    values = np.random.default_rng(0).normal(size=20)
+    naive = [values[max(0, i - 2) : i + 3].mean() for i in range(20)]
+    np.testing.assert_allclose(smoothed(values, 5), naive)
+    np.testing.assert_array_equal(smoothed(values, 1).round(12), values.round(12))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_are_apart_in_order_and_moved_least(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    places, gap = random.uniform(0, 1, 9), 0.08
+    moved = spread_out(places, gap)
+    order = np.argsort(places)
+    assert bool((np.diff(moved[order]) > gap - 1e-9).all())
+    best = ((moved - places) ** 2).sum()
+    for _ in range(300):  # no admissible neighbour is nearer
+        other = np.sort(moved[order] + random.normal(0, 0.01, 9))
+        if bool((np.diff(other) >= gap).all()):
+            assert ((other - places[order]) ** 2).sum() >= best - 1e-12
+    np.testing.assert_allclose(spread_out([0.1, 0.5, 0.9], 0.2), [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(spread_out([0.5, 0.5], 0.2), [0.4, 0.6])
+
+
+def test_curves_of_one_name_are_merged_where_they_share_abscissae() -> None:
+    x, mean, low, high = merged([Curve("a", (1, 2, 3), (0, 2, 4)), Curve("a", (2, 3, 4), (4, 8, 9))])
+    np.testing.assert_array_equal(x, [2, 3])
+    np.testing.assert_array_equal([mean, low, high], [[3, 6], [2, 4], [4, 8]])
+
+
+def test_every_curve_is_labelled_at_its_end_and_every_axis_has_its_title() -> None:
+    curves = (Curve("full", (0, 1, 2), (3, 2, 1)), Curve("depth", (0, 1, 2), (3, 2, 1.01)))
+    figure = figure_of([Panel("Loss", "pictures shown", "loss, nats", curves)])
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("pictures shown", "loss, nats")
+    labels = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert set(labels) == {"full", "depth"}
+    assert not labels["full"].overlaps(labels["depth"])
+    first, second = axes.lines
+    assert first.get_linestyle() != second.get_linestyle()
+
+
+# The command
+
+
+def test_the_command_lists_its_trainings_and_refuses_what_it_does_not_know(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command = ["evaluate", "ablation", "--faces", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"]
+    assert main([*command, "--variants", "depth,full", "--seeds", "0", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "full, seed 0", "depth, seed 0", "full, seed 1", "depth, seed 1",
+    ]  # fmt: skip
+    assert main([*command, "--variants", "depht"]) == 2
+    assert "There is no variant depht; there are: full," in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
