@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_evaluation import open_finder, write_faces
 from tiny_model import portrait
 
 from garface.cli import main
-from garface.cli.data import describe, relative_errors, yaw_degrees
+from garface.cli.data import describe, relative_errors
+from garface.data.conditions import pitch_degrees, yaw_degrees
 from garface.data.dataset import FittedFaces
 from garface.geometry import axis_angle_to_matrix
 
@@ -19,24 +21,27 @@ def faces(tmp_path: Path) -> Path:
     return write_faces(tmp_path / "faces")
 
 
-def test_yaw_is_the_way_the_nose_points() -> None:
-    import torch
-
+def test_yaw_and_pitch_are_the_way_the_nose_points() -> None:
     turns = torch.tensor([[0.0, 0.3, 0.0], [0.0, -0.5, 0.0], [0.2, 0.0, 0.0], [0.0, 0.0, 0.7]])
     expected = np.degrees([0.3, -0.5, 0.0, 0.0])
-    assert np.allclose(yaw_degrees(axis_angle_to_matrix(turns).numpy()), expected, atol=1e-4)
+    assert np.allclose(yaw_degrees(axis_angle_to_matrix(turns)), expected, atol=1e-4)
+    up = np.degrees([0.0, 0.0, -0.2, 0.0])
+    assert np.allclose(pitch_degrees(axis_angle_to_matrix(turns)), up, atol=1e-4)
 
 
 def test_description(faces: Path) -> None:
     loaded = FittedFaces(faces, split="all")
     loaded.arrays["error"] = np.repeat(np.arange(20, dtype=np.float32)[:, None], 478, axis=1)
     loaded.arrays["rotation"] = np.repeat(np.eye(3, dtype=np.float32)[None], 20, axis=0)
+    loaded.arrays["rotation"][:5] = axis_angle_to_matrix(torch.tensor([[-0.3, 0.0, 0.0]])).numpy()
     text = describe(loaded, failures=3)
     rows = [line.split() for line in text.splitlines() if line]
     assert ["train", "18"] in rows
     assert ["held", "out", "2"] in rows
     assert ["without", "a", "face", "3"] in rows
-    assert ["0", "to", "10", "100.0%"] in rows
+    assert ["0", "to", "10", "100.0%"] in rows  # yaw
+    assert ["0", "to", "10", "75.0%"] in rows  # pitch
+    assert ["10", "to", "20", "25.0%"] in rows
     median = next(row for row in rows if row[0] == "50%")
     assert median[1] == "9.50"
 

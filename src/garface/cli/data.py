@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 YAW_EDGES = (0, 10, 20, 30, 45, 90)
 """Degrees: bins in which the share of turned heads is told."""
+PITCH_EDGES = (-90, -20, -10, 0, 10, 20, 90)
+"""Degrees: bins in which the share of nodding heads is told; positive looks up."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 """Quantiles of the landmark error that are told."""
 
@@ -109,9 +111,11 @@ class Inspect:
 
 
 def describe(faces: FittedFaces, *, failures: int) -> str:
-    """Counts of the splits, quantiles of the landmark error, and shares of the yaw bins, as text."""
+    """Counts of the splits, quantiles of the landmark error, and shares of the yaw and pitch bins, as text."""
     import numpy as np
+    import torch
 
+    from garface.data.conditions import pitch_degrees, yaw_degrees
     from garface.data.dataset import held_back
 
     heldout = sum(held_back(name) for name in faces.names)
@@ -121,16 +125,14 @@ def describe(faces: FittedFaces, *, failures: int) -> str:
         (f"{share:.0%}", f"{np.quantile(pixels, share):.2f}", f"{100 * np.quantile(relative, share):.1f} %")
         for share in QUANTILES
     ]
-    yaw = np.abs(yaw_degrees(faces.arrays["rotation"]))
-    bins = [
-        (f"{low} to {high}", f"{((yaw >= low) & (yaw < high)).mean():.1%}")
-        for low, high in pairwise(YAW_EDGES)
-    ]
+    rotation = faces.take("rotation", torch.arange(len(faces)))
+    yaw, pitch = yaw_degrees(rotation).abs().numpy(), pitch_degrees(rotation).numpy()
     return "\n\n".join(
         [
             table(("split", "faces"), splits),
             table(("faces below", "landmark error, px", "of the eye distance"), errors),
-            table(("yaw, degrees", "share"), bins),
+            table(("yaw, degrees", "share"), _shares(yaw, YAW_EDGES)),
+            table(("pitch, degrees", "share"), _shares(pitch, PITCH_EDGES)),
         ]
     )
 
@@ -147,12 +149,10 @@ def relative_errors(faces: FittedFaces) -> NDArray[np.float32]:
     return relative
 
 
-def yaw_degrees(rotation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N,) how far each head of (N, 3, 3) camera-from-head rotations looks to the viewer's right, degrees."""
-    import numpy as np
-
-    yaw: NDArray[np.float32] = np.degrees(np.arctan2(rotation[:, 0, 2], rotation[:, 2, 2]))
-    return yaw
+def _shares(degrees: NDArray[np.float32], edges: tuple[int, ...]) -> list[tuple[str, str]]:
+    return [
+        (f"{low} to {high}", f"{((degrees >= low) & (degrees < high)).mean():.1%}") for low, high in pairwise(edges)
+    ]
 
 
 def _failures(folder: Path) -> dict[str, str]:
