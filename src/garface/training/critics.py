@@ -53,6 +53,10 @@ class IdentityFeatures(nn.Module):
 class LandmarkPoints(nn.Module):
     """Crops to 478 landmarks.
 
+    In 300 prepared faces of 128 px, the points seen through the fixed window lie 1.5 % of the eye distance from those
+    MediaPipe found in the photo (1.4 % through each mesh's own `face_window`); 3.2 % (2.4 %) where the head is turned
+    by 30 to 45 degrees.
+
     Args:
         network: frozen.
     """
