@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from garface.evaluation.figures import Drawing, Heads, Pixels
     from garface.reconstruction import FaceState, Renderer
 
-MOVING = (".gif", ".webp", ".mp4")
-"""Animations that can be written."""
-SMALL = 1_400_000
+MOVING, STILL = (".gif", ".webp", ".mp4"), (".png", ".jpg")
+"""Animations and pictures that can be written."""
+SMALL = 1_200_000
 """Bytes of an animation that is to be small."""
 FPS = 12
 """Of animations."""
@@ -28,7 +28,7 @@ FPS = 12
 class Random:
     """Draw random faces over random heads."""
 
-    out: Annotated[Path, arg(metavar="FILE.png|FOLDER")]
+    out: Annotated[Path, arg(metavar="FILE.{png,jpg}|FOLDER")]
     """A sheet of all faces, or a folder with one picture and one normal map each."""
     count: int = 16
     """Number of faces."""
@@ -38,8 +38,6 @@ class Random:
     """Variety of looks: 0 is the mean latent, 1 all of them."""
     normals: bool = False
     """Show each face's normal map beside it on the sheet."""
-    small: bool = False
-    """Write a sheet of 256 colours, for a web page."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -59,13 +57,13 @@ class Random:
         if as_folder:
             write_each(drawings, self.out)
         else:
-            write_sheet(drawings, self.out, normals=self.normals, small=self.small)
+            write_sheet(drawings, self.out, normals=self.normals)
         print(self.out)
         return 0
 
     def _check_place(self, as_folder: bool) -> None:
         if not as_folder:
-            check_file(self.out, (".png",))
+            check_file(self.out, STILL)
             return
         from garface.io import check_writable
 
@@ -81,7 +79,7 @@ class Sweep:
     what: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="{yaw,pitch,roll,EXPRESSION}")]
     """yaw, pitch, roll, or an ARKit expression such as jawOpen; without Left or Right, both sides: mouthSmile. Give the
     option again for one after the other."""
-    out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png}")]
+    out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png,jpg}")]
     """An animation that goes there and back, or a sheet of its frames."""
     frames: int = 13
     """Drawings from one end to the other."""
@@ -92,7 +90,7 @@ class Sweep:
     truncation: float = 0.7
     """Variety of the random people's looks: 0 is the mean latent, 1 all of them."""
     small: bool = False
-    """Give up colours, or quality, until the file suits a web page (1.4 MB for animations)."""
+    """Give up colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
     model: Annotated[str | None, arg(metavar="STR")] = None
     """Folder of a training run with its weights, or builtin; by default what the reconstruction was made with."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -103,7 +101,7 @@ class Sweep:
         check_between("--frames", self.frames, 2, 500)
         check_between("--count", self.count, 1, 100)
         check_between("--truncation", self.truncation, 0, 2)
-        check_file(self.out, (*MOVING, ".png"))
+        check_file(self.out, (*MOVING, *STILL))
         from garface.evaluation.figures import check_sweep, cycle, sweep, sweep_frames, sweep_sheet
         from garface.reconstruction import load_renderer
 
@@ -118,7 +116,7 @@ class Sweep:
             films = [[one for row, what in zip(rows, self.what) for one in cycle(row, what)] for rows in drawn]
             write_film(sweep_frames(films), self.out, small=self.small)
         else:
-            write_picture(sweep_sheet([row for rows in drawn for row in rows]), self.out, small=self.small)
+            write_picture(sweep_sheet([row for rows in drawn for row in rows]), self.out)
         print(self.out)
         return 0
 
@@ -146,7 +144,7 @@ class Sweep:
 class Grid:
     """Draw every random latent over every geometry: looks stay along a row, geometry along a column."""
 
-    out: Annotated[Path, arg(metavar="FILE.png")]
+    out: Annotated[Path, arg(metavar="FILE.{png,jpg}")]
     """The sheet; its first row are the normal maps."""
     which: Literal["both", "geometries", "latents"] = "both"
     """Everything over everything; or one latent over many geometries; or many latents over one geometry."""
@@ -160,8 +158,6 @@ class Grid:
     """Fixes latents, heads and noise."""
     truncation: float = 0.7
     """Variety of looks: 0 is the mean latent, 1 all of them."""
-    small: bool = False
-    """Write 256 colours, for a web page."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -172,7 +168,7 @@ class Grid:
         check_between("--latents", self.latents, 1, 100)
         check_between("--geometries", self.geometries, 1, 8 if self.heads == "tour" else 100)
         check_between("--truncation", self.truncation, 0, 2)
-        check_file(self.out, (".png",))
+        check_file(self.out, STILL)
         from garface.evaluation.figures import grid, grid_sheet, looks_sheet
         from garface.reconstruction import load_renderer
 
@@ -182,7 +178,7 @@ class Grid:
         w = renderer.sample_latents(latents, seed=self.seed, truncation=self.truncation)
         rows = grid(renderer, heads, w, seed=self.seed)
         sheet = looks_sheet([row[0] for row in rows]) if self.which == "latents" else grid_sheet(rows, columns=captions)
-        write_picture(sheet, self.out, small=self.small)
+        write_picture(sheet, self.out)
         print(self.out)
         return 0
 
@@ -201,7 +197,7 @@ class Grid:
 class Interpolation:
     """Draw what lies between random faces: latents over one geometry, and geometries under one latent."""
 
-    out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png}")]
+    out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png,jpg}")]
     """An animation (latents, geometries, their normals, from left to right), or strips of its frames."""
     stops: int = 3
     """Number of random faces on the way."""
@@ -214,7 +210,7 @@ class Interpolation:
     truncation: float = 0.7
     """Variety of looks: 0 is the mean latent, 1 all of them."""
     small: bool = False
-    """Give up colours, or quality, until the file suits a web page (1.4 MB for animations)."""
+    """Give up colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -225,7 +221,7 @@ class Interpolation:
         check_between("--stops", self.stops, 2, 100)
         check_between("--frames", self.frames, 1, 500)
         check_between("--truncation", self.truncation, 0, 2)
-        check_file(self.out, (*MOVING, ".png"))
+        check_file(self.out, (*MOVING, *STILL))
         from garface.evaluation.figures import interpolation_frames, interpolation_sheet
         from garface.reconstruction import load_renderer
 
@@ -233,7 +229,7 @@ class Interpolation:
         if is_moving(self.out):
             write_film(interpolation_frames(looks, shapes), self.out, small=self.small)
         else:
-            write_picture(interpolation_sheet(looks, shapes), self.out, small=self.small)
+            write_picture(interpolation_sheet(looks, shapes), self.out)
         print(self.out)
         return 0
 
@@ -255,7 +251,7 @@ class Interpolation:
 class Comparison:
     """Draw heads by graphics rules and by the renderer, from the same normals."""
 
-    out: Annotated[Path, arg(metavar="FILE.png")]
+    out: Annotated[Path, arg(metavar="FILE.{png,jpg}")]
     """The sheet: normals, graphics, renderer; before them the photo, where there is one."""
     faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Made by `garface data prepare`: photos kept back from the training instead of random heads. Graphics gets the
@@ -268,8 +264,6 @@ class Comparison:
     """Fixes heads or choice of photos, lights, latents and noise."""
     truncation: float = 0.7
     """Variety of random looks: 0 is the mean latent, 1 all of them."""
-    small: bool = False
-    """Write 256 colours, for a web page."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -281,12 +275,12 @@ class Comparison:
         check_between("--truncation", self.truncation, 0, 2)
         if not 1 <= self.abreast <= self.count or self.count % self.abreast:
             raise SettingError(f"--abreast must divide --count {self.count}, but is {self.abreast}.")
-        check_file(self.out, (".png",))
+        check_file(self.out, STILL)
         from garface.evaluation.figures import comparison_sheet
         from garface.reconstruction import load_renderer
 
         rows = self._rows(load_renderer(self.model, device=self.device))
-        write_picture(comparison_sheet(rows, abreast=self.abreast), self.out, small=self.small)
+        write_picture(comparison_sheet(rows, abreast=self.abreast), self.out)
         print(self.out)
         return 0
 
@@ -310,11 +304,11 @@ def is_moving(path: Path) -> bool:
     return path.suffix.lower() in MOVING
 
 
-def write_picture(pixels: Pixels, path: Path, *, small: bool) -> None:
-    """Write a PNG, exact or of 256 colours."""
-    from garface.io import write_png
+def write_picture(pixels: Pixels, path: Path) -> None:
+    """Write a PNG, which is exact, or a JPEG, which is small."""
+    from garface.io import encode_jpeg, encode_png, write_atomic
 
-    write_png(path, pixels, colours=256 if small else None)
+    write_atomic(path, encode_png(pixels) if path.suffix.lower() == ".png" else encode_jpeg(pixels, quality=90))
 
 
 def write_film(frames: Sequence[Pixels], path: Path, *, small: bool) -> None:
@@ -324,14 +318,14 @@ def write_film(frames: Sequence[Pixels], path: Path, *, small: bool) -> None:
     write_animation(frames, path, FPS, most_bytes=SMALL if small else None)
 
 
-def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool, small: bool = False) -> None:
+def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool) -> None:
     """Write all drawings on one sheet of a screen's shape, with their normals beside them if wanted."""
     from garface.io import contact_sheet
 
     cells = [drawing.pair if normals else drawing.picture for drawing in drawings]
     height, width = cells[0].shape[:2]
     columns = full_columns(len(cells), (1.6 * len(cells) * height / width) ** 0.5)
-    write_picture(contact_sheet(cells, columns), path, small=small)
+    write_picture(contact_sheet(cells, columns), path)
 
 
 def full_columns(count: int, wanted: float) -> int:

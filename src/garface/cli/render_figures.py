@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Protocol
 from tyro.conf import arg
 
 from garface.cli.reconstruct import Reconstruct
-from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep, write_picture
+from garface.cli.render import MOVING, STILL, Comparison, Grid, Interpolation, Random, Sweep, write_picture
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -51,7 +51,7 @@ class Figures:
         code = self._photo() if not self.skip_photo else 0
         for command in self._commands():
             code = code or command.run()
-        total = sum(path.stat().st_size for path in self.out.iterdir() if path.suffix in (".png", ".gif"))
+        total = sum(path.stat().st_size for path in self.out.iterdir() if path.suffix in (*MOVING, *STILL))
         print(f"{total / 1e6:.1f} MB in {self.out} after {time.perf_counter() - start:.0f} s")
         return code
 
@@ -71,29 +71,29 @@ class Figures:
             if code:
                 return code
             sheet = read_photo(work / EXAMPLE / "comparison.png").pixels
-            write_picture(sheet, self.out / f"{EXAMPLE}.png", small=True)
+            write_picture(sheet, self.out / f"{EXAMPLE}.png")
             return moving_photo(self.out, work / EXAMPLE, self.model, self.device).run()
 
 
 def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
     """The commands for pictures of people who do not exist."""
     return (
-        Random(out=out / "random.png", count=24, normals=True, small=True, model=model, device=device),
-        Grid(out=out / "grid.png", small=True, model=model, device=device),
-        Sweep(out=out / "sweep.gif", what=("yaw", "mouthSmile", "jawOpen"), frames=7, small=True, model=model,
+        Random(out=out / "random.jpg", count=24, normals=True, model=model, device=device),
+        Grid(out=out / "grid.jpg", model=model, device=device),
+        Sweep(out=out / "sweep.gif", what=("yaw", "mouthSmile", "jawOpen"), count=3, frames=11, seed=1, small=True, model=model,
               device=device),
-        Interpolation(out=out / "interpolation.png", small=True, model=model, device=device),
-        Interpolation(out=out / "interpolation.gif", frames=12, small=True, model=model, device=device),
-        Comparison(out=out / "comparison.png", small=True, model=model, device=device),
+        Interpolation(out=out / "interpolation.jpg", seed=7, model=model, device=device),
+        Interpolation(out=out / "interpolation.gif", frames=14, seed=7, small=True, model=model, device=device),
+        Comparison(out=out / "comparison.jpg", model=model, device=device),
     )  # fmt: skip
 
 
 def photo_comparison(out: Path, faces: Path, model: str, device: Device) -> Runnable:
     """The command for graphics and renderer on photos."""
-    return Comparison(out=out / "comparison-photos.png", faces=faces, small=True, model=model, device=device)
+    return Comparison(out=out / "comparison-photos.jpg", faces=faces, model=model, device=device)
 
 
 def moving_photo(out: Path, reconstruction: Path, model: str, device: Device) -> Runnable:
     """The command for the moving example."""
     return Sweep(reconstructions=(reconstruction,), out=out / f"{EXAMPLE}.gif", what=("yaw", "pitch", "jawOpen"),
-                 frames=9, small=True, model=model, device=device)  # fmt: skip
+                 frames=11, small=True, model=model, device=device)  # fmt: skip

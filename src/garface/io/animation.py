@@ -21,8 +21,10 @@ _COLOURS = (255, 128, 64, 32)
 """Of a GIF's palette: as many as fit; one more is left for pixels that stay as they are."""
 _QUALITIES = (90, 75, 60)
 """Of an animated WebP."""
-_SAMPLES = 16
-"""Frames that a GIF's palette is made from."""
+_SAMPLES, _SAMPLE_SIDE = 16, 512
+"""Frames that a GIF's palette is made from, and about the side of a square with all their pixels that are looked at."""
+_BAYER = 8 * (np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) - 7.5) / 16
+"""Ordered dithering: what is added to pixels before the nearest colour of the palette is taken, in units of 1 / 255."""
 
 
 def write_animation(frames: Sequence[Pixels], path: Path | str, fps: float, *, most_bytes: int | None = None) -> None:
@@ -84,10 +86,20 @@ def _small_enough(encode: Callable[[int], bytes], grades: Sequence[int], most_by
 
 def _encode_gif(frames: Sequence[Pixels], fps: float, colours: int) -> bytes:
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLES).round().astype(int))
-    together = Image.fromarray(np.concatenate([frames[index] for index in chosen]))
-    palette = together.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
+    apart = max(1, round(len(chosen) ** 0.5 * max(frames[0].shape) / _SAMPLE_SIDE))
+    sample = np.concatenate([frames[index][::apart, ::apart] for index in chosen])
+    palette = Image.fromarray(sample).quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
+    if len(np.unique(sample.reshape(-1, 3), axis=0)) > colours:
+        frames = [_dithered(frame) for frame in frames]
     flat = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     return _encode_moving(flat, "GIF", duration=max(2, round(100 / fps)) * 10)
+
+
+def _dithered(frame: Pixels) -> Pixels:
+    """A frame with a faint ordered pattern, which hides the steps of a palette and stands still (Bayer 1973)."""
+    height, width = frame.shape[:2]
+    pattern = np.tile(_BAYER, (-(-height // 4), -(-width // 4)))[:height, :width, None]
+    return np.clip(frame + pattern, 0, 255).round().astype(np.uint8)
 
 
 def _encode_webp(frames: Sequence[Pixels], fps: float, quality: int) -> bytes:

@@ -44,16 +44,10 @@ def to_uint8(picture: Tensor) -> Pixels:
     return pixels
 
 
-def encode_png(pixels: Pixels, *, colours: int | None = None) -> bytes:
-    """PNG file of an (H, W, 3) uint8 picture, exact, or small with a palette of 2 to 256 `colours` and dithered."""
+def encode_png(pixels: Pixels) -> bytes:
+    """PNG file of an (H, W, 3) uint8 picture."""
     check_picture(pixels)
-    if colours is None:
-        return _encode(pixels, "PNG")
-    full = Image.fromarray(pixels)
-    palette = full.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
-    stream = io.BytesIO()
-    full.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    return _encode(pixels, "PNG")
 
 
 def encode_jpeg(pixels: Pixels, *, quality: int = 95) -> bytes:
@@ -62,14 +56,14 @@ def encode_jpeg(pixels: Pixels, *, quality: int = 95) -> bytes:
     return _encode(pixels, "JPEG", quality=quality, subsampling=0)
 
 
-def write_png(path: Path | str, pixels: Pixels, *, colours: int | None = None) -> None:
-    """Write an (H, W, 3) uint8 picture, whole or not at all; `colours` as for `encode_png`.
+def write_png(path: Path | str, pixels: Pixels) -> None:
+    """Write an (H, W, 3) uint8 picture, whole or not at all.
 
     Raises:
         OutputError: the place cannot be written.
         SettingError: another shape or type.
     """
-    write_atomic(path, encode_png(pixels, colours=colours))
+    write_atomic(path, encode_png(pixels))
 
 
 def contact_sheet(
