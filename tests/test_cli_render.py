@@ -180,7 +180,7 @@ def test_faces_sheet(tmp_path: Path) -> None:
 def test_render_random_writes_a_sheet_or_a_folder(workshop: Path, tmp_path: Path) -> None:
     model = ["--model", str(workshop / "model")]
     assert main(["render", "random", "--count", "3", "--out", str(tmp_path / "deep" / "s.png"), *model]) == 0
-    assert Image.open(tmp_path / "deep" / "s.png").size == (88, 88)
+    assert Image.open(tmp_path / "deep" / "s.png").size == (128, 48)
     assert main(["render", "random", "--count", "3", "--out", str(tmp_path / "faces"), *model]) == 0
     names = sorted(path.name for path in (tmp_path / "faces").glob("*.png"))
     assert names == [f"face-000{index}{kind}.png" for index in range(3) for kind in ("-normals", "")]
@@ -188,7 +188,7 @@ def test_render_random_writes_a_sheet_or_a_folder(workshop: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "options", ["--count 0", "--truncation -1", "--out s.jpg", "--device cuda", "--model nowhere"]
+    "options", ["--count 0", "--truncation -1", "--out s.gif", "--device cuda", "--model nowhere"]
 )
 def test_render_random_refuses(
     workshop: Path, tmp_path: Path, options: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -72,7 +72,7 @@ class Figures:
                 return code
             sheet = read_photo(work / EXAMPLE / "comparison.png").pixels
             write_picture(sheet, self.out / f"{EXAMPLE}.png")
-            return moving_photo(self.out, work / EXAMPLE, self.model, self.device).run()
+            return moving_photo(self.out, work / EXAMPLE, self.device).run()
 
 
 def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
@@ -80,8 +80,8 @@ def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
     return (
         Random(out=out / "random.jpg", count=24, normals=True, model=model, device=device),
         Grid(out=out / "grid.jpg", model=model, device=device),
-        Sweep(out=out / "sweep.gif", what=("yaw", "mouthSmile", "jawOpen"), count=3, frames=11, seed=1, small=True, model=model,
-              device=device),
+        Sweep(out=out / "sweep.gif", what=("yaw", "mouthSmile", "jawOpen"), count=3, frames=11, seed=1, small=True,
+              model=None if model == "builtin" else model, device=device),
         Interpolation(out=out / "interpolation.jpg", seed=7, model=model, device=device),
         Interpolation(out=out / "interpolation.gif", frames=14, seed=7, small=True, model=model, device=device),
         Comparison(out=out / "comparison.jpg", model=model, device=device),
@@ -93,7 +93,7 @@ def photo_comparison(out: Path, faces: Path, model: str, device: Device) -> Runn
     return Comparison(out=out / "comparison-photos.jpg", faces=faces, model=model, device=device)
 
 
-def moving_photo(out: Path, reconstruction: Path, model: str, device: Device) -> Runnable:
-    """The command for the moving example."""
+def moving_photo(out: Path, reconstruction: Path, device: Device) -> Runnable:
+    """The command for the moving example, drawn by the model that reconstructed it."""
     return Sweep(reconstructions=(reconstruction,), out=out / f"{EXAMPLE}.gif", what=("yaw", "pitch", "jawOpen"),
-                 frames=11, small=True, model=model, device=device)  # fmt: skip
+                 frames=11, small=True, device=device)  # fmt: skip

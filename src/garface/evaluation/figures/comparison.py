@@ -79,7 +79,7 @@ def mean_albedo(faces: FittedFaces, rows: Sequence[int]) -> Tensor:
 def compare_random(
     renderer: Renderer, count: int, *, seed: int = 0, truncation: float = 0.7
 ) -> list[tuple[Pixels, Pixels, Pixels]]:
-    """Normals, graphics and renderer, (R, R, 3) each, of random heads under random lights and latents.
+    """Normals, graphics and renderer, (R, R, 3) each, of random heads under random white lights and latents.
 
     Row i depends on (seed, i) alone; its normals and drawing are those of `random_faces`.
     """
@@ -87,8 +87,9 @@ def compare_random(
     normals = renderer.normals(heads.identity, heads.expression, heads.pose, heads.camera)
     vertices = renderer.vertices(heads.identity, heads.expression, heads.pose)
     albedo = _albedo_maps(painted_albedo(renderer.morphable), vertices, renderer.morphable, heads.camera)
-    light = torch.cat([sample_light(torch.Generator().manual_seed(seed * 1_000_003 + row)) for row in range(count)])
-    graphics = draw_by_graphics(normals, albedo, light.to(renderer.device))
+    lights = [sample_light(torch.Generator().manual_seed(seed * 1_000_003 + row)) for row in range(count)]
+    white = torch.cat(lights).mean(2, keepdim=True).expand(-1, -1, 3)
+    graphics = draw_by_graphics(normals, albedo, white.to(renderer.device))
     w = renderer.sample_latents(count, seed=seed, truncation=truncation)
     drawn = renderer.draw(w, normals, renderer.sample_noise(count, seed=seed))
     return [(to_uint8(n[:3]), to_uint8(g), to_uint8(d)) for n, g, d in zip(normals, graphics, drawn)]

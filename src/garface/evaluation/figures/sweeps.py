@@ -47,7 +47,7 @@ def sweep(renderer: Renderer, face: FaceState, what: str, *, frames: int = 13, e
     shares = np.linspace(0, 1, frames)
     if eased:
         shares = (1 - np.cos(np.pi * shares)) / 2
-    values = [float(low + share * (high - low)) for share in shares]
+    values = [round(float(low + share * (high - low)), 6) + 0.0 for share in shares]  # no -0
     states = [_changed(renderer, face, what, value) for value in values]
     heads = Heads(
         torch.cat([state.identity for state in states]),
