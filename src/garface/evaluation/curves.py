@@ -152,9 +152,9 @@ def _label(axes: Axes, ends: Sequence[tuple[str, float, float]], names: Sequence
     heights = spread_out([(y - low) / (high - low) for _, _, y in ends], _LEAST_GAP)
     for (name, x, y), height in zip(ends, heights):
         style = _style(names.index(name), len(names))
-        line = {"arrowstyle": "-", "color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.0}
+        leader = {"arrowstyle": "-", "color": style["color"], "linewidth": 0.8, "relpos": (0, 0.5), "shrinkB": 0}
         axes.annotate(
-            name, (x, y), (1.05, height), textcoords="axes fraction", arrowprops=line, va="center", fontsize=9,
+            name, (x, y), (1.06, height), textcoords="axes fraction", arrowprops=leader, va="center", fontsize=9,
             color=style["color"],
         )  # fmt: skip
 
@@ -165,5 +165,5 @@ def _style(index: int, count: int) -> dict[str, Any]:
         return {"color": "black", "linestyle": "solid", "linewidth": 2.4}
     from matplotlib import colormaps
 
-    colour = colormaps["viridis"](0.1 + 0.65 * (index - 1) / max(1, count - 2))
+    colour = colormaps["viridis"](0.05 + 0.6 * (index - 1) / max(1, count - 2))
     return {"color": colour, "linestyle": _DASHES[index % len(_DASHES)], "linewidth": 1.4}
