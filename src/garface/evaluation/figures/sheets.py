@@ -48,11 +48,6 @@ def picture_table(
     return np.concatenate([np.full((gap, *bands[0].shape[1:]), 255, np.uint8), *bands])
 
 
-def there_and_back(frames: Sequence[Pixels]) -> list[Pixels]:
-    """Frames forwards and then backwards, for an animation that repeats: neither end comes twice."""
-    return [*frames, *frames[-2:0:-1]]
-
-
 def faces_sheet(faces: FittedFaces, rows: Sequence[int], *, columns: int = 4) -> Pixels:
     """Prepared faces: each picture with its landmarks beside the normal map of its fit, under name and error."""
     chosen = torch.tensor(rows)

@@ -14,7 +14,6 @@ from garface.data.landmarks import LEFT_EYE, RIGHT_EYE
 from garface.errors import SettingError
 from garface.evaluation.figures.drawing import Drawing, Pixels, draw_heads
 from garface.evaluation.figures.heads import Heads, sides, straight_heads
-from garface.evaluation.figures.sheets import there_and_back
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.io import contact_sheet
 from garface.reconstruction import FaceState, Renderer
@@ -90,7 +89,8 @@ def random_states(renderer: Renderer, count: int, *, seed: int = 0, truncation: 
 
 def cycle(drawings: Sequence[Drawing], what: str) -> list[Drawing]:
     """Drawings of a sweep in an order that repeats: there and back, turns from their middle and expressions from 0."""
-    order = there_and_back(list(range(len(drawings))))
+    there = list(range(len(drawings)))
+    order = there + there[-2:0:-1]
     middle = len(drawings) // 2 if what in TURNS else 0
     return [drawings[index] for index in order[middle:] + order[:middle]]
 
