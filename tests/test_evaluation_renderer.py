@@ -13,7 +13,7 @@ from tiny_evaluation import astronaut, open_finder, renderer, write_faces
 from garface.data.dataset import FittedFaces
 from garface.data.fitting import align_face
 from garface.data.landmarks import FaceLandmarks
-from garface.errors import AssetError, NoFaceError, SettingError, WeightsError
+from garface.errors import NoFaceError, SettingError, WeightsError
 from garface.evaluation import control, drawn, inception, realism
 from garface.evaluation import renderer as measuring
 from garface.evaluation.summaries import markdown_table, spread, summarise
@@ -21,7 +21,7 @@ from garface.faces.fit import eye_distance
 from garface.geometry import axis_angle_to_matrix
 from garface.io import to_uint8, write_json
 from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
-from garface.weights import WeightsCard, asset_path, save_weights
+from garface.weights import WeightsCard, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -106,22 +106,6 @@ def test_a_picture_of_the_right_size_is_only_scaled() -> None:
     wanted = (pictures.permute(0, 3, 1, 2).float() - 128) / 128
     assert (inception.prepared(pictures) - wanted).abs().max() < 1e-4
     assert (float(wanted.min()), float(wanted.max())) == (-1.0, 127 / 128)
-
-
-def test_the_inception_is_the_published_one_as_far_as_can_be_seen() -> None:
-    try:
-        asset_path(inception.ASSET)
-    except AssetError as error:
-        pytest.skip(f"no feature network: {error}")
-    network = inception.InceptionFeatures(progress=False)
-    assert sum(value.numel() for value in network.network.state_dict().values()) == 21_802_784  # without classes
-    pictures = np.stack([astronaut()[:128, 160:288], np.full((128, 128, 3), 128, np.uint8)])
-    features = network(pictures)
-    assert features.shape == (2, inception.FEATURES)
-    assert features.min() >= 0
-    assert np.abs(features[0] - features[1]).max() > 0.5
-    with pytest.raises(SettingError, match="uint8"):
-        network(pictures.astype(np.float32))
 
 
 class Cheap(inception.InceptionFeatures):

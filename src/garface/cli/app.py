@@ -15,6 +15,7 @@ from garface.cli.data import Inspect, Prepare, Synthesize
 from garface.cli.evaluate import Fit, Photos, Renderer
 from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
+from garface.cli.evaluate_fid import Fid
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
@@ -48,6 +49,7 @@ Train = (
 )
 Evaluate = (
     Annotated[Renderer, subcommand("renderer")]
+    | Annotated[Fid, subcommand("fid")]
     | Annotated[Control, subcommand("control")]
     | Annotated[Ablation, subcommand("ablation")]
     | Annotated[Photos, subcommand("photos")]

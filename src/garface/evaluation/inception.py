@@ -1,15 +1,21 @@
 """Features of pictures for Fréchet and kernel distances: the 2048 numbers before the classes of the FID Inception.
 
-The network is that of Heusel et al. 2017 (arXiv 1706.08500) by everything that can be checked here: 21,802,784 numbers,
-batch normalisation without gain and with epsilon 0.001, averages that leave out the padding, a maximum in the pooling
-branch of the last block, and 2048 features that are never negative. Its weights were not compared with the
-TensorFlow original, so distances are for comparisons made with garface; those in papers may differ.
+The network is that of Heusel et al. 2017 (arXiv 1706.08500). That its weights are those of TensorFlow's graph was
+checked against figures that others published for theirs: of the pictures in the examples of the torchmetrics
+documentation it gives the same Fréchet distance (12.7202, of 64 early channels) and the same kernel distance (0.0337 ±
+0.0023, of all 2048), in every digit printed. What TensorFlow itself gives for a single picture was not at hand.
+
+Everything is float32. On a processor bfloat16 takes half the time, but moved the Fréchet distance of 600 drawings from
+1,375 photos by 0.75 %, and that of photos from photos by 0.3 %.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,19 +25,20 @@ from torch.nn.functional import grid_sample
 from tqdm import tqdm
 
 from garface.errors import SettingError
+from garface.evaluation.inception_network import ASSET, load_inception
 from garface.io import make_folder, write_atomic
-from garface.weights import asset_path, cache_folder, find_asset
+from garface.weights import cache_folder, find_asset
 
-ASSET = "fid-inception"
 SIDE = 299
 """Side of the pictures the network takes, pixels."""
 FEATURES = 2048
 """Numbers it gives for each."""
-_VERSION = 1
-"""Of what happens to a picture before the network; part of the name of cached features."""
+_VERSION = 2
+"""Of what happens to a picture on its way to features; part of the name of cached features."""
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.generic)
 
 
 class InceptionFeatures:
@@ -47,9 +54,13 @@ class InceptionFeatures:
     """
 
     def __init__(self, *, device: torch.device | str = "cpu", batch: int = 16, progress: bool = True) -> None:
-        path = asset_path(ASSET)  # its sha256 was compared: TorchScript is code
-        self.network = torch.jit.load(str(path), map_location=device).eval()
+        self.network = load_inception().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.batch, self.progress = device, batch, progress
+
+    @property
+    def name(self) -> str:
+        """Of the way from pixels to features: everything that changes them."""
+        return f"{find_asset(ASSET).member_sha256} {_VERSION}"
 
     @torch.inference_mode()
     def __call__(self, pictures: Pixels, *, label: str = "features") -> Floats:
@@ -63,7 +74,8 @@ class InceptionFeatures:
         with tqdm(total=len(pictures), desc=label, unit="picture", disable=not self.progress) as bar:
             for start in range(0, len(pictures), self.batch):
                 part = torch.from_numpy(pictures[start : start + self.batch]).to(self.device)
-                parts.append(self.network(prepared(part)).float().cpu().numpy())
+                ready = prepared(part).contiguous(memory_format=torch.channels_last)
+                parts.append(self.network(ready).cpu().numpy())
                 bar.update(len(part))
         return np.concatenate(parts)
 
@@ -74,15 +86,30 @@ class InceptionFeatures:
             OutputError: the cache cannot be written.
         """
         _check(pictures)
-        path = cache_folder() / "features" / f"{_key(pictures)}.npy"
-        if path.is_file():
-            kept: Floats = np.load(path, allow_pickle=False)
-            return kept
-        features, buffer = self(pictures, label=label), io.BytesIO()
-        np.save(buffer, features, allow_pickle=False)
-        make_folder(path.parent)
-        write_atomic(path, buffer.getvalue())
-        return features
+        key = hashlib.sha256(f"{self.name} {pictures.shape}".encode() + np.ascontiguousarray(pictures).tobytes())
+        return kept(key.hexdigest(), lambda: self(pictures, label=label))
+
+
+def kept(key: str, make: Callable[[], NDArray[Number]]) -> NDArray[Number]:
+    """The array that is in garface's cache under `key`; if there is none, or a damaged one, `make` it and keep it.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
+    path = features_folder() / f"{key}.npy"
+    found = _read(path)
+    if found is not None:
+        return found
+    made, buffer = make(), io.BytesIO()
+    np.save(buffer, made, allow_pickle=False)
+    make_folder(path.parent)
+    write_atomic(path, buffer.getvalue())
+    return made
+
+
+def features_folder() -> Path:
+    """Where features are kept; it may be emptied at any time."""
+    return cache_folder() / "features"
 
 
 def prepared(pictures: Tensor) -> Tensor:
@@ -101,11 +128,14 @@ def prepared(pictures: Tensor) -> Tensor:
     return grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def _read(path: Path) -> NDArray | None:
+    try:
+        found: NDArray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found
+
+
 def _check(pictures: Pixels) -> None:
     if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
         raise SettingError(f"Pictures must be (N, H, W, 3) uint8, but are {pictures.shape} {pictures.dtype}.")
-
-
-def _key(pictures: Pixels) -> str:
-    name = f"{find_asset(ASSET).member_sha256} {_VERSION} {pictures.shape}"
-    return hashlib.sha256(name.encode() + np.ascontiguousarray(pictures).tobytes()).hexdigest()

@@ -1,16 +1,30 @@
 """Figures of merit."""
 
-from garface.metrics.distributions import frechet_distance, frechet_gaussian, kernel_distance
+from garface.metrics.distributions import (
+    Moments,
+    frechet_distance,
+    frechet_from_root,
+    frechet_gaussian,
+    kernel_distance,
+    kernel_distances,
+    symmetric_root,
+    unbiased_frechet,
+)
 from garface.metrics.landmarks import box_size, eye_distance, landmark_error
 from garface.metrics.pictures import psnr, ssim
 
 __all__ = [
+    "Moments",
     "box_size",
     "eye_distance",
     "frechet_distance",
+    "frechet_from_root",
     "frechet_gaussian",
     "kernel_distance",
+    "kernel_distances",
     "landmark_error",
     "psnr",
     "ssim",
+    "symmetric_root",
+    "unbiased_frechet",
 ]
