@@ -87,7 +87,7 @@ def test_variants_of_every_kind_are_trained_and_measured(
 ) -> None:
     torch.manual_seed(0)
     estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8))).eval()
-    names = ("full", "coefficients", "concatenate", "random-conditions", "unconditional")
+    names = ("full", "coefficients", "random-conditions", "unconditional")
     wanted = small(variants=names, pictures=4, points=1)
     found = run_ablation(
         folder, tmp_path, wanted, critics=judges(), base=base(warm_start=0, swap_every=1), estimator=estimator

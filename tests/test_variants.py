@@ -11,7 +11,7 @@ from tiny_evaluation import write_faces
 from garface.data.conditions import FittedConditions
 from garface.data.dataset import FittedFaces
 from garface.errors import SettingError
-from garface.networks import GeneratorConfig, coefficient_planes
+from garface.networks import GeneratorConfig, NormalEstimator, NormalEstimatorConfig, coefficient_planes
 from garface.rendering import normal_pyramid
 from garface.training import PRESETS, Critics
 from garface.training.condition_kinds import (
@@ -24,6 +24,7 @@ from garface.training.condition_kinds import (
     mirrored_heads,
 )
 from garface.training.runtime import configuration
+from garface.training.seen_normals import SeenNormals
 from garface.training.variants import VARIANTS, find_variants, full_recipe, prepare
 
 
@@ -224,3 +225,20 @@ def test_normals_need_no_preparation(faces: FittedFaces) -> None:
     critics = Critics()
     prepared = prepare(PRESETS["ablate-64"], faces, faces, critics)
     assert all(one is other for one, other in zip(prepared, (faces, faces, critics)))
+
+
+# The judge of normals
+
+
+def test_small_pictures_are_enlarged_for_the_estimator_and_large_ones_are_not() -> None:
+    torch.manual_seed(0)
+    estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8))).eval()
+    seen, small, large = SeenNormals(estimator), torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
+    assert torch.equal(seen(large), estimator(large))
+    naive = estimator(torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False))
+    naive = naive.unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean((3, 5))
+    torch.testing.assert_close(seen(small), naive / naive.norm(dim=1, keepdim=True))
+    small.requires_grad_(True)
+    seen(small).square()[:, 0].sum().backward()
+    assert small.grad is not None
+    assert float(small.grad.abs().max()) > 0

@@ -20,7 +20,7 @@ from garface.data.dataset import FittedFaces
 from garface.errors import SettingError
 from garface.evaluation.control import Pixels, normal_control
 from garface.evaluation.drawn import choose_rows, draw_fits, photos_of
-from garface.evaluation.realism import measure_realism
+from garface.evaluation.realism import Distances, measure_realism
 from garface.evaluation.summaries import Summary, markdown_table, spread
 from garface.geometry import Camera, Pose
 from garface.metrics import psnr
@@ -201,10 +201,7 @@ class Bench:
             return {}, {}
         count, seed = self.settings.count, self.settings.seed
         far = measure_realism(renderer, self.train, self.held, count=count, rounds=1, seed=seed, progress=False)
-        drawn, floor = (
-            {"frechet": one.frechet.mean, "kernel": 1000 * one.kernel.mean} for one in (far.drawn, far.floor)
-        )
-        return drawn, floor
+        return _distances(far.drawn), _distances(far.floor)
 
     def control(self, renderer: Renderer) -> tuple[dict[str, float | None], dict[str, float | None]]:
         """What InsightFace's networks see in drawings of held-back heads, and in the photos of these."""
@@ -311,6 +308,10 @@ def _cell(values: Sequence[float | None]) -> str | None:
         return None
     found = spread(known)
     return f"{found.mean:.4g}" + ("" if found.deviation is None else f" ± {found.deviation:.2g}")
+
+
+def _distances(one: Distances) -> dict[str, float | None]:
+    return {"frechet": one.frechet.mean, "kernel": 1000 * one.kernel.mean}
 
 
 def _mean(summary: Summary | None) -> float | None:
