@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from garface.cli.data import Inspect, Prepare, Synthesize
-from garface.cli.evaluate import Fit, Photos, Renderer
+from garface.cli.evaluate import Fit, Photos
 from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
 from garface.cli.evaluate_fid import Fid
@@ -48,8 +48,7 @@ Train = (
     | Annotated[Inverter, subcommand("inverter")]
 )
 Evaluate = (
-    Annotated[Renderer, subcommand("renderer")]
-    | Annotated[Fid, subcommand("fid")]
+    Annotated[Fid, subcommand("fid")]
     | Annotated[Control, subcommand("control")]
     | Annotated[Ablation, subcommand("ablation")]
     | Annotated[Photos, subcommand("photos")]

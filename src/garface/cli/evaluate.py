@@ -24,46 +24,6 @@ class Figures(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Renderer:
-    """Measure a renderer on faces kept back from its training: distances to photos, and obedience to geometry."""
-
-    faces: Annotated[Path, arg(metavar="FOLDER")]
-    """Made by `garface data prepare`."""
-    model: str = "builtin"
-    """Folder of a training run with its weights, or builtin."""
-    count: Annotated[int | None, arg(metavar="INT")] = None
-    """Pictures in every set; by default as many as there are held-back faces."""
-    rounds: int = 4
-    """Sets of drawings whose distances to photos are taken; 0 leaves these distances out."""
-    heads: Literal["train", "heldout"] = "train"
-    """Whose fits are drawn for the distances; obedience is always measured on held-back ones."""
-    normals: Annotated[str | None, arg(metavar="{FILE,builtin,none}")] = None
-    """Weights of the normal estimator; by default those beside the renderer's, if there are any."""
-    seed: int = 0
-    """Fixes every choice."""
-    out: Annotated[Path | None, arg(metavar="FILE.json")] = None
-    """Receives all figures; a short form is printed in any case."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
-
-    def run(self) -> int:
-        """Measure."""
-        check_json(self.out)
-        from garface.evaluation.control import find_estimator
-        from garface.evaluation.renderer import RendererSettings, check, measure_renderer
-        from garface.reconstruction import load_renderer
-
-        settings = RendererSettings(count=self.count, rounds=self.rounds, heads=self.heads, seed=self.seed)
-        check(settings)
-        renderer = load_renderer(self.model, device=self.device)
-        estimator = find_estimator(self.model, self.normals)
-        if estimator is not None:
-            estimator = estimator.to(renderer.device)
-        write(measure_renderer(renderer, self.faces, settings, model=self.model, estimator=estimator), self.out)
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Photos:
     """Reconstruct many photos and tabulate how well; finished ones are kept, so a stopped run goes on."""
 

@@ -1,6 +1,5 @@
-"""Measurements of a renderer: each against a closed form, a naive twin or a real picture."""
+"""Parts of the measurements: each against a closed form, a naive twin or a real picture."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,13 +12,12 @@ from tiny_evaluation import astronaut, open_finder, renderer, write_faces
 from garface.data.dataset import FittedFaces
 from garface.data.fitting import align_face
 from garface.data.landmarks import FaceLandmarks
-from garface.errors import NoFaceError, SettingError, WeightsError
+from garface.errors import NoFaceError, WeightsError
 from garface.evaluation import control, drawn, inception, realism
-from garface.evaluation import renderer as measuring
 from garface.evaluation.summaries import markdown_table, spread, summarise
 from garface.faces.fit import eye_distance
 from garface.geometry import axis_angle_to_matrix
-from garface.io import to_uint8, write_json
+from garface.io import to_uint8
 from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
 from garface.weights import WeightsCard, save_weights
 
@@ -135,6 +133,17 @@ def test_features_of_the_same_pictures_are_computed_once(tmp_path: Path, monkeyp
     assert Cheap.calls == before + 2
 
 
+def test_realism_is_measured_the_same_twice(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realism, "InceptionFeatures", Cheap)
+    monkeypatch.setattr(Cheap, "cached", Cheap.__call__)
+    train, held = FittedFaces(folder, split="train"), FittedFaces(folder, split="heldout")
+    found = [realism.measure_realism(renderer(), train, held, count=4, rounds=2, progress=False) for _ in range(2)]
+    assert found[0] == found[1]
+    assert (found[0].count, found[0].reference) == (4, 2)  # names 7 and 17
+    assert len(set(found[0].drawn.frechet.values)) == 2
+    assert found[0].floor.frechet.mean != found[0].drawn.frechet.mean
+
+
 # Control
 
 
@@ -221,41 +230,6 @@ def test_normal_errors_are_those_that_were_put_in(faces: FittedFaces) -> None:
             assert found.mean.p95 == pytest.approx(0, abs=1e-3)
         else:  # normals along the axis do not turn, those across it turn fully
             assert 3 < found.mean.p05 < found.mean.p95 < 20
-
-
-# All of it
-
-
-def test_a_renderer_is_measured_the_same_twice(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_finder().close()
-    monkeypatch.setattr(realism, "InceptionFeatures", Cheap)
-    monkeypatch.setattr(Cheap, "cached", Cheap.__call__)
-    tiny, estimator = renderer(), NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8)))
-    settings = measuring.RendererSettings(count=4, rounds=2)
-    found = [
-        measuring.measure_renderer(tiny, folder, settings, model="tiny", estimator=estimator, progress=False)
-        for _ in range(2)
-    ]
-    write_json(tmp_path / "figures.json", found[0].to_json())
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert found[0] == found[1]
-    assert figures["pictures"] == 7
-    assert figures["realism"]["count"] == 4
-    assert figures["realism"]["reference"] == 2  # names 7 and 17
-    assert len(figures["realism"]["drawn"]["frechet"]["values"]) == 2
-    assert figures["drawn"]["pictures"] == figures["photos"]["pictures"] == 2
-    assert figures["drawn"]["found"] == 0  # an untrained renderer draws no faces
-    assert figures["drawn"]["error"] is None
-    assert 0 < figures["drawn_normals"]["mean"]["mean"] < 180
-    text = found[0].to_markdown()
-    assert "biased upward" in text
-    assert "0.0% of 2 drawings" in text
-
-
-@pytest.mark.parametrize("changes", [{"count": 1}, {"rounds": -1}, {"heads": "all"}])
-def test_settings_outside_their_range_are_refused(changes: dict, folder: Path) -> None:
-    with pytest.raises(SettingError, match=next(iter(changes))):
-        measuring.measure_renderer(renderer(), folder, measuring.RendererSettings(**changes))
 
 
 def test_which_estimator_is_taken(tmp_path: Path) -> None:
