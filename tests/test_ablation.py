@@ -90,7 +90,7 @@ def test_variants_of_every_kind_are_trained_and_measured(
     names = ("full", "coefficients", "random-conditions", "unconditional")
     wanted = small(variants=names, pictures=4, points=1)
     found = run_ablation(
-        folder, tmp_path, wanted, critics=judges(), base=base(warm_start=0, swap_every=1), estimator=estimator
+        folder, tmp_path, wanted, critics=judges(), base=base(warm_start=0, papers_every=1), estimator=estimator
     )
     assert tuple(one.variant for one in found.figures) == names
     for one in found.figures:

@@ -14,6 +14,7 @@ from garface.data.conditions import (
     Heads,
     RandomConditions,
     RandomHeads,
+    more_turned,
     pitch_degrees,
     pose_weights,
     random_expressions,
@@ -248,3 +249,14 @@ def test_one_face_is_enough(tmp_path: Path) -> None:
     maps = FittedConditions(FittedFaces(tmp_path, split="all"), flatten=1.0)(3, 16)
     assert maps.shape == (3, 4, 16, 16)
     assert maps[:, 3].amax((1, 2)).min() == 1
+
+
+def test_rare_poses_are_repeated_and_none_is_lost(faces: FittedFaces) -> None:
+    assert more_turned(faces, 0.0) is faces
+    more = more_turned(faces, 1.0)
+    weights = pose_weights(faces, flatten=1.0)
+    copies = torch.tensor([more.names.count(name) for name in faces.names])
+    assert torch.equal(copies, weights.round().long().clamp_min(1))
+    last = torch.tensor([len(more) - 1])
+    first = torch.tensor([faces.names.index(more.names[-1])])
+    assert torch.equal(more.conditions(last), faces.conditions(first))

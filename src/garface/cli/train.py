@@ -99,9 +99,10 @@ class Gar(_Train):
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""
+        from garface.data.conditions import more_turned
         from garface.training import load_critics, train_gar
 
-        faces = self.load_faces()
+        faces = more_turned(self.load_faces(), settings.turned)
         return train_gar(settings, faces, held_out=self.load_faces("heldout"), critics=load_critics(settings, faces))
 
 

@@ -303,6 +303,22 @@ def pose_weights(faces: FittedFaces, *, flatten: float = 0.5, most: float = 10.0
     return weights / weights.mean()
 
 
+def more_turned(faces: FittedFaces, flatten: float) -> FittedFaces:
+    """The photos with those of rare poses repeated, so that a training sees heads turned far more often.
+
+    Args:
+        faces: the photos.
+        flatten: 0 repeats none, 1 makes all yaws about equally common; see `pose_weights`.
+
+    Raises:
+        SettingError: `flatten` outside [0, 1].
+    """
+    if flatten == 0:
+        return faces
+    copies = pose_weights(faces, flatten=flatten).round().long().clamp_min(1)
+    return faces.select(torch.arange(len(faces)).repeat_interleave(copies))
+
+
 def yaw_degrees(rotation: Tensor) -> Tensor:
     """(B,) how far heads with rotations (B, 3, 3) look to the viewer's right, degrees."""
     return torch.atan2(rotation[:, 0, 2], rotation[:, 2, 2]).rad2deg()

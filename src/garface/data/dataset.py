@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -50,6 +51,13 @@ class FittedFaces:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def select(self, rows: Tensor) -> FittedFaces:
+        """The faces of these rows (M,), in this order; rows may repeat."""
+        chosen = copy(self)
+        chosen.arrays = {name: array[rows.numpy()] for name, array in self.arrays.items()}
+        chosen.names = [self.names[int(row)] for row in rows]
+        return chosen
 
     @property
     def size(self) -> int:

@@ -251,8 +251,6 @@ class GarTraining:
             terms["adversarial"] = self._fade * self._adversarial_error(real, fake)
         if len(drawn.latent) and weights.latent > 0:
             terms["latent"] = self._latent_error(drawn)
-        if weights.consistency > 0:
-            terms["consistency"] = self._consistency(drawn)
         self.runtime.descend(weighted(terms, weights), self.generator_optimiser, self.inverter_optimiser)
         return terms
 
@@ -277,20 +275,14 @@ class GarTraining:
             seen = self.inverter(known)
         return gaussian_likelihood_error(drawn.latent, seen.mean, seen.log_variance).mean(dim=1)
 
-    def _consistency(self, drawn: Drawn) -> Tensor:
-        assert self.critics.normals is not None
-        with self.runtime.autocast():
-            return normal_consistency(drawn.picture, drawn.condition[:, :4], self.critics.normals)
-
     def _regularise(self, photo: Tensor, condition: Tensor, change: Augmentation) -> Figures:
         settings, figures = self.settings, Figures()
         if settings.weights.r1 > 0 and self.runtime.step % settings.r1_every == 0:
             figures["r1"] = self._r1(photo, condition, change)
         if settings.weights.path_length > 0 and self.runtime.step % settings.path_length_every == 0:
             figures["path_length"] = self._path_length(condition)
-        swaps = settings.weights.texture_swap > 0 or settings.weights.geometry_swap > 0
-        if swaps and self.runtime.step % settings.swap_every == 0:
-            figures |= self._swaps(condition)
+        if settings.papers_terms and self.runtime.step % settings.papers_every == 0:
+            figures |= self._papers_terms(condition)
         return figures
 
     def _r1(self, photo: Tensor, condition: Tensor, change: Augmentation) -> Tensor:
@@ -317,26 +309,30 @@ class GarTraining:
         self.runtime.descend(scale * penalty.mean(), self.generator_optimiser)
         return penalty
 
-    def _swaps(self, condition: Tensor) -> Figures:
-        """The paper's two pairings (3.3), on one latent z and another z', one head in two poses a and b.
+    def _papers_terms(self, condition: Tensor) -> Figures:
+        """The paper's terms (3.3), on one latent z and another z', and one head in two poses and expressions a and b.
 
-        (z, a) and (z, b) must show one identity, (z, a) and (z', a) must have one geometry.
+        (z, a) and (z, b) must show one identity, (z, a) and (z', a) must have one geometry, and all three must show
+        the normals they were drawn from.
         """
-        critics, terms, count = self.critics, {}, max(1, len(condition) // 4)
+        critics, weights, count = self.critics, self.settings.weights, max(1, len(condition) // 4)
         z, other = torch.randn(2, count, self.settings.generator.latent_dim, device=condition.device)
         first, second = condition[:count], condition[:count]
         if critics.draw_pair is not None:
             first, second = (one.to(condition.device) for one in critics.draw_pair(count, condition.shape[-1]))
+        conditions = torch.cat([first, second, first])
         with self.runtime.autocast():
-            picture = self._render(torch.cat([z, z, other]), torch.cat([first, second, first])).float()
+            picture = self._render(torch.cat([z, z, other]), conditions).float()
         base, moved, repainted = picture.split(count)
-        if self.settings.weights.texture_swap > 0 and critics.identity is not None:
+        terms: Figures = {}
+        if weights.texture_swap > 0 and critics.identity is not None:
             terms["texture_swap"] = texture_swap(base, moved, critics.identity)
-        if self.settings.weights.geometry_swap > 0 and critics.landmarks is not None:
+        if weights.geometry_swap > 0 and critics.landmarks is not None:
             terms["geometry_swap"] = geometry_swap(base, repainted, critics.landmarks)
-        self.runtime.descend(
-            self.settings.swap_every * weighted(terms, self.settings.weights), self.generator_optimiser
-        )
+        if weights.consistency > 0 and critics.normals is not None:
+            with self.runtime.autocast():
+                terms["consistency"] = normal_consistency(picture, conditions[:, :4], critics.normals)
+        self.runtime.descend(self.settings.papers_every * weighted(terms, weights), self.generator_optimiser)
         return terms
 
     def _update_averages(self) -> None:

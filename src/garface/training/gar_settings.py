@@ -82,6 +82,9 @@ class GarTrainingSettings(RunSettings):
     conditions: Conditions = "photos"
     """Normal maps under latents that redraw nothing: those of the photos' fits; `recombined` from identities,
     expressions and poses of several fits; or `random` draws of the model's prior (paper)."""
+    turned: float = 0.0
+    """How far the command line evens out the photos' yaws by repeating those of heads turned far, 0 to 1; see
+    `data.conditions.more_turned`."""
     objective: GanObjective = "logistic"
     """The adversarial game: StyleGAN2's and the paper's `logistic`, `hinge`, or R3GAN's `relativistic`."""
     learning_rate: float = 0.002
@@ -99,8 +102,8 @@ class GarTrainingSettings(RunSettings):
     """Steps between two R1 terms (lazy regularisation)."""
     path_length_every: int = 4
     """Steps between two path length terms."""
-    swap_every: int = 4
-    """Steps between two swap terms."""
+    papers_every: int = 4
+    """Steps between two batches of the paper's terms: normal consistency and both swaps."""
     precise_regularisers: bool = False
     """Compute R1 and path length, which differentiate twice, in float32 whatever the precision of the rest."""
     average_half_life: float = 10_000.0
@@ -121,9 +124,15 @@ class GarTrainingSettings(RunSettings):
         for name, known in (("conditions", Conditions), ("objective", GanObjective)):
             if getattr(self, name) not in get_args(known):
                 raise SettingError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}.")
-        for name in ("redrawn", "swapped", "style_mixing"):
+        for name in ("redrawn", "swapped", "style_mixing", "turned"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} must lie in [0, 1], but is {getattr(self, name)}.")
+
+    @property
+    def papers_terms(self) -> bool:
+        """Whether any of normal consistency, texture swap and geometry swap is on."""
+        weights = self.weights
+        return max(weights.consistency, weights.texture_swap, weights.geometry_swap) > 0
 
     def resolution(self, pictures: int) -> int:
         """Size of the pictures, in pixels, after `pictures`."""
