@@ -121,7 +121,8 @@ class GarTraining:
             ),
         )
         self.discriminator_optimiser = self.runtime.register(
-            "discriminator_optimiser", lazy_adam((self.discriminator, settings.learning_rate), every=r1_every)
+            "discriminator_optimiser",
+            lazy_adam((self.discriminator, settings.discriminator_learning_rate), every=r1_every),
         )
         self.inverter_optimiser = self.runtime.register(
             "inverter_optimiser",

@@ -88,7 +88,9 @@ class GarTrainingSettings(RunSettings):
     objective: GanObjective = "logistic"
     """The adversarial game: StyleGAN2's and the paper's `logistic`, `hinge`, or R3GAN's `relativistic`."""
     learning_rate: float = 0.002
-    """Of renderer and discriminator (Adam, betas 0 and 0.99)."""
+    """Of the renderer (Adam, betas 0 and 0.99)."""
+    discriminator_learning_rate: float = 0.002
+    """Of the discriminator (likewise)."""
     mapping_learning_rate: float = 0.02
     """Of the mapping network, whose stored weights are a hundred times the effective ones: 0.002 is StyleGAN's choice
     for millions of pictures, too slow for fewer."""
