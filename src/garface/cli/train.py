@@ -110,18 +110,30 @@ class Gar(_Train):
 class Normals(_Train):
     """Train the normal estimator on faces drawn by graphics rules; writes normals.safetensors."""
 
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file, or builtin, to go on from; by default the preset's."""
+
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128."""
+        """cpu-128, and fine-128, which goes on from the shipped weights at a falling learning rate."""
         from garface.training import NormalsTrainingSettings
 
-        return {"cpu-128": NormalsTrainingSettings()}
+        fine = NormalsTrainingSettings(
+            start=self.start or "builtin",
+            learning_rate=2e-4,
+            halve_every=4_000.0,
+            average_half_life=2_000.0,
+            max_pictures=16_000,
+        )
+        return {"cpu-128": NormalsTrainingSettings(start=self.start), "fine-128": fine}
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings of the training split."""
         from garface.data.drawings import Drawings
+        from garface.networks import load_normal_estimator
         from garface.training import train_normals
 
-        return train_normals(settings, Drawings(self.load_faces(), resolution=settings.estimator.resolution))
+        shape = settings.estimator if settings.start is None else load_normal_estimator(settings.start).config
+        return train_normals(settings, Drawings(self.load_faces(), resolution=shape.resolution))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,24 +1,82 @@
 """Faces drawn by graphics rules, whose normals are known: training data of the normal estimator without labels.
 
-The paper, section 3.3 (after SfSNet, Sengupta et al. 2018). Shape and pose come from fitted photos, skin colours from
-the photo of another face with its light divided out, the light from `sample_light`, the background from a third photo.
+The paper, section 3.3 (after SfSNet, Sengupta et al. 2018). Shape, expression and pose come from three fitted photos,
+some expressions from further than photos show; skin colours from the photo of another face with its light divided out,
+the light from `sample_light`. Behind the head is the photo whose pose it took, so that there is hair around it, or
+any other one. `degradations` then spoils the picture.
+
+The normals stay those of the head where something hides it, and count in training: the estimator judges drawings of
+given heads, in which hair and glasses hide the same, and what a head is like there follows from the rest of it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate, normalize
+from torch import Generator, Tensor
+from torch.nn.functional import grid_sample, normalize
 
+from garface.data.conditions import FittedConditions, Heads, RandomHeads, random_expressions, yaw_degrees
 from garface.data.dataset import FittedFaces, mirror_where
+from garface.data.degradations import Degradations, degrade
+from garface.errors import SettingError
 from garface.geometry import harmonic_basis, vertex_normals
 from garface.rendering import barycentrics, normal_map, rasterise, sample_light, shade, srgb_to_linear
 from garface.rendering import interpolate as interpolate_attributes
 
 MEAN_SKIN = (0.45, 0.28, 0.21)
 """Linear albedo where neither side of a face is seen."""
+_MOUTH = {"inner_mouth": (0.20, 0.05, 0.05), "tongue": (0.40, 0.16, 0.15), "teeth": (0.65, 0.62, 0.55)}
+"""Linear albedo of what few photos show."""
+_RARE = ("eyeBlink", "jawOpen", "cheekPuff")
+"""Expressions that photos hardly show, and that are therefore made often."""
+_PUPILS = (468, 473)
+"""Landmarks of mediapipe478 in the middle of the right and the left iris."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingSettings:
+    """What is drawn."""
+
+    flatten: float = 0.6
+    """0 takes poses as often as photos show them, 1 makes all yaws about equally common."""
+    expressive: float = 0.4
+    """Share of heads with an expression drawn at random instead of one from a photo."""
+    rare: float = 0.12
+    """Share of heads that close their eyes; of those that open the jaw; of those that puff their cheeks."""
+    surrounded: float = 0.6
+    """Share of heads before the photo whose pose they took, which shows through where they would have hair."""
+    degradations: Degradations = field(default_factory=Degradations)
+    """How pictures are spoiled."""
+
+    def check(self) -> None:
+        """Raise a SettingError if a value is out of its range."""
+        for name in ("flatten", "expressive", "rare", "surrounded"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingError(f"{name} of drawings must be 0 to 1, not {getattr(self, name)}.")
+        self.degradations.check()
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """B faces and everything known about them."""
+
+    picture: Tensor
+    """(B, 3, R, R) in [-1, 1], spoiled."""
+    clean: Tensor
+    """(B, 3, R, R) the same before it was spoiled."""
+    normals: Tensor
+    """(B, 3, R, R) unit normals of the head, also where something hides it."""
+    mask: Tensor
+    """(B, 1, R, R) in [0, 1]: the head, also where something hides it."""
+    face: Tensor
+    """(B, 1, R, R) 0 or 1: skin of the face, without scalp, ears, neck, eyes and mouth, also where it is hidden."""
+    cover: Tensor
+    """(B, 1, R, R) in [0, 1]: what is before the head."""
+    yaw: Tensor
+    """(B,) degrees to the viewer's right."""
 
 
 class Drawings:
@@ -26,39 +84,82 @@ class Drawings:
 
     Args:
         faces: where shapes, poses, skins and backgrounds come from.
-        resolution: of the drawings, pixels.
+        resolution: of the drawings, pixels; divisible by 16.
+        settings: what is drawn.
+
+    Raises:
+        SettingError: a setting out of its range.
     """
 
-    def __init__(self, faces: FittedFaces, *, resolution: int = 128) -> None:
-        self.faces, self.resolution = faces, resolution
-        self.skin_of = lru_cache(maxsize=4096)(self._skin_of)
+    def __init__(
+        self, faces: FittedFaces, *, resolution: int = 128, settings: DrawingSettings = DrawingSettings()
+    ) -> None:
+        settings.check()
+        self.faces, self.resolution, self.settings = faces, resolution, settings
+        self.conditions = FittedConditions(faces, flatten=settings.flatten)
+        self.skin_of = lru_cache(maxsize=8192)(self._skin_of)
 
-    @torch.no_grad()
-    def __call__(self, count: int, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw `count` faces.
+    def __call__(self, count: int, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw `count` faces; the generator decides everything.
 
         Returns:
             Pictures (B, 3, R, R) in [-1, 1], unit normals (B, 3, R, R), and the mask (B, 1, R, R) of the head.
         """
-        faces, model, size = self.faces, self.faces.model, self.resolution
-        shapes, skins, backs = torch.randint(len(faces), (3, count), generator=source)
-        head = faces.vertices_camera(shapes)
-        camera = faces.cameras(shapes).resized(size, size)
-        skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
-        triangle = rasterise(head, model.triangles, camera)
-        weights = barycentrics(head, model.triangles, triangle, camera)
-        normals = normal_map(head, faces.topology, camera)
-        albedo = interpolate_attributes(skin, model.triangles, triangle, weights)
-        light = torch.cat([sample_light(source) for _ in range(count)])
-        facing = normalize(normals[:, :3], dim=1)
-        drawn = shade(facing, albedo.clamp(0, 1), light)
-        background = faces.pictures(backs, resolution=size)
-        mask = normals[:, 3:]
-        picture = _degrade(drawn * mask + background * (1 - mask), source)
+        drawn = self.draw(count, source)
+        return drawn.picture, drawn.normals, drawn.mask
+
+    @torch.no_grad()
+    def draw(self, count: int, source: Generator) -> Drawn:
+        """Draw `count` faces and tell everything about them; the generator decides everything."""
+        skins, backs, others = torch.randint(len(self.faces), (3, count), generator=source)
+        poses = torch.multinomial(self.conditions.weights, count, replacement=True, generator=source)
+        heads = self._heads(poses, source)
+        own = torch.rand(count, generator=source) < self.settings.surrounded
+        background = self.faces.pictures(torch.where(own, poses, backs), resolution=self.resolution)
+        drawn = self._compose(heads, skins, background, own, source)
         mirrored = torch.rand(count, generator=source) < 0.5
-        normals = mirror_where(torch.cat([facing, mask], 1), mirrored)
-        picture = torch.where(mirrored.view(-1, 1, 1, 1), picture.flip(3), picture)
-        return picture, normals[:, :3], normals[:, 3:]
+        drawn, eyes = _mirrored(drawn, mirrored), self._eyes(heads, mirrored)
+        patches = self.faces.pictures(others, resolution=self.resolution)
+        picture, cover = degrade(drawn.clean, patches, eyes, source, self.settings.degradations)
+        return replace(drawn, picture=picture, cover=cover)
+
+    def _heads(self, poses: Tensor, source: Generator) -> Heads:
+        """Identities and expressions of random photos, or random expressions, in the poses of photos `poses` (B,)."""
+        count, trusted = len(poses), self.conditions.trustworthy
+        rows = trusted[torch.randint(len(trusted), (2, count), generator=source)]
+        names = self.faces.model.expression_names
+        random = random_expressions(names, count, RandomHeads(active=0.15, strongest=1.0), source)
+        made = torch.rand(count, 1, generator=source) < self.settings.expressive
+        expression = torch.where(made, random, self.faces.take("expression", rows[1]))
+        expression = torch.maximum(expression, _rare_expressions(names, count, self.settings.rare, source))
+        return self.conditions.combine(self.faces.take("identity", rows[0]), expression, poses)
+
+    def _compose(self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, source: Generator) -> Drawn:
+        """Light the heads, with the skins of photos `skins`, before the background; `own` lets it through as hair."""
+        faces, model, size = self.faces, self.faces.model, self.resolution
+        vertices = heads.pose.apply(model.vertices(heads.identity, heads.expression))
+        camera = heads.camera.resized(size, size)
+        triangle = rasterise(vertices, model.triangles, camera)
+        weights = barycentrics(vertices, model.triangles, triangle, camera)
+        normals = normal_map(vertices, faces.topology, camera)
+        skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
+        bald = (~model.masks["scalp"]).float().view(1, -1, 1).expand(len(skin), -1, -1)
+        found = interpolate_attributes(torch.cat([skin, bald], 2), model.triangles, triangle, weights)
+        facing, mask = normalize(normals[:, :3], dim=1), normals[:, 3:]
+        light = torch.cat([sample_light(source) for _ in range(len(skin))])
+        lit = shade(facing, found[:, :3].clamp(0, 1), light)
+        seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, 3:], 1.0)
+        picture = lit * seen + background * (1 - seen)
+        of_face = model.masks["face"][model.triangles].all(1)
+        face = (of_face[triangle.clamp(min=0)] & (triangle >= 0))[:, None].float()
+        return Drawn(picture, picture, facing, mask, face, torch.zeros_like(mask), yaw_degrees(heads.pose.rotation))
+
+    def _eyes(self, heads: Heads, mirrored: Tensor) -> Tensor:
+        """Pixels (B, 2, 2) of the pupils, the left of the picture first, of drawings some of which are `mirrored`."""
+        points = heads.pose.apply(self.conditions.landmarks(heads.identity, heads.expression)[:, list(_PUPILS)])
+        eyes = heads.camera.resized(self.resolution, self.resolution).project(points)
+        flipped = torch.stack([self.resolution - eyes[..., 0], eyes[..., 1]], -1).flip(1)
+        return torch.where(mirrored.view(-1, 1, 1), flipped, eyes)
 
     def _skin_of(self, row: int) -> Tensor:
         """Albedo (V, 3), linear, of the face in one photo, per vertex: seen, else mirrored, else mean skin."""
@@ -70,7 +171,27 @@ class Drawings:
         albedo = _without_light(colour[0], normals[0], seen & faces.model.masks["face"])
         partner = faces.model.mirror
         albedo = torch.where(seen[:, None], albedo, albedo[partner])
-        return torch.where((seen | seen[partner])[:, None], albedo, torch.tensor(MEAN_SKIN)).clamp(0.01, 0.95)
+        albedo = torch.where((seen | seen[partner])[:, None], albedo, torch.tensor(MEAN_SKIN)).clamp(0.01, 0.95)
+        for region, paint in _MOUTH.items():
+            albedo[faces.model.masks[region]] = torch.tensor(paint)
+        return albedo
+
+
+def _rare_expressions(names: tuple[str, ...], count: int, share: float, source: Generator) -> Tensor:
+    """Expressions (B, 52) that are zero but for some closed eyes, open jaws and puffed cheeks of strength 1/2 to 1."""
+    chance, strength = torch.rand(2, count, len(_RARE), generator=source)
+    made = (chance < share) * (0.5 + 0.5 * strength)
+    column = [[name.removesuffix("Left").removesuffix("Right") == rare for name in names] for rare in _RARE]
+    return made @ torch.tensor(column, dtype=torch.float32)
+
+
+def _mirrored(drawn: Drawn, where: Tensor) -> Drawn:
+    """Drawings flipped left to right where `where` (B,) says so."""
+    chosen = where.view(-1, 1, 1, 1)
+    parts = {part.name: getattr(drawn, part.name) for part in fields(drawn)}
+    flipped = {name: torch.where(chosen, part.flip(3), part) for name, part in parts.items() if part.ndim == 4}
+    normals = mirror_where(torch.cat([drawn.normals, drawn.mask], 1), where)[:, :3]
+    return Drawn(**flipped | {"normals": normals, "yaw": torch.where(where, -drawn.yaw, drawn.yaw)})
 
 
 def _sample(faces: FittedFaces, rows: Tensor, head: Tensor) -> Tensor:
@@ -98,14 +219,4 @@ def _without_light(colour: Tensor, normals: Tensor, trusted: Tensor) -> Tensor:
     return colour / (shading / level).clamp(0.4, 2.5)
 
 
-def _degrade(picture: Tensor, source: torch.Generator) -> Tensor:
-    """Blur, lower resolution, noise and contrast as photos have them; one strength for each picture."""
-    size = picture.shape[-1]
-    coarse = interpolate(avg_pool2d(picture, 2), size=(size, size), mode="bilinear", align_corners=False)
-    blur, noise, level = torch.rand(3, len(picture), 1, 1, 1, generator=source)
-    picture = picture + blur * (coarse - picture)
-    picture = picture + 0.06 * noise**2 * torch.randn(picture.shape, generator=source)
-    return (picture * (0.8 + 0.4 * level)).clamp(-1, 1)
-
-
-__all__ = ["Drawings"]
+__all__ = ["DrawingSettings", "Drawings", "Drawn"]

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam
 
+from garface.errors import SettingError
 from garface.losses import masked_mean
-from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
+from garface.networks import NormalEstimator, NormalEstimatorConfig, load_normal_estimator, to_dict
 from garface.training.ema import Average
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import weighted
@@ -36,12 +37,16 @@ class NormalsTrainingSettings(RunSettings):
 
     folder: Path = free(Path("runs/normals"))  # noqa: RUF009
     """Receives checkpoints, log.jsonl and, at the end, the weights."""
+    start: str | None = None
+    """Weight file, or name of shipped weights, to go on from; None starts afresh with `estimator`."""
     estimator: NormalEstimatorConfig = field(default_factory=NormalEstimatorConfig)
-    """Shape of the network."""
+    """Shape of a fresh network."""
     weights: NormalsWeights = field(default_factory=NormalsWeights)
     """Weight of every term."""
     learning_rate: float = 1e-3
-    """Of Adam (betas 0.9 and 0.99)."""
+    """Of Adam (betas 0.9 and 0.99), at the start."""
+    halve_every: float | None = None
+    """Pictures after which the learning rate is half of what it was; None keeps it."""
     average_half_life: float = 5_000.0
     """Half-life of the averaged weights, in pictures."""
     measured: int = free(64)
@@ -52,6 +57,16 @@ class NormalsTrainingSettings(RunSettings):
     """Licence of the weights, written into their card."""
     trained_on: str = free("faces drawn by graphics rules")
     """The training pictures, written into the card."""
+
+    def check(self) -> None:
+        """Raise a SettingError on a setting outside its range."""
+        super().check()
+        if self.halve_every is not None and self.halve_every <= 0:
+            raise SettingError(f"halve_every must be positive, but is {self.halve_every}.")
+
+    def rate(self, pictures: int) -> float:
+        """The learning rate after so many pictures."""
+        return self.learning_rate * (0.5 ** (pictures / self.halve_every) if self.halve_every else 1.0)
 
 
 def normal_terms(estimate: Tensor, normals: Tensor, mask: Tensor) -> Figures:
@@ -80,7 +95,9 @@ class NormalsTraining:
 
     def __init__(self, settings: NormalsTrainingSettings, draw_pairs: DrawPairs, *, runtime: Runtime) -> None:
         self.settings, self.runtime, self.draw_pairs = settings, runtime, draw_pairs
-        self.estimator = runtime.register("estimator", NormalEstimator(settings.estimator))
+        start = settings.start
+        estimator = NormalEstimator(settings.estimator) if start is None else load_normal_estimator(start)
+        self.estimator = runtime.register("estimator", estimator.train().requires_grad_(True))
         self.average = runtime.register("average", Average(self.estimator, half_life=settings.average_half_life))
         adam = Adam(self.estimator.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), foreach=True)
         self.optimiser = runtime.register("optimiser", adam)
@@ -96,6 +113,8 @@ class NormalsTraining:
         with self.runtime.autocast():
             estimate = self.estimator(picture)
         terms = normal_terms(estimate, normals, mask)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.rate(self.runtime.pictures)
         self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
         seen = self.runtime.pictures + self.settings.batch
         self.average.update(self.estimator, batch=self.settings.batch, pictures=seen)
@@ -128,7 +147,7 @@ def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> O
     if runtime.is_main:
         card = WeightsCard(
             kind="normals",
-            config=to_dict(settings.estimator),
+            config=to_dict(training.estimator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
             pictures=runtime.pictures,

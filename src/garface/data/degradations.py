@@ -1,0 +1,243 @@
+"""What photos have that drawings lack: things before the face, blur, noise, contrast and JPEG.
+
+Everything is drawn from the generator that is given, on the CPU, and nothing needs a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from garface.errors import SettingError
+
+_SHAPES = 3
+"""Most shapes before one face."""
+_LUMA = """
+16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
+18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
+_CHROMA = """
+17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99
+99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99"""
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradations:
+    """How often pictures are spoiled, and how much at most."""
+
+    occluded: float = 0.4
+    """Share of the pictures with one to three soft ellipses or bars before the face."""
+    glasses: float = 0.12
+    """Share of the pictures with glasses, clear to black."""
+    compressed: float = 0.5
+    """Share of the pictures that pass through JPEG."""
+    worst_quality: float = 15.0
+    """JPEG qualities lie evenly between this and 95."""
+    noise: float = 0.06
+    """Largest standard deviation of the noise; pictures are in [-1, 1]."""
+
+    def check(self) -> None:
+        """Raise a SettingError if a value is out of its range."""
+        for name, most in (("occluded", 1.0), ("glasses", 1.0), ("compressed", 1.0), ("noise", 1.0)):
+            if not 0 <= getattr(self, name) <= most:
+                raise SettingError(f"{name} of degradations must be 0 to {most:g}, not {getattr(self, name)}.")
+        if not 1 <= self.worst_quality <= 95:
+            raise SettingError(f"worst_quality of degradations must be 1 to 95, not {self.worst_quality}.")
+
+
+def degrade(
+    picture: Tensor, others: Tensor, eyes: Tensor, source: Generator, settings: Degradations = Degradations()
+) -> tuple[Tensor, Tensor]:
+    """Spoil pictures: what is before the face, then what the camera does, then JPEG.
+
+    Args:
+        picture: (B, 3, R, R) in [-1, 1]; R divisible by 16.
+        others: (B, 3, R, R) photos from which patches are cut.
+        eyes: (B, 2, 2) centres of the eyes, pixels.
+        source: decides everything.
+        settings: how often and how much.
+
+    Returns:
+        The pictures, and how much of each pixel is covered, (B, 1, R, R) in [0, 1].
+    """
+    cover = cover_masks(picture, eyes, source, settings)
+    glasses, glasses_cover = _glasses(picture, eyes, source, settings)
+    picture = picture + cover * (fillings(others, source) - picture)
+    picture = photograph(picture + glasses_cover * (glasses - picture), source, noise=settings.noise)
+    chance, quality = torch.rand(2, len(picture), generator=source)
+    quality = settings.worst_quality + (95 - settings.worst_quality) * quality
+    passed = (chance < settings.compressed).view(-1, 1, 1, 1)
+    return torch.where(passed, compress(picture, quality), picture), 1 - (1 - cover) * (1 - glasses_cover)
+
+
+# Before the face
+
+
+def soft_shape(
+    centre: Tensor, radii: Tensor, angle: Tensor, *, size: int, power: Tensor, bend: Tensor, edge: Tensor
+) -> Tensor:
+    """Cover of soft-edged ellipses and bars.
+
+    Args:
+        centre: (B, 2) pixels.
+        radii: (B, 2) half axes, pixels, across and along.
+        angle: (B,) radians by which the axes are turned.
+        size: R, side of the picture.
+        power: (B,) 2 is an ellipse, more comes near a rectangle.
+        bend: (B,) how far the middle line swings to either side, pixels.
+        edge: (B,) half width of the soft edge, pixels.
+
+    Returns:
+        (B, 1, R, R) in [0, 1]: 1/2 on the outline, 0 further than about `edge` outside it.
+    """
+    axis = torch.arange(size) + 0.5
+    x, y = (axis[None, None, :] - _maps(centre[:, 0])), (axis[None, :, None] - _maps(centre[:, 1]))
+    turn_x, turn_y = _maps(angle.cos()), _maps(angle.sin())
+    across, along = turn_x * x + turn_y * y, turn_x * y - turn_y * x
+    across = across + _maps(bend) * (math.pi * along / _maps(radii[:, 1])).sin()
+    reach = (across / _maps(radii[:, 0])).abs() ** _maps(power) + (along / _maps(radii[:, 1])).abs() ** _maps(power)
+    outside = (reach ** (1 / _maps(power)) - 1) * _maps(radii.min(1).values)  # about the distance to the outline
+    return (0.5 - 0.5 * outside / _maps(edge)).clamp(0, 1)[:, None]
+
+
+def cover_masks(picture: Tensor, eyes: Tensor, source: Generator, settings: Degradations) -> Tensor:
+    """Cover (B, 1, R, R) of up to three shapes near the face of some pictures: fingers, hands, strands, masks."""
+    count, size = len(picture), picture.shape[-1]
+    middle, unit = _face_frame(eyes)
+    hidden = torch.rand(count, generator=source) < settings.occluded
+    shapes = torch.randint(1, _SHAPES + 1, (count,), generator=source)
+    cover = torch.zeros(count, 1, size, size)
+    for index in range(_SHAPES):
+        used = (hidden & (index < shapes)).view(-1, 1, 1, 1)
+        cover = torch.where(used, torch.maximum(cover, _random_shape(middle, unit, size, source)), cover)
+    return cover
+
+
+def fillings(others: Tensor, source: Generator) -> Tensor:
+    """Patches (B, 3, R, R) of other photos (skin, hair, cloth, background), turned and moved, or of one dark colour."""
+    count, size = len(others), others.shape[-1]
+    shift = torch.randint(size, (count, 2), generator=source).tolist()
+    quarters = torch.randint(4, (count,), generator=source).tolist()
+    moved = [one.roll(step, (1, 2)).rot90(turn, (1, 2)) for one, step, turn in zip(others, shift, quarters)]
+    chance, tone = torch.rand(count, generator=source), torch.rand(count, 3, 1, 1, generator=source)
+    return torch.where(chance.view(-1, 1, 1, 1) < 0.25, 1.6 * tone**2 - 1, torch.stack(moved))
+
+
+def _random_shape(middle: Tensor, unit: Tensor, size: int, source: Generator) -> Tensor:
+    """One shape for each face: as often broad as long, thin and bent; it starts anywhere on the face."""
+    count = len(middle)
+    place = torch.rand(count, 2, generator=source) * torch.tensor([2.6, 3.0]) - torch.tensor([1.3, 1.2])
+    width, length, angle, power, bend, edge = torch.rand(6, count, generator=source)
+    thin = torch.rand(count, generator=source) < 0.5
+    across = torch.where(thin, 0.04 + 0.16 * width, 0.15 + 0.5 * width) * unit
+    along = torch.where(thin, 0.6 + 1.2 * length, 0.2 + 0.6 * length) * unit
+    return soft_shape(
+        middle + place * unit[:, None],
+        torch.stack([across, along], 1),
+        math.pi * angle,
+        size=size,
+        power=2 + 6 * power**2,
+        bend=torch.where(thin, 0.3 * bend * unit, 0.0),
+        edge=(0.3 + 2.5 * edge**2) * size / 128,
+    )
+
+
+def _glasses(picture: Tensor, eyes: Tensor, source: Generator, settings: Degradations) -> tuple[Tensor, Tensor]:
+    """Colour (B, 3, 1, 1) and cover (B, 1, R, R) of glasses of any darkness, with frames and a bridge."""
+    count, size = len(eyes), picture.shape[-1]
+    wide, high, power, thick, tint, opacity, chance = torch.rand(7, count, generator=source)
+    middle, unit = _face_frame(eyes)
+    across = eyes[:, 1] - eyes[:, 0]
+    angle = torch.atan2(across[:, 1], across[:, 0])
+    radii = torch.stack([0.32 + 0.12 * wide, 0.2 + 0.16 * high], 1) * unit[:, None]
+    shape = {"size": size, "power": 2 + 4 * power, "bend": torch.zeros(count), "edge": torch.full((count,), size / 160)}
+    inside = radii - (0.02 + 0.06 * thick[:, None]) * unit[:, None]
+    outer = torch.stack([soft_shape(eyes[:, side], radii, angle, **shape) for side in (0, 1)]).amax(0)  # type: ignore[arg-type]
+    inner = torch.stack([soft_shape(eyes[:, side], inside, angle, **shape) for side in (0, 1)]).amax(0)  # type: ignore[arg-type]
+    bar = torch.stack([0.3 * unit, (0.03 + 0.03 * thick) * unit], 1)
+    bridge = soft_shape(middle, bar, angle, **shape)  # type: ignore[arg-type]
+    glass = (1.6 * opacity - 0.6).clamp(min=0).view(-1, 1, 1, 1)
+    cover = torch.maximum(torch.maximum(outer - inner, bridge * (1 - inner)), glass * outer)
+    worn = (chance < settings.glasses).view(-1, 1, 1, 1)
+    return (-1 + 0.8 * tint**2).view(-1, 1, 1, 1).expand(-1, 3, -1, -1), cover * worn
+
+
+def _face_frame(eyes: Tensor) -> tuple[Tensor, Tensor]:
+    """Middle between the eyes (B, 2) and the distance between them (B,), at least a few pixels, of eyes (B, 2, 2)."""
+    return eyes.mean(1), (eyes[:, 1] - eyes[:, 0]).norm(dim=1).clamp(min=4.0)
+
+
+def _maps(numbers: Tensor) -> Tensor:
+    return numbers.view(-1, 1, 1)
+
+
+# The camera, and the file
+
+
+def photograph(picture: Tensor, source: Generator, *, noise: float = 0.06) -> Tensor:
+    """Blur, lower resolution, noise and contrast as photos have them; one strength for each of (B, 3, R, R)."""
+    size, count = picture.shape[-1], len(picture)
+    blur, strength, level, far = torch.rand(4, count, 1, 1, 1, generator=source)
+    half, quarter = (
+        interpolate(avg_pool2d(picture, by), size=(size, size), mode="bilinear", align_corners=False) for by in (2, 4)
+    )
+    picture = picture + blur * (torch.where(far < 0.15, quarter, half) - picture)
+    picture = picture + noise * strength**2 * torch.randn(picture.shape, generator=source)
+    return (picture * (0.8 + 0.4 * level)).clamp(-1, 1)
+
+
+def compress(picture: Tensor, quality: Tensor) -> Tensor:
+    """Pass pictures through JPEG: what quantising the cosine transform of 8 x 8 blocks leaves of them.
+
+    As most files: YCbCr, colour at half the resolution, the example tables of ITU-T T.81 (annex K) scaled by the
+    quality as the Independent JPEG Group does.
+
+    Args:
+        picture: (B, 3, H, W) in [-1, 1], sides divisible by 16.
+        quality: (B,) 1 to 100.
+
+    Raises:
+        SettingError: sides that blocks do not fill.
+    """
+    if picture.shape[2] % 16 or picture.shape[3] % 16:
+        raise SettingError(f"picture must have sides divisible by 16, but has {tuple(picture.shape[2:])}.")
+    to_ycc = torch.tensor(_TO_YCC)
+    ycc = torch.einsum("kc,bchw->bkhw", to_ycc, picture * 127.5 + 127.5) - torch.tensor([128.0, 0, 0]).view(3, 1, 1)
+    light = _quantised(ycc[:, :1], _table(_LUMA, quality))
+    colour = _quantised(avg_pool2d(ycc[:, 1:], 2), _table(_CHROMA, quality))
+    colour = interpolate(colour, scale_factor=2, mode="bilinear", align_corners=False)
+    rgb = torch.einsum("ck,bkhw->bchw", torch.linalg.inv(to_ycc), torch.cat([light + 128, colour], 1))
+    return (rgb.round() / 127.5 - 1).clamp(-1, 1)
+
+
+def _quantised(planes: Tensor, table: Tensor) -> Tensor:
+    """Planes (B, C, H, W) after rounding of their transforms to multiples of tables (B, 8, 8)."""
+    count, channels, height, width = planes.shape
+    blocks = planes.reshape(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
+    cosines, step = _cosines(), table[:, None, None, None]
+    kept = ((cosines @ blocks @ cosines.mT) / step).round() * step
+    return (cosines.mT @ kept @ cosines).transpose(3, 4).reshape(planes.shape)
+
+
+def _table(text: str, quality: Tensor) -> Tensor:
+    """Steps (B, 8, 8) of the quantisation at qualities (B,)."""
+    base = torch.tensor([float(number) for number in text.split()]).view(8, 8)
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).view(-1, 1, 1)
+    return ((base * scale + 50) / 100).floor().clamp(1, 255)
+
+
+@lru_cache
+def _cosines() -> Tensor:
+    """The orthonormal cosine transform (8, 8), type II."""
+    rows, columns = torch.arange(8.0)[:, None], torch.arange(8.0)[None]
+    waves = (math.pi * (2 * columns + 1) * rows / 16).cos() / 2
+    waves[0] /= math.sqrt(2)
+    return waves
+
+
+__all__ = ["Degradations", "compress", "cover_masks", "degrade", "fillings", "photograph", "soft_shape"]
