@@ -16,6 +16,7 @@ from garface.cli.evaluate import Fit, Photos
 from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
 from garface.cli.evaluate_fid import Fid
+from garface.cli.evaluate_normals import Normals as SeenNormals
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
@@ -50,6 +51,7 @@ Train = (
 Evaluate = (
     Annotated[Fid, subcommand("fid")]
     | Annotated[Control, subcommand("control")]
+    | Annotated[SeenNormals, subcommand("normals")]
     | Annotated[Ablation, subcommand("ablation")]
     | Annotated[Photos, subcommand("photos")]
     | Annotated[Fit, subcommand("fit")]

@@ -11,6 +11,7 @@ from garface.evaluation.fid import FidFigures, FidSettings, measure_fid
 from garface.evaluation.fid_sources import Drawings, Faces, Files
 from garface.evaluation.fits import FitFigures, PhotoFit, measure_fits
 from garface.evaluation.meshes import seven_landmarks, write_head
+from garface.evaluation.normals import NormalAngles, NormalsFigures, NormalsSettings, measure_normals
 from garface.evaluation.obedience import ControlFigures, ControlSettings, Instruments, measure_control, open_instruments
 from garface.evaluation.photos import PhotoRow, PhotoTable, measure_photos
 from garface.evaluation.realism import Distances, Realism, measure_realism
@@ -28,7 +29,10 @@ __all__ = [
     "FitFigures",
     "Instruments",
     "LandmarkControl",
+    "NormalAngles",
     "NormalControl",
+    "NormalsFigures",
+    "NormalsSettings",
     "PhotoFit",
     "PhotoRow",
     "PhotoTable",
@@ -40,6 +44,7 @@ __all__ = [
     "measure_control",
     "measure_fid",
     "measure_fits",
+    "measure_normals",
     "measure_photos",
     "measure_realism",
     "normal_control",
