@@ -1,11 +1,12 @@
 """Training of the renderer, at 32 pixels with few channels."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import CHANNELS, FEATURES, Balls, settings, things, tiny_trunk
+from tiny_training import CHANNELS, FEATURES, PLAIN, Balls, settings, things, tiny_trunk
 from torch import Tensor
 
 from garface.errors import SettingError, WeightsError
@@ -61,7 +62,7 @@ def test_the_reconstruction_branch_learns_eight_pictures(tmp_path: Path) -> None
 
 
 def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
-    weights = GarWeights(perceptual=1.0, consistency=0.01, texture_swap=0.001, geometry_swap=1e-5)
+    weights = replace(PLAIN, perceptual=1.0, consistency=0.01, texture_swap=0.001, geometry_swap=1e-5)
     balls = Balls(6)
     critics = Critics(
         features=tiny_trunk(),
@@ -85,11 +86,11 @@ def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "critic"),
     [
-        ({"weights": GarWeights(perceptual=1.0)}, "features"),
+        ({"weights": replace(PLAIN, perceptual=1.0)}, "features"),
         ({"discriminator": FeatureDiscriminatorConfig()}, "features"),
-        ({"weights": GarWeights(consistency=0.01)}, "normals"),
-        ({"weights": GarWeights(texture_swap=0.001)}, "identity"),
-        ({"weights": GarWeights(geometry_swap=1e-5)}, "landmarks"),
+        ({"weights": replace(PLAIN, consistency=0.01)}, "normals"),
+        ({"weights": replace(PLAIN, texture_swap=0.001)}, "identity"),
+        ({"weights": replace(PLAIN, geometry_swap=1e-5)}, "landmarks"),
         ({"conditions": "random"}, "draw_conditions"),
     ],
 )
@@ -106,7 +107,7 @@ def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: 
         "objective": objective,
         "stages": ((32, 10**9),),
         "augmentation": AugmentConfig(flip=0.0, window=32),
-        "weights": GarWeights(r1=1.0, path_length=0.0, perceptual=1.0),
+        "weights": replace(PLAIN, r1=1.0, path_length=0.0, perceptual=1.0),
     }
     critics = Critics(features=tiny_trunk())
     whole = settings(tmp_path / "whole", max_pictures=12, **changes)
@@ -140,7 +141,7 @@ def test_a_discriminator_of_features_learns_to_tell_bright_from_dark() -> None:
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     train_gar(settings(tmp_path, max_pictures=4), Balls(4))
     with pytest.raises(WeightsError, match=r"weights\.r1 = 10\.0, but now weights\.r1 = 1\.0"):
-        train_gar(settings(tmp_path, weights=GarWeights(r1=1.0)), Balls(4))
+        train_gar(settings(tmp_path, weights=replace(PLAIN, r1=1.0)), Balls(4))
 
 
 def test_written_weights_can_be_loaded_and_draw(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_without_condition_the_discriminator_and_no_redrawing_is_the_papers_way(
         warm_start=0,
         redrawn=0.0,
         discriminator=DiscriminatorConfig(resolution=32, channels=CHANNELS, conditional=False),
-        weights=GarWeights(reconstruction=0.0, prior=0.0, latent=0.0),
+        weights=replace(PLAIN, reconstruction=0.0, prior=0.0, latent=0.0),
     )
     train_gar(wanted, Balls(4))
     logged = (tmp_path / "log.jsonl").read_text()
@@ -210,7 +211,10 @@ def test_presets_agree_with_themselves(name: str) -> None:
     preset = PRESETS[name]
     preset.check()
     assert preset.generator.latent_dim == preset.inverter.latent_dim
-    assert preset.generator.resolution == preset.discriminator.resolution == preset.inverter.resolution
+    assert preset.generator.resolution == preset.inverter.resolution
+    judge = preset.discriminator
+    seen = judge.side if isinstance(judge, FeatureDiscriminatorConfig) else judge.resolution
+    assert seen == (preset.augmentation.window or preset.generator.resolution)
 
 
 def test_the_warm_start_ends_with_standard_normal_latents(tmp_path: Path) -> None:

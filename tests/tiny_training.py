@@ -8,9 +8,21 @@ from torch import Tensor
 from garface.networks import DiscriminatorConfig, GeneratorConfig, InverterConfig
 from garface.networks.critics import FeatureTrunk
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
-from garface.training.gar_settings import GarTrainingSettings
+from garface.training.gar_settings import GarTrainingSettings, GarWeights
 
 FEATURES = (4, 6, 8, 8, 8)
+PLAIN = GarWeights(
+    adversarial=1.0,
+    r1=10.0,
+    reconstruction=10.0,
+    perceptual=0.0,
+    prior=1e-3,
+    latent=0.5,
+    consistency=0.0,
+    texture_swap=0.0,
+    geometry_swap=0.0,
+)
+"""Without the terms that need critics."""
 CHANNELS = {4: 16, 8: 16, 16: 12, 32: 8}
 
 
@@ -69,6 +81,7 @@ def settings(folder: Path, **changes: object) -> GarTrainingSettings:
         "max_pictures": 16,
         "r1_every": 2,
         "path_length_every": 2,
+        "weights": PLAIN,
         "folder": folder,
     }
     return GarTrainingSettings(**{**base, **quiet, **changes})  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Settings of the renderer's training, and presets that can be named."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,31 +23,38 @@ GanObjective = Literal["logistic", "hinge", "relativistic"]
 
 @dataclass(frozen=True, kw_only=True)
 class GarWeights:
-    """Weight of every term of the renderer's objective; 0 switches a term off."""
+    """Weight of every term of the renderer's objective; 0 switches a term off.
 
-    adversarial: float = 1.0
-    """Loss of the `objective`, per picture: mean over the discriminator's logits (paper 3.3)."""
-    r1: float = 10.0
-    """Squared gradient of the logit in the real picture, halved (Mescheder et al. 2018; 10 in the paper's code)."""
+    The defaults suit a short training from redrawn photos: there the terms' gradients in the picture are of about one
+    size. The paper's code has no redrawing, and smaller weights: see the preset `paper-256`.
+    """
+
+    adversarial: float = 0.4
+    """Loss of the `objective`, per picture: mean over the discriminator's logits (paper 3.3; 1 there)."""
+    r1: float = 1.0
+    """Squared gradient of the logit in the real picture, halved (Mescheder et al. 2018; 10 in the paper's code, for
+    a discriminator of pixels)."""
     path_length: float = 2.0
     """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code)."""
-    reconstruction: float = 10.0
-    """Mean absolute difference, over several scales, between a photo and its redrawing, in [-1, 1] units."""
-    perceptual: float = 0.0
-    """Distance of frozen features between a photo and its redrawing (LPIPS, Zhang et al. 2018); ours."""
-    prior: float = 1e-3
-    """KL divergence of the inverter's Gaussian from N(0, I), nats per picture: keeps geometry, which the normals give
-    for free, out of the latent, and makes random latents meaningful."""
-    latent: float = 0.5
-    """Negative log-likelihood, nats per latent number, of the true latent of a random picture under the inverter
-    (paper 3.4); moves the inverter only."""
-    consistency: float = 0.0
-    """Smooth L1 between the condition and the normals a frozen estimator sees in the picture (paper: 0.01)."""
-    texture_swap: float = 0.0
+    consistency: float = 2.0
+    """Smooth L1 between the condition and the normals a frozen estimator sees in the picture (0.01 in the paper's
+    code)."""
+    texture_swap: float = 0.1
     """Squared distance of identity features of two pictures with one latent and shape, but different pose and
-    expression (paper: 0.001)."""
-    geometry_swap: float = 0.0
-    """Smooth L1 of landmarks, in pixels, of two pictures with one mesh and different latents (paper: 1e-5)."""
+    expression (0.001 in the paper's code)."""
+    geometry_swap: float = 0.005
+    """Smooth L1 of landmarks, in pixels, of two pictures with one mesh and different latents (1e-5 in the paper's
+    code)."""
+    reconstruction: float = 20.0
+    """Mean absolute difference, over several scales, between a photo and its redrawing, in [-1, 1] units; ours."""
+    perceptual: float = 0.5
+    """Distance of frozen features between a photo and its redrawing (built as LPIPS, Zhang et al. 2018); ours."""
+    prior: float = 5e-4
+    """KL divergence of the inverter's Gaussian from N(0, I), nats per picture: keeps geometry, which the normals give
+    for free, out of the latent, and makes random latents meaningful; ours."""
+    latent: float = 0.0
+    """Negative log-likelihood, nats per latent number, of the true latent of a random picture under the inverter
+    (paper 3.4); moves the inverter only, which may also learn it afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,33 +151,59 @@ class GarTrainingSettings(RunSettings):
 _FOREVER = 1_000_000_000_000
 _WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
 
+_OURS = GarTrainingSettings(
+    generator=GENERATOR_PRESETS["cpu-128"],
+    discriminator=FeatureDiscriminatorConfig(),
+    inverter=INVERTER_PRESETS["cpu-128"],
+    objective="hinge",
+    stages=((64, 40_000), (128, _FOREVER)),
+    warm_start=44_000,
+    fade_in=8_000,
+    turned=0.5,
+    learning_rate=0.0015,
+    augmentation=AugmentConfig(flip=0.0, colour=0.5, translation=0.0, cutout=0.0, window=64),
+    path_length_every=8,
+    batch=8,
+    average_half_life=5_000.0,
+    max_pictures=300_000,
+)
+
 PRESETS: dict[str, GarTrainingSettings] = {
-    "cpu-128": GarTrainingSettings(
-        generator=GENERATOR_PRESETS["cpu-128"],
-        discriminator=DISCRIMINATOR_PRESETS["cpu-128"],
-        inverter=INVERTER_PRESETS["cpu-128"],
-        stages=((64, 60_000), (128, _FOREVER)),
-        warm_start=24_000,
-        path_length_every=8,
-        max_pictures=300_000,
-    ),
-    "gpu-128": GarTrainingSettings(
+    "cpu-128": _OURS,
+    "gpu-128": replace(
+        _OURS,
         generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=8, channels=_WIDE),
-        discriminator=DiscriminatorConfig(channels=_WIDE),
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
         batch=64,
-        warm_start=50_000,
+        stages=((64, 200_000), (128, _FOREVER)),
+        warm_start=300_000,
+        fade_in=50_000,
+        average_half_life=20_000.0,
         max_pictures=10_000_000,
         checkpoint_every=100_000,
         sheet_every=50_000,
         log_every=6_400,
+    ),
+    "unconditional-128": replace(
+        _OURS,
+        generator=replace(_OURS.generator, injection="none"),
+        discriminator=replace(_OURS.discriminator, conditional=False),
+        weights=replace(_OURS.weights, consistency=0.0, texture_swap=0.0, geometry_swap=0.0),
     ),
     "paper-256": GarTrainingSettings(
         generator=GENERATOR_PRESETS["paper-256"],
         discriminator=DISCRIMINATOR_PRESETS["paper-256"],
         inverter=INVERTER_PRESETS["paper-256"],
         weights=GarWeights(
-            reconstruction=0.0, prior=0.0, latent=0.0, consistency=0.01, texture_swap=0.001, geometry_swap=1e-5
+            adversarial=1.0,
+            r1=10.0,
+            reconstruction=0.0,
+            perceptual=0.0,
+            prior=0.0,
+            latent=0.0,
+            consistency=0.01,
+            texture_swap=0.001,
+            geometry_swap=1e-5,
         ),
         stages=((256, _FOREVER),),
         redrawn=0.0,
@@ -181,14 +214,17 @@ PRESETS: dict[str, GarTrainingSettings] = {
         augmentation=AugmentConfig(flip=0.0, colour=0.0, translation=0.0, cutout=0.0),
         max_pictures=12_800_000,
     ),
-    "ablate-64": GarTrainingSettings(
+    "ablate-64": replace(
+        _OURS,
         generator=GENERATOR_PRESETS["ablate-64"],
-        discriminator=DISCRIMINATOR_PRESETS["ablate-64"],
         inverter=INVERTER_PRESETS["ablate-64"],
         stages=((64, _FOREVER),),
-        warm_start=10_000,
-        max_pictures=60_000,
+        warm_start=6_000,
+        fade_in=2_000,
+        average_half_life=2_000.0,
+        max_pictures=20_000,
     ),
 }
-"""`cpu-128` trains the shipped weights on one or two cores, `gpu-128` the same recipe wider on a GPU, `paper-256` is
-the paper's recipe (800,000 steps of 16), `ablate-64` compares variants."""
+"""`cpu-128` trains the shipped weights on one or two cores, `gpu-128` the same recipe wider on a GPU,
+`unconditional-128` its twin without normals, `paper-256` is the paper's recipe (800,000 steps of 16), `ablate-64`
+compares variants."""
