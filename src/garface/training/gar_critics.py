@@ -44,8 +44,11 @@ class Critics:
 
     def to(self, place: Callable[[nn.Module], nn.Module]) -> Critics:
         """The same with every network placed where `place` puts it."""
-        parts: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
-        return Critics(**{k: place(v) if isinstance(v, nn.Module) else v for k, v in parts.items()})
+        placed: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
+        for name, critic in placed.items():
+            if isinstance(critic, nn.Module):
+                placed[name] = place(critic)
+        return Critics(**placed)
 
 
 def needs(settings: GarTrainingSettings) -> dict[str, list[str]]:
