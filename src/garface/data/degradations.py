@@ -65,8 +65,8 @@ def degrade(
     Returns:
         The pictures, and how much of each pixel is covered, (B, 1, R, R) in [0, 1].
     """
-    cover = cover_masks(picture, eyes, source, settings)
-    glasses, glasses_cover = _glasses(picture, eyes, source, settings)
+    cover = cover_masks(eyes, picture.shape[-1], source, settings)
+    glasses, glasses_cover = _glasses(eyes, picture.shape[-1], source, settings)
     picture = picture + cover * (fillings(others, source) - picture)
     picture = photograph(picture + glasses_cover * (glasses - picture), source, noise=settings.noise)
     chance, quality = torch.rand(2, len(picture), generator=source)
@@ -105,9 +105,9 @@ def soft_shape(
     return (0.5 - 0.5 * outside / _maps(edge)).clamp(0, 1)[:, None]
 
 
-def cover_masks(picture: Tensor, eyes: Tensor, source: Generator, settings: Degradations) -> Tensor:
+def cover_masks(eyes: Tensor, size: int, source: Generator, settings: Degradations) -> Tensor:
     """Cover (B, 1, R, R) of up to three shapes near the face of some pictures: fingers, hands, strands, masks."""
-    count, size = len(picture), picture.shape[-1]
+    count = len(eyes)
     middle, unit = _face_frame(eyes)
     hidden = torch.rand(count, generator=source) < settings.occluded
     shapes = torch.randint(1, _SHAPES + 1, (count,), generator=source)
@@ -147,9 +147,9 @@ def _random_shape(middle: Tensor, unit: Tensor, size: int, source: Generator) ->
     )
 
 
-def _glasses(picture: Tensor, eyes: Tensor, source: Generator, settings: Degradations) -> tuple[Tensor, Tensor]:
+def _glasses(eyes: Tensor, size: int, source: Generator, settings: Degradations) -> tuple[Tensor, Tensor]:
     """Colour (B, 3, 1, 1) and cover (B, 1, R, R) of glasses of any darkness, with frames and a bridge."""
-    count, size = len(eyes), picture.shape[-1]
+    count = len(eyes)
     wide, high, power, thick, tint, opacity, chance = torch.rand(7, count, generator=source)
     middle, unit = _face_frame(eyes)
     across = eyes[:, 1] - eyes[:, 0]
@@ -157,10 +157,10 @@ def _glasses(picture: Tensor, eyes: Tensor, source: Generator, settings: Degrada
     radii = torch.stack([0.32 + 0.12 * wide, 0.2 + 0.16 * high], 1) * unit[:, None]
     shape = {"size": size, "power": 2 + 4 * power, "bend": torch.zeros(count), "edge": torch.full((count,), size / 160)}
     inside = radii - (0.02 + 0.06 * thick[:, None]) * unit[:, None]
-    outer = torch.stack([soft_shape(eyes[:, side], radii, angle, **shape) for side in (0, 1)]).amax(0)  # type: ignore[arg-type]
-    inner = torch.stack([soft_shape(eyes[:, side], inside, angle, **shape) for side in (0, 1)]).amax(0)  # type: ignore[arg-type]
+    outer = torch.stack([soft_shape(eyes[:, side], radii, angle, **shape) for side in (0, 1)]).amax(0)
+    inner = torch.stack([soft_shape(eyes[:, side], inside, angle, **shape) for side in (0, 1)]).amax(0)
     bar = torch.stack([0.3 * unit, (0.03 + 0.03 * thick) * unit], 1)
-    bridge = soft_shape(middle, bar, angle, **shape)  # type: ignore[arg-type]
+    bridge = soft_shape(middle, bar, angle, **shape)
     glass = (1.6 * opacity - 0.6).clamp(min=0).view(-1, 1, 1, 1)
     cover = torch.maximum(torch.maximum(outer - inner, bridge * (1 - inner)), glass * outer)
     worn = (chance < settings.glasses).view(-1, 1, 1, 1)

@@ -1,0 +1,294 @@
+"""Drawings for the normal estimator: what spoils them, what stays, and who decides."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_evaluation import write_faces
+from torch import Generator, Tensor
+from torch.nn.functional import interpolate
+
+from garface.data.conditions import yaw_degrees
+from garface.data.dataset import FittedFaces
+from garface.data.degradations import Degradations, compress, cover_masks, degrade, fillings, soft_shape
+from garface.data.drawings import MEAN_SKIN, Drawings, DrawingSettings, _mirrored
+from garface.errors import SettingError
+from garface.io import to_tensor, to_uint8
+
+EYES = torch.tensor([[40.0, 60.0], [88.0, 60.0]])
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def smooth_pictures(count: int, size: int = 128) -> Tensor:
+    """Like photos: most of the variation is slow."""
+    source = seeded(5)
+    parts = [
+        amount
+        * interpolate(
+            torch.randn(count, 3, side, side, generator=source), size=(size, size), mode="bicubic", align_corners=False
+        )
+        for side, amount in ((4, 0.4), (16, 0.15), (64, 0.05))
+    ]
+    return torch.stack(parts).sum(0).clamp(-1, 1)
+
+
+# What is before the face
+
+
+def shape(**changes: object) -> Tensor:
+    base: dict[str, object] = {
+        "centre": torch.tensor([[30.0, 40.0]]),
+        "radii": torch.tensor([[10.0, 20.0]]),
+        "angle": torch.zeros(1),
+        "size": 80,
+        "power": torch.full((1,), 2.0),
+        "bend": torch.zeros(1),
+        "edge": torch.full((1,), 1.0),
+    }
+    return soft_shape(**{**base, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("power", [2.0, 8.0])
+def test_shapes_have_their_area_and_stay_within_their_radii(power: float) -> None:
+    cover = shape(power=torch.full((1,), power))[0, 0]
+    corner = torch.lgamma(torch.tensor(1 + 1 / power)).exp() ** 2 / torch.lgamma(torch.tensor(1 + 2 / power)).exp()
+    assert float(cover.sum()) == pytest.approx(4 * 10 * 20 * float(corner), rel=0.03)  # of a superellipse
+    rows, columns = torch.nonzero(cover > 0, as_tuple=True)
+    assert float((columns + 0.5 - 30).abs().max()) <= 11
+    assert float((rows + 0.5 - 40).abs().max()) <= 22
+    assert float(cover.min()) >= 0 <= float(cover.max()) == 1
+
+
+def test_turning_a_shape_by_a_right_angle_swaps_its_axes() -> None:
+    turned = shape(angle=torch.full((1,), torch.pi / 2), bend=torch.full((1,), 3.0), centre=torch.full((1, 2), 40.0))
+    torch.testing.assert_close(
+        turned, shape(bend=torch.full((1,), 3.0), centre=torch.full((1, 2), 40.0)).rot90(-1, (2, 3))
+    )
+
+
+def test_a_softer_edge_covers_as_much_over_more_pixels() -> None:
+    hard, soft = shape(edge=torch.full((1,), 0.5)), shape(edge=torch.full((1,), 3.0))
+    between = [float(((one > 0) & (one < 1)).sum()) for one in (hard, soft)]
+    assert between[1] > 3 * between[0]
+    assert float(soft.sum()) == pytest.approx(float(hard.sum()), rel=0.05)
+
+
+def test_covers_leave_most_of_the_picture_and_the_uncovered_pixels_alone() -> None:
+    count, black = 24, torch.full((24, 3, 128, 128), -1.0)
+    eyes, always = EYES.expand(count, 2, 2), Degradations(occluded=1.0, glasses=0.0, compressed=0.0, noise=0.0)
+    cover = cover_masks(eyes, 128, seeded(), always)
+    share = cover.mean((1, 2, 3))
+    assert float(cover.min()) >= 0
+    assert float(cover.max()) <= 1
+    assert float(share.max()) < 0.5
+    assert 0.01 < float(share.mean()) < 0.2
+    # contrast aside, which keeps the sign, blur reaches four pixels and a white shape on black is seen only near itself
+    picture, told = degrade(black, -black, eyes, seeded(), always)
+    torch.testing.assert_close(told, cover)
+    near = torch.nn.functional.max_pool2d(cover, 17, 1, 8) > 0
+    assert float(picture[~near.expand_as(picture)].max()) <= -0.79
+    middle = torch.nn.functional.max_pool2d(1 - cover, 17, 1, 8) == 0
+    assert float((picture - black)[middle.expand_as(picture)].gt(0.5).float().mean()) > 0.6  # some fillings are dark
+
+
+@pytest.mark.parametrize("name", ["occluded", "glasses"])
+def test_the_share_of_pictures_with_something_before_the_face_is_as_asked(name: str) -> None:
+    count, none = 400, {"occluded": 0.0, "glasses": 0.0, "compressed": 0.0}
+    settings = Degradations(**{**none, name: 0.3})
+    _, cover = degrade(
+        torch.zeros(count, 3, 32, 32), torch.ones(count, 3, 32, 32), EYES.expand(count, 2, 2) / 4, seeded(), settings
+    )
+    assert float((cover.amax((1, 2, 3)) > 0.5).float().mean()) == pytest.approx(0.3, abs=0.08)
+
+
+def test_glasses_are_dark_and_sit_at_the_eyes() -> None:
+    count = 16
+    settings = Degradations(occluded=0.0, glasses=1.0, compressed=0.0, noise=0.0)
+    _, cover = degrade(
+        torch.ones(count, 3, 128, 128), torch.ones(count, 3, 128, 128), EYES.expand(count, 2, 2), seeded(), settings
+    )
+    rows, columns = torch.nonzero(cover.amax((0, 1)) > 0.5, as_tuple=True)
+    assert 30 < int(rows.min()) < 60 < int(rows.max()) < 85
+    assert 15 < int(columns.min()) < 40 < 88 < int(columns.max()) < 115
+    assert 0 < int((cover[:, 0, 60, 40] > 0.5).sum()) < count  # some glasses are dark, some clear
+    assert (cover.mean((1, 2, 3)) > 0.01).all()
+
+
+def test_fillings_are_pieces_of_the_photos_or_plain() -> None:
+    photos = smooth_pictures(24, 32)
+    for patch, photo in zip(fillings(photos, seeded()), photos):
+        plain = bool((patch.amax((1, 2)) == patch.amin((1, 2))).all())
+        same = torch.equal(patch.flatten(1).sort(1).values, photo.flatten(1).sort(1).values)
+        assert plain != same
+
+
+# JPEG
+
+
+def pillow(picture: Tensor, quality: int) -> Tensor:
+    file = io.BytesIO()
+    Image.fromarray(to_uint8(picture)).save(file, "jpeg", quality=quality, subsampling="4:2:0")
+    return to_tensor(np.array(Image.open(file).convert("RGB")))
+
+
+@pytest.mark.parametrize("quality", [10, 30, 60, 90])
+def test_compression_is_that_of_a_real_file(quality: int) -> None:
+    pictures = smooth_pictures(4)
+    ours = compress(pictures, torch.full((4,), float(quality)))
+    theirs = torch.cat([pillow(one, quality) for one in pictures])
+    loss = (theirs - pictures).square().mean().sqrt()
+    assert float((ours - theirs).square().mean().sqrt()) < 0.35 * float(loss)
+    assert float((ours - pictures).square().mean().sqrt()) == pytest.approx(float(loss), rel=0.05)
+
+
+def test_compression_loses_more_the_lower_the_quality_is() -> None:
+    picture = smooth_pictures(1).expand(9, -1, -1, -1)
+    quality = torch.tensor([95.0, 85, 75, 60, 45, 30, 20, 10, 5])
+    loss = (compress(picture, quality) - picture).square().mean((1, 2, 3))
+    assert (loss.diff() > 0).all()
+    one_by_one = torch.cat([compress(picture[:1], quality[i : i + 1]) for i in range(9)])
+    torch.testing.assert_close(compress(picture, quality), one_by_one)
+
+
+def test_compression_keeps_a_plain_colour_and_wants_whole_blocks() -> None:
+    plain = (torch.tensor([0.3, -0.2, 0.7]).view(1, 3, 1, 1)).expand(1, 3, 32, 16)
+    assert float((compress(plain, torch.tensor([90.0])) - plain).abs().max()) < 4 / 127.5
+    with pytest.raises(SettingError, match="divisible by 16"):
+        compress(torch.zeros(1, 3, 24, 16), torch.tensor([90.0]))
+
+
+# Drawings
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
+    return FittedFaces(write_faces(tmp_path_factory.mktemp("faces")), split="train")
+
+
+def draw_as(faces: FittedFaces, **changes: object) -> Drawings:
+    return Drawings(faces, resolution=64, settings=DrawingSettings(**changes))  # type: ignore[arg-type]
+
+
+def test_the_generator_alone_decides(faces: FittedFaces) -> None:
+    torch.manual_seed(1)
+    first = draw_as(faces)(3, seeded(4))
+    torch.manual_seed(2)
+    again, other = draw_as(faces)(3, seeded(4)), draw_as(faces)(3, seeded(5))
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    assert not torch.equal(first[0], other[0])
+
+
+def test_what_spoils_the_picture_leaves_normals_and_mask(faces: FittedFaces) -> None:
+    everything = Degradations(occluded=1.0, glasses=1.0, compressed=1.0)
+    plain = draw_as(faces, degradations=Degradations(occluded=0.0, glasses=0.0, compressed=0.0, noise=0.0)).draw(
+        4, seeded()
+    )
+    spoiled = draw_as(faces, degradations=everything).draw(4, seeded())
+    for name in ("clean", "normals", "mask", "face", "yaw"):
+        assert torch.equal(getattr(plain, name), getattr(spoiled, name)), name
+    assert float(plain.cover.max()) == 0
+    hidden = (spoiled.cover > 0.9) & (spoiled.mask > 0.9)
+    assert int(hidden.sum()) > 20
+    assert float((spoiled.normals.norm(dim=1, keepdim=True)[hidden] - 1).abs().max()) < 1e-3
+    assert float((spoiled.picture - plain.picture).abs().mean()) > 0.02
+
+
+def test_normals_lean_to_their_own_side_in_mirrored_drawings_and_others(faces: FittedFaces) -> None:
+    drawn = draw_as(faces).draw(12, seeded())
+    columns = torch.arange(64).float()
+    left_first = drawn.normals[:, 0] * drawn.mask[:, 0]
+    middle = (drawn.mask[:, 0] * columns).sum((1, 2)) / drawn.mask[:, 0].sum((1, 2))
+    right = columns.view(1, 1, -1) > middle.view(-1, 1, 1)
+    assert ((left_first * right).sum((1, 2)) > 0).all()
+    assert ((left_first * ~right).sum((1, 2)) < 0).all()
+    assert ((drawn.face == 0) | (drawn.mask > 0)).all()
+
+
+def test_mirroring_turns_everything(faces: FittedFaces) -> None:
+    drawn = draw_as(faces).draw(2, seeded())
+    other = _mirrored(drawn, torch.tensor([False, True]))
+    for name in ("picture", "clean", "mask", "face", "cover"):
+        assert torch.equal(getattr(other, name)[0], getattr(drawn, name)[0])
+        assert torch.equal(getattr(other, name)[1], getattr(drawn, name)[1].flip(2))
+    assert torch.equal(other.normals[1], drawn.normals[1].flip(2) * torch.tensor([-1.0, 1, 1]).view(3, 1, 1))
+    assert other.yaw.tolist() == [float(drawn.yaw[0]), -float(drawn.yaw[1])]
+
+
+def test_glasses_meet_the_eyes_of_mirrored_heads_too(faces: FittedFaces) -> None:
+    draw = draw_as(faces)
+    heads = draw._heads(torch.arange(4), seeded())
+    plain, mirrored = (draw._eyes(heads, torch.full((4,), which)) for which in (False, True))
+    torch.testing.assert_close(plain[..., 1], mirrored.flip(1)[..., 1])
+    torch.testing.assert_close(plain[..., 0], 64 - mirrored.flip(1)[..., 0])
+    assert (plain[:, 0, 0] < plain[:, 1, 0]).all()
+    assert (mirrored[:, 0, 0] < mirrored[:, 1, 0]).all()
+
+
+def test_expressions_go_beyond_those_of_photos(faces: FittedFaces) -> None:
+    """These photos have none at all."""
+    source = seeded()
+    names = faces.model.expression_names
+    photos = draw_as(faces, expressive=0.0, rare=0.0)._heads(torch.zeros(50, dtype=torch.long), source).expression
+    assert float(photos.max()) == 0
+    wide = draw_as(faces, expressive=0.5, rare=0.2)._heads(torch.zeros(400, dtype=torch.long), source).expression
+    assert float(wide.min()) >= 0
+    assert float(wide.max()) <= 1
+    for name in ("eyeBlinkLeft", "jawOpen", "cheekPuff"):
+        assert float((wide[:, names.index(name)] > 0.5).float().mean()) > 0.12, name
+    blinks = wide[:, [names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")]]
+    assert torch.equal(blinks[:, 0], blinks[:, 1])
+    assert float((wide.amax(1) == 0).float().mean()) > 0.1  # some stay as photos are
+
+
+def test_rare_yaws_are_drawn_more_often_when_asked(faces: FittedFaces) -> None:
+    turns = yaw_degrees(faces.take("rotation", torch.arange(len(faces)))).abs()
+    weights = {flatten: draw_as(faces, flatten=flatten).conditions.weights for flatten in (0.0, 0.6, 1.0)}
+    mean = {flatten: float((turns * weight).sum() / weight.sum()) for flatten, weight in weights.items()}
+    assert mean[0.0] < mean[0.6] < mean[1.0]
+
+
+def test_the_photo_around_a_head_is_that_of_its_pose_and_covers_the_scalp(faces: FittedFaces) -> None:
+    drawn = draw_as(faces, surrounded=1.0, flatten=0.0).draw(6, seeded(2))
+    photos = torch.cat([faces.pictures(torch.arange(2 * len(faces)), resolution=64)])
+    for one, mask in zip(drawn.clean, drawn.mask):
+        outside = (mask == 0).expand(3, -1, -1)
+        match = ((photos - one).abs() * outside).amax((1, 2, 3))
+        assert int((match < 1e-5).sum()) == 1
+        photo = photos[int(match.argmin())]
+        through = ((photo - one).abs().amax(0) < 1e-5) & (mask[0] > 0.99)
+        assert int(through.sum()) > 20  # hair
+        assert float(through.float().sum() / (mask > 0.99).float().sum()) < 0.5
+
+
+def test_mouths_are_dark_inside_whatever_the_photo_shows(faces: FittedFaces) -> None:
+    skin = draw_as(faces).skin_of(0)
+    inside = skin[faces.model.masks["inner_mouth"] & ~faces.model.masks["tongue"] & ~faces.model.masks["teeth"]]
+    assert float(inside.max()) < min(MEAN_SKIN) + 0.01
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flatten": 1.5},
+        {"rare": -0.1},
+        {"degradations": Degradations(occluded=2.0)},
+        {"degradations": Degradations(worst_quality=0.0)},
+    ],
+)
+def test_settings_out_of_range_are_named(faces: FittedFaces, wrong: dict) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(SettingError, match="occluded|worst_quality" if name == "degradations" else name):
+        draw_as(faces, **wrong)
+
+
+def test_pictures_are_found_in_a_folder(tmp_path: Path) -> None:
+    """The other resolution of the fits, and a count of one."""
+    drawn = Drawings(FittedFaces(write_faces(tmp_path), split="heldout"), resolution=32).draw(1, seeded())
+    assert drawn.picture.shape == drawn.clean.shape == drawn.normals.shape == (1, 3, 32, 32)
+    assert -1 <= float(drawn.picture.min()) <= float(drawn.picture.max()) <= 1
