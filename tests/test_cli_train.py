@@ -45,6 +45,19 @@ def test_a_dry_run_prints_the_whole_configuration(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_normal_estimator_goes_on_from_what_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    starts = []
+    for more in (
+        (),
+        ("--start", "mine.safetensors"),
+        ("--preset", "fine-128"),
+        ("--preset", "fine-128", "--start", "x"),
+    ):
+        assert train("normals", "--dry-run", *more) == 0
+        starts.append(json.loads(capsys.readouterr().out)["start"])
+    assert starts == [None, "mine.safetensors", "builtin", "x"]
+
+
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_every_preset_is_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("gar", "--dry-run", "--preset", name) == 0

@@ -118,6 +118,36 @@ def test_the_normal_estimator_learns_and_writes_its_angle(tmp_path: Path) -> Non
     assert load_normal_estimator(tmp_path / "normals.safetensors").config.widths == (8, 16, 16)
 
 
+def normals_settings(folder: Path, **changes: object) -> NormalsTrainingSettings:
+    shape = NormalEstimatorConfig(resolution=32, widths=(8, 16, 16))
+    base: dict[str, object] = {"estimator": shape, "folder": folder, "batch": 4, "max_pictures": 16, "measured": 4}
+    return NormalsTrainingSettings(**{**base, **QUIET, **changes})  # type: ignore[arg-type]
+
+
+def test_the_normal_estimator_goes_on_from_weights_at_a_falling_rate_and_resumes_exactly(tmp_path: Path) -> None:
+    train_normals(normals_settings(tmp_path / "start"), shaded_balls)
+    start = tmp_path / "start" / "normals.safetensors"
+    fine = {"start": str(start), "learning_rate": 1e-3, "halve_every": 8.0, "estimator": NormalEstimatorConfig()}
+    for name, stops in {"whole": (16,), "parts": (8, 16)}.items():
+        for stop in stops:
+            train_normals(normals_settings(tmp_path / name, max_pictures=stop, **fine), shaded_balls)
+    whole, parts = (things(tmp_path / name) for name in ("whole", "parts"))
+    assert all(torch.equal(whole["estimator"][name], parts["estimator"][name]) for name in whole["estimator"])
+    assert whole["optimiser"]["param_groups"][0]["lr"] == pytest.approx(1e-3 * 0.5 ** (12 / 8))
+    card, began = load_weights(tmp_path / "whole" / "normals.safetensors").card, load_weights(start).tensors
+    assert card.config["widths"] == [8, 16, 16]  # those of the weights, whatever the settings say
+    moved = (whole["estimator"]["normal.weight"] - began["normal.weight"]).abs().max()
+    assert 0 < float(moved) < 0.02
+
+
+def test_the_rate_halves_and_refuses_to_halve_at_once(tmp_path: Path) -> None:
+    falling = normals_settings(tmp_path, learning_rate=0.4, halve_every=100.0)
+    assert [falling.rate(pictures) for pictures in (0, 100, 200)] == pytest.approx([0.4, 0.2, 0.1])
+    assert normals_settings(tmp_path, learning_rate=0.4).rate(10**6) == 0.4
+    with pytest.raises(SettingError, match="halve_every"):
+        normals_settings(tmp_path, halve_every=0.0).check()
+
+
 def test_angles_are_those_of_known_rotations() -> None:
     turn = torch.tensor([0.0, 1e-4, 30.0, 90.0, 180.0]).deg2rad()
     estimate = torch.stack([turn.sin(), torch.zeros(5), turn.cos()])[None, :, None]
