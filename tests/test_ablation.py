@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_evaluation import renderer, write_faces
+from tiny_training import PLAIN
 from tiny_training import settings as tiny_settings
 from torch import Tensor
 
@@ -44,8 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def base(**changes: object) -> GarTrainingSettings:
-    """Whose full recipe has the consistency alone, unless a test needs the swaps."""
-    return tiny_settings(Path("unused"), stages=((32, 10**9),), calibrated=8, **changes)
+    """A tiny recipe with all of the paper's terms, at every step."""
+    weights = replace(PLAIN, consistency=0.01, texture_swap=0.001, geometry_swap=1e-5)
+    given: dict = {"weights": weights, "papers_every": 1, "calibrated": 8, "stages": ((32, 10**9),)}
+    return tiny_settings(Path("unused"), **{**given, **changes})
 
 
 def judges(look: Callable[[Tensor], Tensor] | None = None) -> ablation.CriticsFor:
@@ -155,9 +158,10 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
 
 def test_all_trainings_cost_the_same(tmp_path: Path) -> None:
     wanted = small(variants=tuple(VARIANTS), seeds=(3, 4), pictures=8)
-    runs = list(plan(tmp_path, wanted, base(max_pictures=64, warm_start=16)))
+    runs = list(plan(tmp_path, wanted, base(max_pictures=64, warm_start=16, fade_in=32, average_half_life=80.0)))
     assert len({run.folder for run in runs}) == len(runs) == 2 * len(VARIANTS)
     assert {(run.settings.max_pictures, run.settings.warm_start, run.settings.batch) for run in runs} == {(8, 2, 4)}
+    assert {(run.settings.fade_in, run.settings.average_half_life) for run in runs} == {(4, 10.0)}
     assert [run.settings.seed for run in runs] == [3] * len(VARIANTS) + [4] * len(VARIANTS)
 
 

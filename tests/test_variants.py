@@ -1,6 +1,5 @@
 """Kinds of conditions, and the variants that an ablation compares."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from garface.training.condition_kinds import (
 )
 from garface.training.runtime import configuration
 from garface.training.seen_normals import SeenNormals
-from garface.training.variants import VARIANTS, find_variants, full_recipe, prepare
+from garface.training.variants import VARIANTS, find_variants, prepare
 
 
 def with_planes(values: torch.Tensor) -> dict[int, torch.Tensor]:
@@ -200,18 +199,16 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     ],
 )
 def test_a_variant_differs_in_what_it_says_and_in_nothing_else(name: str, changed: set[str]) -> None:
-    base = full_recipe(PRESETS["ablate-64"])
+    base = PRESETS["ablate-64"]
     variant = VARIANTS[name]
     ours, theirs = (flat(configuration(one.change(base))) for one in (variant, VARIANTS[variant.beside]))
     assert {key for key in ours if ours[key] != theirs[key]} == changed
     variant.change(base).check()
 
 
-def test_the_full_recipe_keeps_weights_that_were_given() -> None:
-    base = PRESETS["ablate-64"]
-    given = replace(base, weights=replace(base.weights, consistency=0.5, texture_swap=0.0, geometry_swap=0.0))
-    weights = full_recipe(given).weights
-    assert (weights.consistency, weights.texture_swap, weights.geometry_swap) == (0.5, 0.001, 1e-5)
+def test_the_full_recipe_has_all_terms_of_the_paper() -> None:
+    weights = PRESETS["ablate-64"].weights
+    assert min(weights.consistency, weights.texture_swap, weights.geometry_swap) > 0
 
 
 def test_variants_are_found_in_the_order_of_the_table() -> None:

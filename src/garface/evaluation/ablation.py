@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from garface.data.conditions import more_turned
 from garface.data.dataset import FittedFaces
 from garface.errors import SettingError
 from garface.evaluation.ablation_figures import (
@@ -31,15 +32,17 @@ from garface.evaluation.curves import Curve, Panel, check_plots, plot_curves
 from garface.io import make_folder, write_atomic, write_json
 from garface.networks import NormalEstimator
 from garface.reconstruction import load_renderer
-from garface.training import PRESETS, Critics, GarTrainingSettings, train_gar
+from garface.training import PRESETS, Critics, GarTrainingSettings, GarWeights, train_gar
+from garface.training.condition_kinds import WideFaces
 from garface.training.runtime import configuration
-from garface.training.variants import VARIANTS, Variant, find_variants, full_recipe, prepare
+from garface.training.variants import VARIANTS, Variant, find_variants, prepare
 
 CriticsFor = Callable[[GarTrainingSettings, FittedFaces], Critics]
 """Settings of a variant and training photos -> the critics that its terms need."""
 Tell = Callable[[str], None]
 
 POINTS, FIGURES, LOG = "points.json", "figures.json", "log.jsonl"
+LOSS_UNITS = {"logistic": "loss, nats", "relativistic": "loss, nats", "hinge": "hinge loss, logits"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ class AblationSettings:
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Names of the variants."""
     pictures: int = 6_000
-    """Pictures each of them is shown. The warm start takes the share of them that it has in the preset."""
+    """Pictures each of them is shown. Warm start, fading in and averaging take the share of them that they have in the
+    preset."""
     seeds: tuple[int, ...] = (0,)
     """Every variant is trained once with each."""
     points: int = 10
@@ -127,7 +131,7 @@ def run_ablation(
         settings: what is compared.
         critics: gives the judges that the terms of a variant need.
         estimator: of normals, for the angle; None leaves it out.
-        base: the recipe that the variants change; the paper's terms are switched on.
+        base: the full recipe, which the variants change.
         tell: is told which training comes next.
 
     Raises:
@@ -145,7 +149,7 @@ def run_ablation(
     with open_bench(faces, settings.bench, estimator) as bench:
         for number, run in enumerate(runs, 1):
             tell(f"training {number} of {len(runs)}: {run.title} ({run.variant.says})")
-            figures = finish(run, bench, critics, settings.points)
+            figures = finish(run, bench, critics, settings.points, base.weights)
             if isinstance(figures, str):
                 return write_ablation(Ablation(settings, found, figures), runs, out)
             found = (*found, figures)
@@ -155,11 +159,13 @@ def run_ablation(
 
 def plan(out: Path, settings: AblationSettings, base: GarTrainingSettings) -> Iterator[Run]:
     """All trainings in order: every variant with the first seed, then with the next."""
-    start = round(base.warm_start * settings.pictures / base.max_pictures)
+    share = settings.pictures / base.max_pictures
     common = replace(
-        full_recipe(base),
+        base,
         max_pictures=settings.pictures,
-        warm_start=start,
+        warm_start=round(base.warm_start * share),
+        fade_in=round(base.fade_in * share),
+        average_half_life=base.average_half_life * share,
         checkpoint_every=max(base.batch, min(1_000, settings.pictures)),
         log_every=max(base.batch, settings.pictures // 100),
         sheet_every=settings.pictures,
@@ -171,20 +177,36 @@ def plan(out: Path, settings: AblationSettings, base: GarTrainingSettings) -> It
             yield Run(variant, variant.change(replace(common, folder=folder, seed=seed)))
 
 
-def finish(run: Run, bench: Bench, critics: CriticsFor, points: int) -> VariantFigures | str:
-    """Bring a training to its end and measure it, unless that was done; returns the name of a signal that came."""
+def finish(run: Run, bench: Bench, critics: CriticsFor, points: int, full: GarWeights) -> VariantFigures | str:
+    """Bring a training to its end and measure it, unless that was done.
+
+    Args:
+        run: the training.
+        bench: measures it.
+        critics: gives its judges: those of the `full` weights, so that pairs of heads are drawn for the terms that are
+            on even where the swaps, for which they are needed, are off.
+        points: how often held-back photos are looked at.
+        full: weights of the full recipe.
+
+    Returns:
+        The figures, or the name of a signal that came.
+    """
     asked = {"configuration": configuration(run.settings), **bench.asked, "pictures": run.settings.max_pictures}
     kept = _read(run.folder / FIGURES)
     if kept is not None and kept["asked"] == asked:
         return read_figures(kept["figures"])
-    judges = critics(run.settings, bench.train)
-    train, held, judges = prepare(run.settings, bench.train, bench.held, judges)
-    own = replace(bench, train=train, held=held)
+    photos = more_turned(bench.train, run.settings.turned)
+    judges = critics(replace(run.settings, weights=full), photos)
+    train, held, judges = prepare(run.settings, photos, bench.held, judges)
+    own = bench
+    if isinstance(train, WideFaces):
+        own = replace(bench, train=WideFaces(bench.train, train.widening), held=held)
     for stop in stops(run.settings.max_pictures, run.settings.batch, points):
         outcome = train_gar(replace(run.settings, max_pictures=stop), train, held_out=held, critics=judges)
         if outcome.stopped_by is not None:
             return outcome.stopped_by
-        _watch(run, own, outcome.pictures)
+        if outcome.pictures == stop:  # a resumed training may be past it
+            _watch(run, own, stop)
     figures = _measure(run, own)
     write_json(run.folder / FIGURES, {"asked": asked, "figures": asdict(figures)})
     return figures
@@ -251,7 +273,11 @@ def panels(runs: list[Run]) -> list[Panel]:
     loss = [(run.variant.name, _series(read_log(run.folder), "adversarial")) for run in runs]
     points = [(run.variant.name, [asdict(point) for point in read_points(run.folder)]) for run in runs]
     wanted = [
-        ("Generator's adversarial loss", "loss, nats", [Curve(name, x, y, smooth=9) for name, (x, y) in loss]),
+        (
+            "Generator's adversarial loss",
+            LOSS_UNITS[runs[0].settings.objective],
+            [Curve(name, x, y, smooth=9) for name, (x, y) in loss],
+        ),
         ("Redrawing of held-back photos", "PSNR, dB", _curves(points, "psnr")),
         ("Obedience to held-back heads, other latents", "angle of normals, degrees", _curves(points, "angle")),
     ]

@@ -76,7 +76,7 @@ class Measured:
     """Figures of pictures; None is what was not asked for, or has no meaning for them."""
 
     generator_loss: float | None = None
-    """Mean adversarial loss of the generator over the last tenth, nats: the paper's measure. It is the verdict of each
+    """Mean adversarial loss of the generator over the last tenth: the paper's measure. It is the verdict of each
     variant's own discriminator, so it compares variants only roughly."""
     frechet: float | None = None
     """Fréchet distance to held-back photos, of drawings of training heads with random latents."""

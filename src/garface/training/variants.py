@@ -1,4 +1,7 @@
-"""What an ablation compares: named changes of one recipe, each of which leaves everything else as it is."""
+"""What an ablation compares: named changes of one recipe, each of which leaves everything else as it is.
+
+The full recipe has all three of the paper's terms.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,9 @@ from garface.errors import SettingError
 from garface.faces import MorphableModel
 from garface.training.condition_kinds import WideConditions, WideFaces, Widening, coefficient_count
 from garface.training.gar import Critics
-from garface.training.gar_settings import GarTrainingSettings, GarWeights
+from garface.training.gar_settings import GarTrainingSettings
 
 Change = Callable[[GarTrainingSettings], GarTrainingSettings]
-
-PAPERS_TERMS = {"consistency": 0.01, "texture_swap": 0.001, "geometry_swap": 1e-5}
-"""Weights of the paper's three terms beyond a GAN's (its released code)."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,6 @@ def find_variants(names: tuple[str, ...]) -> tuple[Variant, ...]:
         what = f"There is no variant {unknown[0]}" if unknown else "No variant was named"
         raise SettingError(f"{what}; there are: {', '.join(VARIANTS)}.")
     return tuple(variant for variant in _ALL if variant.name in names)
-
-
-def full_recipe(settings: GarTrainingSettings) -> GarTrainingSettings:
-    """Switch the paper's terms on, with the paper's weights where the settings have 0."""
-    given: GarWeights = settings.weights
-    wanted = {name: getattr(given, name) or weight for name, weight in PAPERS_TERMS.items()}
-    return replace(settings, weights=replace(given, **wanted))
 
 
 def prepare(
