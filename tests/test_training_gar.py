@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import CHANNELS, FEATURES, PLAIN, Balls, settings, things, tiny_trunk
+from tiny_training import CHANNELS, FEATURES, PLAIN, Balls, flat, settings, things, tiny_trunk
 from torch import Tensor
 
 from garface.errors import SettingError, WeightsError
@@ -23,14 +23,6 @@ from garface.training.gar_critics import Critics
 from garface.training.gar_settings import PRESETS, GarWeights
 from garface.training.runtime import Runtime, configuration
 from garface.training.terms import lazy_adam, mix_styles
-
-
-def flat(state: object) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    if isinstance(state, dict):
-        state = list(state.values())
-    return [one for part in state for one in flat(part)] if isinstance(state, list | tuple) else []
 
 
 def test_two_and_two_steps_equal_four_bit_for_bit_through_stages_and_warm_start(tmp_path: Path) -> None:

@@ -91,3 +91,12 @@ def things(folder: Path) -> dict:
     path = newest_checkpoint(folder / "checkpoints")
     assert path is not None
     return read_checkpoint(path)["things"]
+
+
+def flat(state: object) -> list[Tensor]:
+    """All tensors inside nested dicts, lists and tuples."""
+    if isinstance(state, Tensor):
+        return [state]
+    if isinstance(state, dict):
+        state = list(state.values())
+    return [one for part in state for one in flat(part)] if isinstance(state, list | tuple) else []
