@@ -13,8 +13,10 @@ from torch.nn.functional import interpolate
 
 from garface.data.conditions import yaw_degrees
 from garface.data.dataset import FittedFaces
-from garface.data.degradations import Degradations, compress, cover_masks, degrade, fillings, soft_shape
-from garface.data.drawings import MEAN_SKIN, Drawings, DrawingSettings, _mirrored
+from garface.data.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
+from garface.data.drawings import Drawings, DrawingSettings, _mirrored
+from garface.data.jpeg import compress
+from garface.data.skins import MEAN_SKIN, unwrapped_skin
 from garface.errors import SettingError
 from garface.io import to_tensor, to_uint8
 
@@ -267,7 +269,7 @@ def test_the_photo_around_a_head_is_that_of_its_pose_and_covers_the_scalp(faces:
 
 
 def test_mouths_are_dark_inside_whatever_the_photo_shows(faces: FittedFaces) -> None:
-    skin = draw_as(faces).skin_of(0)
+    skin = unwrapped_skin(faces, 0)
     inside = skin[faces.model.masks["inner_mouth"] & ~faces.model.masks["tongue"] & ~faces.model.masks["teeth"]]
     assert float(inside.max()) < min(MEAN_SKIN) + 0.01
 

@@ -16,20 +16,16 @@ from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import normalize
 
 from garface.data.conditions import FittedConditions, Heads, RandomHeads, random_expressions, yaw_degrees
 from garface.data.dataset import FittedFaces, mirror_where
 from garface.data.degradations import Degradations, degrade
+from garface.data.skins import unwrapped_skin
 from garface.errors import SettingError
-from garface.geometry import harmonic_basis, vertex_normals
-from garface.rendering import barycentrics, normal_map, rasterise, sample_light, shade, srgb_to_linear
+from garface.rendering import barycentrics, normal_map, rasterise, sample_light, shade
 from garface.rendering import interpolate as interpolate_attributes
 
-MEAN_SKIN = (0.45, 0.28, 0.21)
-"""Linear albedo where neither side of a face is seen."""
-_MOUTH = {"inner_mouth": (0.20, 0.05, 0.05), "tongue": (0.40, 0.16, 0.15), "teeth": (0.65, 0.62, 0.55)}
-"""Linear albedo of what few photos show."""
 _RARE = ("eyeBlink", "jawOpen", "cheekPuff")
 """Expressions that photos hardly show, and that are therefore made often."""
 _PUPILS = (468, 473)
@@ -97,7 +93,7 @@ class Drawings:
         settings.check()
         self.faces, self.resolution, self.settings = faces, resolution, settings
         self.conditions = FittedConditions(faces, flatten=settings.flatten)
-        self.skin_of = lru_cache(maxsize=8192)(self._skin_of)
+        self.skin_of = lru_cache(maxsize=8192)(lambda row: unwrapped_skin(faces, row))
 
     def __call__(self, count: int, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw `count` faces; the generator decides everything.
@@ -161,21 +157,6 @@ class Drawings:
         flipped = torch.stack([self.resolution - eyes[..., 0], eyes[..., 1]], -1).flip(1)
         return torch.where(mirrored.view(-1, 1, 1), flipped, eyes)
 
-    def _skin_of(self, row: int) -> Tensor:
-        """Albedo (V, 3), linear, of the face in one photo, per vertex: seen, else mirrored, else mean skin."""
-        faces, rows = self.faces, torch.tensor([row])
-        head = faces.vertices_camera(rows)
-        normals = vertex_normals(head, faces.topology)
-        colour = srgb_to_linear((_sample(faces, rows, head) + 1) / 2)
-        seen = (_facing(head, normals) > 0.3)[0]
-        albedo = _without_light(colour[0], normals[0], seen & faces.model.masks["face"])
-        partner = faces.model.mirror
-        albedo = torch.where(seen[:, None], albedo, albedo[partner])
-        albedo = torch.where((seen | seen[partner])[:, None], albedo, torch.tensor(MEAN_SKIN)).clamp(0.01, 0.95)
-        for region, paint in _MOUTH.items():
-            albedo[faces.model.masks[region]] = torch.tensor(paint)
-        return albedo
-
 
 def _rare_expressions(names: tuple[str, ...], count: int, share: float, source: Generator) -> Tensor:
     """Expressions (B, 52) that are zero but for some closed eyes, open jaws and puffed cheeks of strength 1/2 to 1."""
@@ -192,31 +173,6 @@ def _mirrored(drawn: Drawn, where: Tensor) -> Drawn:
     flipped = {name: torch.where(chosen, part.flip(3), part) for name, part in parts.items() if part.ndim == 4}
     normals = mirror_where(torch.cat([drawn.normals, drawn.mask], 1), where)[:, :3]
     return Drawn(**flipped | {"normals": normals, "yaw": torch.where(where, -drawn.yaw, drawn.yaw)})
-
-
-def _sample(faces: FittedFaces, rows: Tensor, head: Tensor) -> Tensor:
-    """Colours (B, V, 3) of the photos under projected vertices, in [-1, 1]."""
-    pixels = faces.cameras(rows).project(head)
-    places = 2 * pixels / faces.size - 1
-    found = grid_sample(faces.pictures(rows), places[:, None], align_corners=False, padding_mode="border")
-    return found[:, :, 0].mT
-
-
-def _facing(head: Tensor, normals: Tensor) -> Tensor:
-    """Cosine (B, V) between normals and the direction to the camera."""
-    return (normals * normalize(-head, dim=-1)).sum(-1)
-
-
-def _without_light(colour: Tensor, normals: Tensor, trusted: Tensor) -> Tensor:
-    """Divide linear colours (V, 3) by the light fitted to their brightness over the trusted vertices (V,)."""
-    basis = harmonic_basis(normals[None].mT)[0].T  # (V, 9)
-    grey = colour.mean(1, keepdim=True)
-    ridge = 1e-2 * torch.eye(9)
-    part = basis[trusted]
-    light = torch.linalg.solve(part.T @ part / len(part) + ridge, part.T @ grey[trusted] / len(part))
-    shading = basis @ light
-    level = shading[trusted].mean()
-    return colour / (shading / level).clamp(0.4, 2.5)
 
 
 __all__ = ["DrawingSettings", "Drawings", "Drawn"]

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from garface.data.dataset import FittedFaces
-from garface.data.drawings import MEAN_SKIN, Drawings
+from garface.data.drawings import Drawings
+from garface.data.skins import MEAN_SKIN
 from garface.errors import SettingError
 from garface.evaluation.drawn import choose_rows
 from garface.evaluation.figures.drawing import Pixels
