@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from garface.data.preloaded import PreloadedFaces
 from garface.errors import WeightsError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
@@ -98,6 +99,8 @@ class GarTraining:
     def __init__(self, settings: GarTrainingSettings, faces: Faces, *, critics: Critics, runtime: Runtime) -> None:
         critics.check(settings)
         self.settings, self.faces, self.runtime = settings, faces, runtime
+        if settings.preload:
+            self.faces = PreloadedFaces(faces, resolution=settings.generator.resolution, device=runtime.device)
         self.critics = critics.to(runtime.place)
         self.generator = runtime.register("generator", Generator(settings.generator))
         self.discriminator = runtime.register("discriminator", build_discriminator(settings))

@@ -92,6 +92,8 @@ class GarTrainingSettings(RunSettings):
     turned: float = 0.0
     """How far the command line evens out the photos' yaws by repeating those of heads turned far, 0 to 1; see
     `data.conditions.more_turned`."""
+    preload: bool = False
+    """Draw all normal maps beforehand and keep them on the device: for GPUs."""
     objective: GanObjective = "logistic"
     """The adversarial game: StyleGAN2's and the paper's `logistic`, `hinge`, or R3GAN's `relativistic`."""
     learning_rate: float = 0.002
@@ -175,6 +177,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=8, channels=_WIDE),
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
         batch=64,
+        preload=True,
         stages=((64, 200_000), (128, _FOREVER)),
         warm_start=300_000,
         fade_in=50_000,
