@@ -51,6 +51,12 @@ def test_path_lengths_have_a_finite_gradient_where_an_input_has_no_influence() -
     assert torch.isfinite(strength.grad)
 
 
+def test_path_length_penalty_starts_from_the_first_lengths_it_sees() -> None:
+    penalty, mean = losses.path_length_penalty(torch.tensor([2.0, 4.0]), torch.zeros(()))
+    assert float(mean) == 3.0
+    assert penalty.tolist() == [1.0, 1.0]
+
+
 def test_path_length_penalty_follows_its_running_mean() -> None:
     mean = torch.tensor(0.0)
     for _ in range(1000):

@@ -98,11 +98,13 @@ def path_length_penalty(lengths: Tensor, running_mean: Tensor, *, decay: float =
 
     Args:
         lengths: `(B,)`, from `path_lengths`.
-        running_mean: scalar state, zero at the start; the caller keeps it.
+        running_mean: scalar state, kept by the caller; zero says that nothing is known yet, and takes the batch's
+            own mean: a training that goes on from given weights would else start with a huge penalty.
         decay: share of the new batch in the running mean.
 
     Returns:
         The penalty `(B,)` and the new running mean (detached).
     """
-    mean = torch.lerp(running_mean, lengths.mean().detach(), decay)
+    batch_mean = lengths.mean().detach()
+    mean = torch.where(running_mean == 0, batch_mean, torch.lerp(running_mean, batch_mean, decay))
     return (lengths - mean).square(), mean

@@ -15,6 +15,7 @@ from garface.networks import FeatureDiscriminatorConfig, load_normal_estimator
 from garface.networks.critics import FeatureTrunk, load_feature_trunk
 from garface.training.critics import load_identity_features, load_landmark_points
 from garface.training.gar_settings import GarTrainingSettings
+from garface.training.seen_normals import SeenNormals
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def load_critics(settings: GarTrainingSettings, faces: FittedFaces) -> Critics:
     geometry = RandomConditions.like(faces) if settings.conditions == "random" else FittedConditions(faces)
     return Critics(
         features=load_feature_trunk() if wanted["features"] else None,
-        normals=load_normal_estimator("normals-128") if wanted["normals"] else None,
+        normals=SeenNormals(load_normal_estimator("normals-128")) if wanted["normals"] else None,
         identity=load_identity_features() if wanted["identity"] else None,
         landmarks=load_landmark_points() if wanted["landmarks"] else None,
         draw_conditions=geometry if wanted["draw_conditions"] else None,
