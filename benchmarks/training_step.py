@@ -26,8 +26,7 @@ import torch.nn.functional as F
 from interleaved import Comparison, Seconds, compare, take_turns, weighted_sum
 from torch import Tensor
 
-from garface.losses import AugmentConfig
-from garface.networks import FeatureDiscriminatorConfig, layers
+from garface.networks import DISCRIMINATOR_PRESETS, layers
 from garface.networks.critics import FeatureTrunk, load_feature_trunk
 from garface.networks.critics.perceptual import ASSET
 from garface.training.gar import GarTraining
@@ -37,7 +36,12 @@ from garface.training.runtime import Runtime, configuration
 from garface.weights import asset_path, find_asset, read_legacy_torch
 from garface.weights.fetch import cached_path
 
-CASES = ("warm", "pixels", "features")
+CASES = {
+    "warm": "reconstruction and prior alone",
+    "warm features": "with the perceptual term",
+    "pixels": "adversarial, a discriminator of pixels",
+    "features": "adversarial, a discriminator of features, and the perceptual term",
+}
 FOREVER = 10**12
 
 
@@ -93,24 +97,28 @@ class PlainTrunk(FeatureTrunk):
 
 
 def settings_of(case: str, side: int, batch: int, way: Way) -> GarTrainingSettings:
-    """The preset `cpu-128` at one size; `features` is the feature discriminator with a perceptual term."""
+    """The preset `cpu-128` at one size, without terms and conditions that need other networks or fitted faces.
+
+    Cases without features have neither a perceptual term nor a discriminator of features, but one of pixels.
+    """
+    ours = PRESETS["cpu-128"]
+    alone = dataclasses.replace(ours.weights, consistency=0.0, texture_swap=0.0, geometry_swap=0.0)
     base = dataclasses.replace(
-        PRESETS["cpu-128"],
+        ours,
         stages=tuple((size, FOREVER) for size in sorted({side, 128})),
-        warm_start=FOREVER if case == "warm" else 0,
+        warm_start=FOREVER if case.startswith("warm") else 0,
+        weights=alone,
+        turned=0.0,
         batch=batch,
         device="cpu",
         precision="bf16" if way.bfloat16 else "fp32",
     )
-    if case != "features":
+    if case.endswith("features"):
         return base
-    return dataclasses.replace(
-        base,
-        discriminator=FeatureDiscriminatorConfig(),
-        objective="hinge",
-        augmentation=AugmentConfig(flip=0.0, colour=0.5, translation=0.0, cutout=0.0, window=64),
-        weights=dataclasses.replace(base.weights, perceptual=0.5, r1=0.0, path_length=0.0),
-    )
+    weights = dataclasses.replace(alone, perceptual=0.0)
+    whole = dataclasses.replace(ours.augmentation, window=0)
+    pixels = DISCRIMINATOR_PRESETS["cpu-128"]
+    return dataclasses.replace(base, discriminator=pixels, objective="logistic", augmentation=whole, weights=weights)
 
 
 class Training(GarTraining):
@@ -119,7 +127,7 @@ class Training(GarTraining):
     def __init__(self, case: str, side: int, batch: int, way: Way) -> None:
         settings = settings_of(case, side, batch, way)
         runtime = Runtime(settings, configuration=configuration(settings))
-        critics = Critics(features=trunk(way) if case == "features" else None)
+        critics = Critics(features=trunk(way) if case.endswith("features") else None)
         self.way = way
         super().__init__(settings, RandomFaces(2 * batch, side), critics=critics, runtime=runtime)
         if not way.channels_last:
@@ -184,7 +192,7 @@ def row(case: str, side: int, twin: str, batch: int, found: Comparison) -> dict[
 def line(values: dict[str, Any]) -> str:
     low, high = values["ratio_quartiles"]
     return (
-        f"{values['step']:9s} {values['side']:4d} px  {values['fast_ms_per_picture']:8.2f} "
+        f"{values['step']:13s} {values['side']:4d} px  {values['fast_ms_per_picture']:8.2f} "
         f"{values['twin']:>10s} {values['twin_ms_per_picture']:8.2f}   {values['ratio']:.2f} x "
         f"({low:.2f} - {high:.2f}), wall {values['wall_ratio']:.2f} x"
     )
@@ -192,7 +200,7 @@ def line(values: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, help="objectives to time")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES, help=f"steps: {CASES}")
     parser.add_argument("--sides", nargs="+", type=int, default=[64, 128], help="pixels")
     parser.add_argument("--batch", type=int, default=8, help="pictures per step")
     parser.add_argument("--rounds", type=int, default=7, help="timed steps of every way and kind")
@@ -201,12 +209,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
     wanted = parser.parse_args()
     torch.set_num_threads(wanted.threads)
-    cases = [case for case in wanted.cases if case != "features" or cached_path(find_asset(ASSET)).is_file()]
+    here = cached_path(find_asset(ASSET)).is_file()
+    cases = [case for case in wanted.cases if here or not case.endswith("features")]
     if len(cases) < len(wanted.cases):
-        print(f"features: left out, because {ASSET} is not in the cache; run `garface models fetch {ASSET}`")
+        print(
+            f"steps with features are left out, because {ASSET} is not in the cache; run `garface models fetch {ASSET}`"
+        )
     names = list(WAYS) if wanted.parts else ["fast", "plain"]
     rows = []
-    print("step        side   fast ms       twin  twin ms   per picture, processor time; ratio of medians (quartiles)")
+    print(
+        "step            side   fast ms       twin  twin ms   per picture, processor time; ratio of medians (quartiles)"
+    )
     for case in cases:
         for side in wanted.sides:
             seconds = measure(case, side, wanted.batch, names, wanted.rounds)

@@ -5,7 +5,9 @@ from garface.networks.layers import (
     EqualisedLinear,
     ModulatedProjection,
     append_batch_deviation,
+    channel_statistics,
     grouped_modulated_convolution,
+    join_channels,
     modulated_convolution,
     upsample,
 )
@@ -86,3 +88,25 @@ def test_batch_deviation_is_the_mean_deviation_within_a_group() -> None:
         expected = x[[k, k + 3]].std(0, correction=0).mean()
         torch.testing.assert_close(added[[k, k + 3], 3], expected.expand(2, 4, 4))
     torch.testing.assert_close(added[:, :3], x)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_joined_channels_are_concatenated_in_the_format_of_the_features(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 4, 4).bfloat16().contiguous(memory_format=layout)
+    more = torch.randn(2, 2, 4, 4)
+    joined = join_channels(x, more)
+    assert torch.equal(joined, torch.cat([x, more.bfloat16()], dim=1))
+    assert joined.is_contiguous(memory_format=layout)
+
+
+def test_channel_statistics_have_the_gradient_of_mean_and_deviation() -> None:
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    weights = torch.randn(2, 6)
+    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)
+    (expected,) = torch.autograd.grad((torch.cat([mean, (variance + 1e-6).sqrt()], 1) * weights).sum(), x)
+    (gradient,) = torch.autograd.grad((channel_statistics(x) * weights).sum(), x)
+    torch.testing.assert_close(gradient, expected)
+    constant = torch.ones(1, 2, 4, 4, requires_grad=True)
+    channel_statistics(constant).sum().backward()
+    assert constant.grad is not None
+    assert bool(constant.grad.isfinite().all())

@@ -22,7 +22,7 @@ from garface.training.gar import GarTraining, export_gar, train_gar
 from garface.training.gar_critics import Critics
 from garface.training.gar_settings import PRESETS, GarWeights
 from garface.training.runtime import Runtime, configuration
-from garface.training.terms import lazy_adam, mix_styles
+from garface.training.terms import first_rows, lazy_adam, mix_styles
 
 
 def test_two_and_two_steps_equal_four_bit_for_bit_through_stages_and_warm_start(tmp_path: Path) -> None:
@@ -224,3 +224,36 @@ def test_the_warm_start_ends_with_standard_normal_latents(tmp_path: Path) -> Non
     assert float(after.mean(0).abs().max()) < 1e-3
     assert training.generator.mapping.first.weight not in training.generator_optimiser.state
     assert training.generator.constant in training.generator_optimiser.state
+
+
+def test_first_rows_are_a_slice_whose_gradient_keeps_the_memory_format() -> None:
+    x = torch.randn(5, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(first_rows(x, 2), x[:2])
+    assert first_rows(x, 5) is x
+    (gradient,) = torch.autograd.grad((first_rows(x, 2) * weights).sum(), x)
+    (expected,) = torch.autograd.grad((x[:2] * weights).sum(), x)
+    assert torch.equal(gradient, expected)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"precision": "bf16"}, torch.bfloat16),
+        ({"precision": "fp32"}, torch.float32),
+        ({"precision": "bf16", "precise_regularisers": True}, torch.float32),
+    ],
+)
+def test_frozen_features_are_kept_in_the_precision_they_are_used_in(
+    tmp_path: Path, changes: dict[str, object], kept: torch.dtype
+) -> None:
+    weights = GarWeights(perceptual=1.0, consistency=0.0, texture_swap=0.0, geometry_swap=0.0)
+    judge = FeatureDiscriminatorConfig(features=FEATURES, widths=FEATURES, side=32)
+    stages = ((32, 10**9),)
+    wanted = settings(tmp_path, weights=weights, discriminator=judge, warm_start=0, stages=stages, **changes)
+    runtime = Runtime(wanted, configuration=configuration(wanted))
+    training = GarTraining(wanted, Balls(6), critics=Critics(features=tiny_trunk()), runtime=runtime)
+    assert training.critics.features is not None
+    assert {buffer.dtype for buffer in training.critics.features.buffers()} == {kept}
+    assert all(bool(value.isfinite().all()) for value in training.step().values())

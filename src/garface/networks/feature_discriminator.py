@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from garface.checks import check_shape
 from garface.errors import SettingError
-from garface.networks.layers import ACTIVATION_GAIN, EqualisedConv, ResidualDown, activate
+from garface.networks.layers import ACTIVATION_GAIN, EqualisedConv, ResidualDown, activate, join_channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class FeatureHead(nn.Module):
         """`(B, C, h, h)` and `(B, 4, H, H)` -> `(B, places)`, float32."""
         x = unit_power(features)
         if condition is not None:
-            x = torch.cat([x, F.adaptive_avg_pool2d(condition, (x.shape[2], x.shape[3])).to(x.dtype)], dim=1)
+            x = join_channels(x, F.adaptive_avg_pool2d(condition, (x.shape[2], x.shape[3])))
         x = activate(self.enter(x))
         for down in self.downs:
             x = down(x)

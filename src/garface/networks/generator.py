@@ -19,6 +19,7 @@ from garface.networks.layers import (
     ModulatedProjection,
     activate,
     full_precision,
+    join_channels,
     normalise_second_moment,
     upsample,
 )
@@ -195,7 +196,7 @@ class RenderBlock(nn.Module):
         injected = self.injection(pyramid[self.resolution]) if self.injection is not None else [None] * len(noise)
         for k, layer in enumerate(self.layers):
             if self.concatenates:
-                x = torch.cat([x, pyramid[x.shape[-1]].to(x.dtype)], dim=1)
+                x = join_channels(x, pyramid[x.shape[-1]])
             x = layer(x, styles[:, k], noise[k], injected[k])
         return x, self.to_rgb(x, styles[:, -1])
 

@@ -173,10 +173,23 @@ class ResidualDown(nn.Module):
 def channel_statistics(x: Tensor) -> Tensor:
     """Mean and standard deviation of each channel over the picture, `(B, C, H, W)` -> `(B, 2C)`, float32.
 
-    The gradient stays finite where a channel is constant.
+    The gradient stays finite where a channel is constant. In two passes, which on the CPU take half the time of
+    `torch.var_mean` where channels are last.
     """
-    variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)
-    return torch.cat([mean, torch.sqrt(variance + 1e-6)], dim=1)
+    x = x.float()
+    mean = x.mean((2, 3), keepdim=True)
+    variance = (x - mean).square().mean((2, 3))
+    return torch.cat([mean.flatten(1), torch.sqrt(variance + 1e-6)], dim=1)
+
+
+def join_channels(x: Tensor, more: Tensor) -> Tensor:
+    """Add the channels `more` `(B, D, H, W)` to features `(B, C, H, W)`, in the precision and memory format of these.
+
+    Mixed formats would give contiguous features, which every convolution after them would have to reorder.
+    """
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.cat([x, more.to(x.dtype).contiguous(memory_format=layout)], dim=1)
 
 
 def append_batch_deviation(x: Tensor, group: int = 4) -> Tensor:
@@ -189,4 +202,4 @@ def append_batch_deviation(x: Tensor, group: int = 4) -> Tensor:
     grouped = x.float().reshape(size, batch // size, -1)
     deviation = torch.sqrt(grouped.var(0, correction=0) + 1e-8).mean(1)
     channel = deviation.repeat(size).view(batch, 1, 1, 1).expand(-1, -1, height, width)
-    return torch.cat([x, channel.to(x.dtype)], dim=1)
+    return join_channels(x, channel)

@@ -41,7 +41,7 @@ from garface.training.faces import Faces
 from garface.training.gar_critics import Critics
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
-from garface.training.terms import lazy_adam, mix_styles, sample_gaussian, weighted
+from garface.training.terms import first_rows, lazy_adam, mix_styles, sample_gaussian, weighted
 from garface.weights import WeightsCard, save_weights
 
 
@@ -102,6 +102,8 @@ class GarTraining:
         if settings.preload:
             self.faces = PreloadedFaces(faces, resolution=settings.generator.resolution, device=runtime.device)
         self.critics = critics.to(runtime.place)
+        if self.critics.features is not None and settings.precision == "bf16" and not settings.precise_regularisers:
+            self.critics.features.to(torch.bfloat16)  # once; autocast would do it in every step
         self.generator = runtime.register("generator", Generator(settings.generator))
         self.discriminator = runtime.register("discriminator", build_discriminator(settings))
         self.inverter = runtime.register("inverter", Inverter(settings.inverter))
@@ -262,7 +264,7 @@ class GarTraining:
         """Between the first `count` photos and their redrawings, (count,)."""
         trunk = self.critics.features
         assert trunk is not None
-        first, second = ([layer[:count] for layer in seen.features or ()] for seen in (fake, real))
+        first, second = ([first_rows(layer, count) for layer in seen.features or ()] for seen in (fake, real))
         return perceptual_distance(first, second, trunk.head_weights)
 
     def _adversarial_error(self, real: Seen, fake: Seen) -> Tensor:

@@ -1,6 +1,7 @@
 """Small parts of the renderer's training."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -23,6 +24,14 @@ def mix_styles(w: Tensor, other: Tensor) -> Tensor:
     count, layers, _ = w.shape
     second = torch.arange(layers) >= torch.randint(1, layers, (count, 1))
     return torch.where(second[..., None].to(w.device), other[:, None].to(w.dtype), w)
+
+
+def first_rows(x: Tensor, count: int) -> Tensor:
+    """The first `count` of `x` (B, C, H, W), as `x[:count]`.
+
+    Its gradient keeps the memory format of `x`, where that of a slice is contiguous, which is slow to add to others.
+    """
+    return x if count == len(x) else F.pad(x, (0, 0) * 3 + (0, count - len(x)))
 
 
 def lazy_adam(*parts: tuple[nn.Module, float], every: int | None) -> Adam:
