@@ -130,8 +130,8 @@ class ModulatedConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Features `(B, inputs, H, W)` and styles `(B, style_dim)` -> `(B, outputs, H, W)`."""
         with full_precision(style):
-            scales = self.affine(style.float())
-        return modulated_convolution(x, self.weight * self.scale, scales, gain=self.gain)
+            scales = self.affine(style.float()) * self.scale  # the weights', where it costs a pass over them
+        return modulated_convolution(x, self.weight, scales, gain=self.gain)
 
 
 class ModulatedProjection(nn.Module):

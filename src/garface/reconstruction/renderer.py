@@ -108,7 +108,9 @@ def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> 
     """
     place = choose_device(device)
     sources = _sources(model)
-    generator, inverter = load_generator(sources["gar"]).to(place), load_inverter(sources["inverter"]).to(place)
+    generator, inverter = load_generator(sources["gar"]), load_inverter(sources["inverter"])
+    for network in (generator, inverter):
+        network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if generator.config.latent_dim != inverter.config.latent_dim:
         raise WeightsError(
             f"{model} holds a renderer with latents of {generator.config.latent_dim} numbers and an inverter that "
