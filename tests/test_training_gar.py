@@ -93,7 +93,7 @@ def test_a_term_without_its_critic_is_an_error(tmp_path: Path, changes: dict, cr
 
 @pytest.mark.parametrize("objective", ["logistic", "hinge", "relativistic"])
 def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: Path, objective: str) -> None:
-    config = FeatureDiscriminatorConfig(features=FEATURES, widths=(4, 4, 4, 4, 4), side=32)
+    config = FeatureDiscriminatorConfig(features=FEATURES, scales=(1.0,) * 5, widths=(4, 4, 4, 4, 4), side=32)
     changes = {
         "discriminator": config,
         "objective": objective,
@@ -114,7 +114,9 @@ def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: 
 def test_a_discriminator_of_features_learns_to_tell_bright_from_dark() -> None:
     torch.manual_seed(0)
     trunk = tiny_trunk()
-    judge = FeatureDiscriminator(FeatureDiscriminatorConfig(features=FEATURES, widths=(8,) * 5, side=32))
+    judge = FeatureDiscriminator(
+        FeatureDiscriminatorConfig(features=FEATURES, scales=(1.0,) * 5, widths=(8,) * 5, side=32)
+    )
     adam = torch.optim.Adam(judge.parameters(), lr=0.01, betas=(0.0, 0.99))
     condition = torch.rand(8, 4, 32, 32)
     for _ in range(30):
@@ -249,7 +251,7 @@ def test_frozen_features_are_kept_in_the_precision_they_are_used_in(
     tmp_path: Path, changes: dict[str, object], kept: torch.dtype
 ) -> None:
     weights = GarWeights(perceptual=1.0, consistency=0.0, texture_swap=0.0, geometry_swap=0.0)
-    judge = FeatureDiscriminatorConfig(features=FEATURES, widths=FEATURES, side=32)
+    judge = FeatureDiscriminatorConfig(features=FEATURES, scales=(1.0,) * 5, widths=FEATURES, side=32)
     stages = ((32, 10**9),)
     wanted = settings(tmp_path, weights=weights, discriminator=judge, warm_start=0, stages=stages, **changes)
     runtime = Runtime(wanted, configuration=configuration(wanted))

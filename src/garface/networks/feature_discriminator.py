@@ -23,6 +23,9 @@ class FeatureDiscriminatorConfig:
 
     features: tuple[int, ...] = (64, 128, 256, 512, 512)
     """Channels of each layer of features; each is half as high and wide as the one before. VGG16's by default."""
+    scales: tuple[float, ...] = (0.076, 0.052, 0.086, 1.2, 24.0)
+    """Root mean square of each layer, by which it is divided; by default what `FeatureTrunk` sees in portraits. A
+    constant, unlike a normalisation, leaves contrast and saturation to be judged."""
     widths: tuple[int, ...] = (32, 48, 64, 96, 96)
     """Channels inside each layer's head."""
     side: int = 64
@@ -33,17 +36,18 @@ class FeatureDiscriminatorConfig:
     """Whether it judges the pair of picture and normal map; the paper's sees the picture alone."""
 
     def __post_init__(self) -> None:
-        for name in ("features", "widths"):
+        for name in ("features", "scales", "widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.features) != len(self.widths):
-            raise SettingError(f"widths must be {len(self.features)}, one for each layer of features.")
+            if len(getattr(self, name)) != len(self.features):
+                raise SettingError(f"{name} must be {len(self.features)}, one for each layer of features.")
 
 
 class FeatureHead(nn.Module):
     """Judges one layer: features, and normals where conditional -> logits of every place."""
 
-    def __init__(self, features: int, width: int, halvings: int, *, conditional: bool) -> None:
+    def __init__(self, features: int, width: int, halvings: int, *, scale: float, conditional: bool) -> None:
         super().__init__()
+        self.scale = scale
         self.enter = EqualisedConv(features + 4 * conditional, width, 1, gain=ACTIVATION_GAIN)
         self.downs = nn.ModuleList(ResidualDown(width, width) for _ in range(halvings))
         self.last = EqualisedConv(width, width, 3, gain=ACTIVATION_GAIN)
@@ -51,7 +55,7 @@ class FeatureHead(nn.Module):
 
     def forward(self, features: Tensor, condition: Tensor | None) -> Tensor:
         """`(B, C, h, h)` and `(B, 4, H, H)` -> `(B, places)`, float32."""
-        x = unit_power(features)
+        x = features / self.scale
         if condition is not None:
             x = join_channels(x, F.adaptive_avg_pool2d(condition, (x.shape[2], x.shape[3])))
         x = activate(self.enter(x))
@@ -72,8 +76,8 @@ class FeatureDiscriminator(nn.Module):
         sides = [config.side >> k for k in range(len(config.features))]
         halvings = [max(0, (side // config.smallest).bit_length() - 1) for side in sides]
         self.heads = nn.ModuleList(
-            FeatureHead(features, width, count, conditional=config.conditional)
-            for features, width, count in zip(config.features, config.widths, halvings)
+            FeatureHead(features, width, count, scale=scale, conditional=config.conditional)
+            for features, width, count, scale in zip(config.features, config.widths, halvings, config.scales)
         )
 
     def forward(self, features: Sequence[Tensor], condition: Tensor | None = None) -> Tensor:
@@ -98,9 +102,3 @@ class FeatureDiscriminator(nn.Module):
         for k, (layer, channels) in enumerate(zip(features, config.features)):
             check_shape(f"features[{k}]", layer, (None, channels, None, None))
         return torch.cat([head(layer, condition) for head, layer in zip(self.heads, features)], dim=1)
-
-
-def unit_power(features: Tensor) -> Tensor:
-    """Scale the channels `(B, C, H, W)` at each place to unit mean square; zero stays zero, with a finite gradient."""
-    power = features.float().square().mean(dim=1, keepdim=True)
-    return features * torch.rsqrt(power + 1e-6).to(features.dtype)
