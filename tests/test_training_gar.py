@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import CHANNELS, FEATURES, PLAIN, Balls, flat, settings, things, tiny_trunk
+from tiny_training import CHANNELS, PLAIN, Balls, flat, settings, things, tiny_judge, tiny_trunk
 from torch import Tensor
 
 from garface.errors import SettingError, WeightsError
@@ -93,7 +93,7 @@ def test_a_term_without_its_critic_is_an_error(tmp_path: Path, changes: dict, cr
 
 @pytest.mark.parametrize("objective", ["logistic", "hinge", "relativistic"])
 def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: Path, objective: str) -> None:
-    config = FeatureDiscriminatorConfig(features=FEATURES, scales=(1.0,) * 5, widths=(4, 4, 4, 4, 4), side=32)
+    config = tiny_judge(4)
     changes = {
         "discriminator": config,
         "objective": objective,
@@ -114,22 +114,20 @@ def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: 
 def test_a_discriminator_of_features_learns_to_tell_bright_from_dark() -> None:
     torch.manual_seed(0)
     trunk = tiny_trunk()
-    judge = FeatureDiscriminator(
-        FeatureDiscriminatorConfig(features=FEATURES, scales=(1.0,) * 5, widths=(8,) * 5, side=32)
-    )
+    judge = FeatureDiscriminator(tiny_judge(8))
     adam = torch.optim.Adam(judge.parameters(), lr=0.01, betas=(0.0, 0.99))
     condition = torch.rand(8, 4, 32, 32)
     for _ in range(30):
         pictures = torch.rand(8, 3, 32, 32) - 0.5
-        real, fake = (judge(trunk(pictures + shift), condition) for shift in (0.3, -0.3))
+        real, fake = (judge([pictures + shift, *trunk(pictures + shift)], condition) for shift in (0.3, -0.3))
         adam.zero_grad()
         (torch.relu(1 - real) + torch.relu(1 + fake)).mean().backward()
         adam.step()
     assert float((real - fake).detach().mean()) > 1
     with pytest.raises(SettingError, match="needs normal maps"):
-        judge(trunk(pictures))
-    with pytest.raises(SettingError, match="must have 5 layers"):
-        judge(trunk(pictures)[:3], condition)
+        judge([pictures, *trunk(pictures)])
+    with pytest.raises(SettingError, match="must have 6 layers"):
+        judge(trunk(pictures), condition)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -207,7 +205,7 @@ def test_presets_agree_with_themselves(name: str) -> None:
     assert preset.generator.latent_dim == preset.inverter.latent_dim
     assert preset.generator.resolution == preset.inverter.resolution
     judge = preset.discriminator
-    seen = judge.side if isinstance(judge, FeatureDiscriminatorConfig) else judge.resolution
+    seen = judge.sides[0] if isinstance(judge, FeatureDiscriminatorConfig) else judge.resolution
     assert seen == (preset.augmentation.window or preset.generator.resolution)
 
 
@@ -251,7 +249,7 @@ def test_frozen_features_are_kept_in_the_precision_they_are_used_in(
     tmp_path: Path, changes: dict[str, object], kept: torch.dtype
 ) -> None:
     weights = GarWeights(perceptual=1.0, consistency=0.0, texture_swap=0.0, geometry_swap=0.0)
-    judge = FeatureDiscriminatorConfig(features=FEATURES, scales=(1.0,) * 5, widths=FEATURES, side=32)
+    judge = tiny_judge(4)
     stages = ((32, 10**9),)
     wanted = settings(tmp_path, weights=weights, discriminator=judge, warm_start=0, stages=stages, **changes)
     runtime = Runtime(wanted, configuration=configuration(wanted))

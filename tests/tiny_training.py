@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from garface.networks import DiscriminatorConfig, GeneratorConfig, InverterConfig
+from garface.networks import DiscriminatorConfig, FeatureDiscriminatorConfig, GeneratorConfig, InverterConfig
 from garface.networks.critics import FeatureTrunk
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.gar_settings import GarTrainingSettings, GarWeights
@@ -65,6 +65,13 @@ def tiny_trunk() -> FeatureTrunk:
             before = FEATURES[block]
         tensors[f"lin{block}.model.1.weight"] = torch.rand(1, before, 1, 1, generator=source)
     return FeatureTrunk(tensors)
+
+
+def tiny_judge(width: int) -> FeatureDiscriminatorConfig:
+    """A discriminator of the tiny trunk's features."""
+    return FeatureDiscriminatorConfig(
+        features=(3, *FEATURES), scales=(1.0,) * 6, widths=(width,) * 6, sides=(32, 32, 16, 8, 4, 2)
+    )
 
 
 def settings(folder: Path, **changes: object) -> GarTrainingSettings:

@@ -21,22 +21,24 @@ from garface.networks.layers import ACTIVATION_GAIN, EqualisedConv, ResidualDown
 class FeatureDiscriminatorConfig:
     """Size of a discriminator of features."""
 
-    features: tuple[int, ...] = (64, 128, 256, 512, 512)
-    """Channels of each layer of features; each is half as high and wide as the one before. VGG16's by default."""
-    scales: tuple[float, ...] = (0.076, 0.052, 0.086, 1.2, 24.0)
+    features: tuple[int, ...] = (3, 64, 128, 256, 512, 512)
+    """Channels of each layer. By default the picture itself, whose finest patterns a frozen network overlooks, and
+    VGG16's five layers."""
+    scales: tuple[float, ...] = (0.5, 0.076, 0.052, 0.086, 1.2, 24.0)
     """Root mean square of each layer, by which it is divided; by default what `FeatureTrunk` sees in portraits. A
     constant, unlike a normalisation, leaves contrast and saturation to be judged."""
-    widths: tuple[int, ...] = (32, 48, 64, 96, 96)
+    widths: tuple[int, ...] = (48, 48, 48, 64, 96, 96)
     """Channels inside each layer's head."""
-    side: int = 64
-    """Height and width of the first layer, pixels; a power of two. Features of larger pictures are judged as well."""
+    sides: tuple[int, ...] = (64, 64, 32, 16, 8, 4)
+    """Height and width of each layer, pixels, for pictures as large as the first one; larger ones are judged as
+    well."""
     smallest: int = 8
     """Heads halve the features down to this height before they judge every place."""
     conditional: bool = True
     """Whether it judges the pair of picture and normal map; the paper's sees the picture alone."""
 
     def __post_init__(self) -> None:
-        for name in ("features", "scales", "widths"):
+        for name in ("features", "scales", "widths", "sides"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != len(self.features):
                 raise SettingError(f"{name} must be {len(self.features)}, one for each layer of features.")
@@ -73,8 +75,7 @@ class FeatureDiscriminator(nn.Module):
     def __init__(self, config: FeatureDiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        sides = [config.side >> k for k in range(len(config.features))]
-        halvings = [max(0, (side // config.smallest).bit_length() - 1) for side in sides]
+        halvings = [max(0, (side // config.smallest).bit_length() - 1) for side in config.sides]
         self.heads = nn.ModuleList(
             FeatureHead(features, width, count, scale=scale, conditional=config.conditional)
             for features, width, count, scale in zip(config.features, config.widths, halvings, config.scales)

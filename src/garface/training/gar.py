@@ -233,8 +233,10 @@ class GarTraining:
     def _judge(self, seen: Seen) -> Tensor:
         """Logits (B, N), float32."""
         condition = seen.condition if self.settings.discriminator.conditional else None
-        of_features = isinstance(self.discriminator, FeatureDiscriminator)
-        logits: Tensor = self.discriminator(seen.features if of_features else seen.picture, condition)
+        judged: Tensor | Sequence[Tensor] = seen.picture
+        if isinstance(self.discriminator, FeatureDiscriminator):
+            judged = [seen.picture, *(seen.features or ())]
+        logits: Tensor = self.discriminator(judged, condition)
         return logits.float()
 
     def _update_discriminator(self, real: Seen, fake: Seen) -> Figures:
