@@ -181,8 +181,8 @@ def test_the_fit_command_writes_figures(photos: Path, tmp_path: Path, capsys: py
         (["fit", "x.png", "--mean"], "--meshes"),
         (["fit", "missing.png"], "does not exist"),
         (["fit", "x.png", "--out", "figures.txt"], ".json"),
-        (["renderer", "--faces", "nowhere", "--model", "nowhere"], "nowhere"),
-        (["renderer", "--faces", "nowhere", "--count", "1"], "count"),
+        (["control", "--faces", "nowhere", "--model", "nowhere"], "nowhere"),
+        (["fid", "--faces", "nowhere", "--count", "1"], "at least 16 pictures"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

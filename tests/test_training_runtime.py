@@ -234,7 +234,7 @@ PROCESS = """
 import sys, torch
 from pathlib import Path
 from garface.training.runtime import Runtime, RunSettings
-runtime = Runtime(RunSettings(folder=Path(sys.argv[1]), batch=4, device="cpu", tensorboard=False, progress=False,
+runtime = Runtime(RunSettings(folder=Path(sys.argv[1]), batch=4, tensorboard=False, progress=False,
                               max_pictures=8, sheet_every=0, precision="fp32"), configuration={})
 network = runtime.register("network", torch.nn.Linear(1, 1))
 unused = runtime.register("unused", torch.nn.Linear(1, 1))

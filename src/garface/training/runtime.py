@@ -387,7 +387,7 @@ def _processes(device: str) -> Any:
         raise MissingExtraError('Training needs accelerate; run pip install "garface[train]".') from error
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingError('device is "cuda", but no GPU is to be seen; use "cpu" or "auto".')
-    return PartialState(cpu=device == "cpu")
+    return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
 
 
 def keep_memory() -> None:
