@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d, cosine_similarity
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix
 from garface.networks import load_generator
+from garface.reconstruction.renderer import SAMPLES as SAMPLES_IN_USE
 from garface.rendering import normal_map, normal_pyramid
 
 MODEL = MorphableModel.embedded()
@@ -73,7 +74,8 @@ def test_gradients_point_where_finite_differences_do(
         return loss(paint(avg_pool2d(fine, SAMPLES)))
 
     parameters = start.clone().requires_grad_()
-    loss(paint(normal_map(place(parameters, yaw), TOPOLOGY, camera(SIZE)))).backward()
+    samples = SAMPLES_IN_USE if draw is gar else 1
+    loss(paint(normal_map(place(parameters, yaw), TOPOLOGY, camera(SIZE), samples=samples))).backward()
     gradient = parameters.grad
     assert gradient is not None
     nudges = torch.eye(14)

@@ -9,10 +9,11 @@ from garface.rendering import normal_map, normal_pyramid
 VIEW = Camera(torch.tensor([190.0]), torch.tensor([[32.0, 32.0]]), 64, 64)
 
 
-def ball_map(*, antialiased: bool = True) -> torch.Tensor:
+def ball_map(*, antialiased: bool = True, samples: int = 1, view: Camera = VIEW) -> torch.Tensor:
     vertices, triangles = sphere(60, 80, 80.0)
     topology = Topology.build(triangles, len(vertices))
-    return normal_map(vertices[None] - torch.tensor([0.0, 0.0, 600.0]), topology, VIEW, antialiased=antialiased)
+    head = vertices[None] - torch.tensor([0.0, 0.0, 600.0])
+    return normal_map(head, topology, view, antialiased=antialiased, samples=samples)
 
 
 def test_normals_of_a_ball_are_its_directions() -> None:
@@ -60,3 +61,9 @@ def test_pyramid_refuses_other_sizes() -> None:
     for shape, smallest in [((1, 4, 48, 48), 4), ((1, 4, 32, 64), 4), ((1, 4, 2, 2), 4), ((1, 4, 36, 36), 8)]:
         with pytest.raises(SettingError, match="pyramid"):
             normal_pyramid(torch.zeros(shape), smallest)
+
+
+def test_samples_are_averages_of_a_larger_map() -> None:
+    averaged = torch.nn.functional.avg_pool2d(ball_map(view=VIEW.resized(128, 128)), 2)
+    assert torch.equal(ball_map(samples=2), averaged)
+    assert not torch.equal(ball_map(), averaged)

@@ -18,6 +18,8 @@ from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
 from garface.weights import WeightsCard, load_weights
 
+SAMPLES = 2
+"""Samples of the normal map in a pixel, in each direction."""
 Device = Literal["auto", "cpu", "cuda"]
 
 GENERATOR_FILE, INVERTER_FILE = "gar.safetensors", "inverter.safetensors"
@@ -66,9 +68,12 @@ class Renderer:
         return pose.apply(self.morphable.vertices(identity, expression))
 
     def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
-        """Normal maps (B, 4, R, R) at the renderer's resolution; differentiable in everything."""
+        """Normal maps (B, 4, R, R) at the renderer's resolution; differentiable in everything.
+
+        A sharp generator answers to detail below a pixel, whose gradient is noise; so pixels have 2 x 2 samples.
+        """
         small = camera.resized(self.resolution, self.resolution)
-        return normal_map(self.vertices(identity, expression, pose), self.topology, small)
+        return normal_map(self.vertices(identity, expression, pose), self.topology, small, samples=SAMPLES)
 
     def draw(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Pictures (B, 3, R, R), about [-1, 1]; w is (B, W) or (B, L, W), noise None is drawn from seed 0."""

@@ -10,7 +10,9 @@ from garface.rendering.antialias import antialias
 from garface.rendering.rasterise import barycentrics, interpolate, rasterise
 
 
-def normal_map(vertices_camera: Tensor, topology: Topology, camera: Camera, *, antialiased: bool = True) -> Tensor:
+def normal_map(
+    vertices_camera: Tensor, topology: Topology, camera: Camera, *, antialiased: bool = True, samples: int = 1
+) -> Tensor:
     """Draw camera-frame normals and coverage.
 
     Args:
@@ -18,10 +20,15 @@ def normal_map(vertices_camera: Tensor, topology: Topology, camera: Camera, *, a
         topology: of the mesh, on the same device.
         camera: batch of B or 1.
         antialiased: blend across silhouettes, so that gradients reach the outline.
+        samples: draw so many times as large in both directions, and average: detail below a pixel then blends, as its
+            gradient does.
 
     Returns:
         (B, 4, H, W): unit normals times the mask, and the mask in [0, 1].
     """
+    if samples > 1:
+        large = camera.resized(camera.height * samples, camera.width * samples)
+        return avg_pool2d(normal_map(vertices_camera, topology, large, antialiased=antialiased), samples)
     triangles = topology.triangles
     triangle_id = rasterise(vertices_camera, triangles, camera)
     where = barycentrics(vertices_camera, triangles, triangle_id, camera)
