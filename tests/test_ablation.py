@@ -217,11 +217,12 @@ def test_a_wide_renderer_draws_what_its_generator_was_trained_on(folder: Path) -
     )  # fmt: skip
     faces = FittedFaces(folder)
     widening = Widening.of(config, faces)
-    wide = WideRenderer.of(replace(renderer(), generator=Generator(config).eval()), widening)
-    rows = torch.arange(2)
-    drawn = wide.normals(faces.take("identity", rows), faces.take("expression", rows), faces.poses(rows),
-                         faces.cameras(rows))  # fmt: skip
-    torch.testing.assert_close(drawn, WideFaces(faces, widening).conditions(rows, resolution=32))
+    narrow = replace(renderer(), generator=Generator(config).eval())
+    wide, rows = WideRenderer.of(narrow, widening), torch.arange(2)
+    head = (faces.take("identity", rows), faces.take("expression", rows), faces.poses(rows), faces.cameras(rows))
+    drawn = wide.normals(*head)
+    assert torch.equal(drawn[:, :4], narrow.normals(*head))
+    torch.testing.assert_close(drawn[:, 4:], WideFaces(faces, widening).conditions(rows, resolution=32)[:, 4:])
     with torch.no_grad():
         assert wide.draw(wide.sample_latents(2), drawn).shape == (2, 3, 32, 32)
 
