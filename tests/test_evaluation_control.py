@@ -12,12 +12,12 @@ from tiny_evaluation import renderer, write_faces
 
 from garface.cli.app import parse
 from garface.data.align import ffhq_similarity
-from garface.data.conditions import Heads, yaw_degrees
+from garface.data.conditions import Heads, fitted_heads, yaw_degrees
 from garface.data.dataset import FittedFaces
 from garface.errors import InputError, NoFaceError, SettingError
 from garface.evaluation import obedience, persons, points106
 from garface.evaluation.control import LandmarkControl, projected_landmarks
-from garface.evaluation.heads import draw_heads, fitted_heads, heads_vertices, swapped_heads, turned_heads
+from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
 from garface.evaluation.second_opinion import Detection, SeenFace
 from garface.faces import MorphableModel
 from garface.faces.model import Embedding
@@ -59,14 +59,14 @@ def face(inner: torch.Tensor, embedding: torch.Tensor | None = None) -> SeenFace
 
 def test_fitted_heads_are_those_of_the_photos(faces: FittedFaces) -> None:
     heads = fitted_heads(faces, [3, 5])
-    marks = MODEL.landmarks["mediapipe478"].points(heads_vertices(heads, MODEL), MODEL.triangles)
+    marks = MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles)
     assert (heads.camera.project(marks) - faces.take("points", torch.tensor([3, 5]))).abs().max() < 1e-3
 
 
 def test_a_swap_with_oneself_changes_nothing(faces: FittedFaces) -> None:
     same, fits = swapped_heads(faces, [2, 4], [2, 4]), fitted_heads(faces, [2, 4])
     assert (
-        same.camera.project(heads_vertices(same, MODEL)) - fits.camera.project(heads_vertices(fits, MODEL))
+        same.camera.project(same.vertices(MODEL)) - fits.camera.project(fits.vertices(MODEL))
     ).abs().max() < 0.01
     other = swapped_heads(faces, [2, 4], [4, 2])
     assert torch.equal(other.identity, fits.identity)
@@ -77,7 +77,7 @@ def test_a_swap_with_oneself_changes_nothing(faces: FittedFaces) -> None:
 def test_turned_heads_look_there_and_fill_the_frame(faces: FittedFaces, degrees: float) -> None:
     heads = turned_heads(fitted_heads(faces, [0, 1, 2]), torch.full((3,), degrees), MODEL)
     assert (yaw_degrees(heads.pose.rotation) - degrees).abs().max() < 5  # the frame rolls nodding heads a little
-    points = heads.camera.project(MODEL.landmarks["mediapipe478"].points(heads_vertices(heads, MODEL), MODEL.triangles))
+    points = heads.camera.project(MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles))
     frame = ffhq_similarity(points, faces.size)
     assert (frame.scale - 1).abs().max() < 1e-3
     assert frame.shift.abs().max() < 0.1
@@ -105,7 +105,7 @@ def test_the_inner_landmarks_are_the_published_ones_without_outline_and_pupils()
 def test_planted_places_are_found_again(faces: FittedFaces, places: Embedding) -> None:
     few = Embedding(places.triangle[:8], places.barycentric[:8])
     heads = fitted_heads(faces, list(range(12)))
-    points = heads.camera.project(few.points(heads_vertices(heads, MODEL), MODEL.triangles))
+    points = heads.camera.project(few.points(heads.vertices(MODEL), MODEL.triangles))
     found = points106.nearest_places(heads, points, MODEL)
     both = [one.points(MODEL.mean[None], MODEL.triangles)[0] for one in (few, found)]
     wrong = (both[0] - both[1]).norm(dim=1)  # millimetres
@@ -127,7 +127,7 @@ def test_learned_places_bring_what_was_seen(
             if row % 3 == 0:
                 return None
             heads = fitted_heads(faces, [row])
-            return face(heads.camera.project(places.points(heads_vertices(heads, MODEL), MODEL.triangles))[0])
+            return face(heads.camera.project(places.points(heads.vertices(MODEL), MODEL.triangles))[0])
 
     with pytest.raises(InputError, match="12 of 18"):
         points106.learn_places(faces, Truth(), progress=False)  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def test_the_unit_does_not_shrink_with_a_turn_and_hidden_places_do_not_count(
 
 
 def projected_eye_distance(heads: Heads) -> torch.Tensor:
-    marks = MODEL.landmarks["mediapipe478"].points(heads_vertices(heads, MODEL), MODEL.triangles)
+    marks = MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles)
     return points106.eye_distance(heads.camera.resized(64, 64).project(marks))
 
 
@@ -287,5 +287,5 @@ def test_the_command_is_understood_and_refuses_before_it_works(tmp_path: Path) -
 
 def test_marks_of_478_are_unchanged(faces: FittedFaces) -> None:
     heads = fitted_heads(faces, [1])
-    marks = MODEL.landmarks["mediapipe478"].points(heads_vertices(heads, MODEL), MODEL.triangles)
+    marks = MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles)
     assert (heads.camera.project(marks) - projected_landmarks(faces, [1], faces.size)).abs().max() < 1e-3

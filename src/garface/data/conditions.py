@@ -70,10 +70,36 @@ class Heads:
     camera: Camera
     """Of the crops."""
 
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    def __getitem__(self, rows: slice) -> Heads:
+        return Heads(self.identity[rows], self.expression[rows], self.pose[rows], self.camera[rows])
+
+    def expand(self, count: int) -> Heads:
+        """`count` heads of one, or the same heads if there are as many already."""
+        camera = self.camera
+        return Heads(
+            self.identity.expand(count, -1),
+            self.expression.expand(count, -1),
+            Pose(self.pose.rotation.expand(count, -1, -1), self.pose.translation.expand(count, -1)),
+            Camera(camera.focal.expand(count), camera.principal.expand(count, -1), camera.height, camera.width),
+        )
+
+    def vertices(self, model: MorphableModel) -> Tensor:
+        """Heads (B, V, 3), camera frame, millimetres."""
+        return self.pose.apply(model.vertices(self.identity, self.expression))
+
     def normals(self, model: MorphableModel, topology: Topology, resolution: int) -> Tensor:
         """Normal maps (B, 4, R, R)."""
-        vertices = self.pose.apply(model.vertices(self.identity, self.expression))
-        return normal_map(vertices, topology, self.camera.resized(resolution, resolution))
+        return normal_map(self.vertices(model), topology, self.camera.resized(resolution, resolution))
+
+
+def fitted_heads(faces: FittedFaces, rows: Tensor | Sequence[int]) -> Heads:
+    """Heads as they were fitted to the unmirrored photos of these rows (B,)."""
+    chosen = torch.as_tensor(rows)
+    identity, expression = faces.take("identity", chosen), faces.take("expression", chosen)
+    return Heads(identity, expression, faces.poses(chosen), faces.cameras(chosen))
 
 
 class Conditions:

@@ -133,7 +133,7 @@ class Drawings:
     def _compose(self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, source: Generator) -> Drawn:
         """Light the heads, with the skins of photos `skins`, before the background; `own` lets it through as hair."""
         faces, model, size = self.faces, self.faces.model, self.resolution
-        vertices = heads.pose.apply(model.vertices(heads.identity, heads.expression))
+        vertices = heads.vertices(model)
         camera = heads.camera.resized(size, size)
         triangle = rasterise(vertices, model.triangles, camera)
         weights = barycentrics(vertices, model.triangles, triangle, camera)

@@ -25,13 +25,6 @@ _NOISE = 7_919
 """Keeps the randomness of the noise apart from that of the latents."""
 
 
-def fitted_heads(faces: FittedFaces, rows: Sequence[int]) -> Heads:
-    """The fits of unmirrored photos."""
-    chosen = torch.tensor(rows)
-    identity, expression = faces.take("identity", chosen), faces.take("expression", chosen)
-    return Heads(identity, expression, faces.poses(chosen), faces.cameras(chosen))
-
-
 def swapped_heads(faces: FittedFaces, rows: Sequence[int], others: Sequence[int]) -> Heads:
     """The people of photos `rows` with the expressions, poses and frames of photos `others`."""
     people, places = torch.tensor(rows), torch.tensor(others)
@@ -46,16 +39,6 @@ def turned_heads(heads: Heads, degrees: Tensor, model: MorphableModel) -> Heads:
     pose = Pose(turn @ heads.pose.rotation, heads.pose.translation)
     points = model.landmarks["mediapipe478"].points(model.vertices(heads.identity, heads.expression), model.triangles)
     return Heads(heads.identity, heads.expression, *framed(points, pose, heads.camera))
-
-
-def take_heads(heads: Heads, rows: slice) -> Heads:
-    """Some of the heads."""
-    return Heads(heads.identity[rows], heads.expression[rows], heads.pose[rows], heads.camera[rows])
-
-
-def heads_vertices(heads: Heads, model: MorphableModel) -> Tensor:
-    """Heads (B, V, 3), camera frame, millimetres."""
-    return heads.pose.apply(model.vertices(heads.identity, heads.expression))
 
 
 @torch.no_grad()
@@ -75,17 +58,17 @@ def draw_heads(
     Returns:
         Pictures (B, R, R, 3) at the renderer's resolution.
     """
-    count, place = len(heads.identity), renderer.device
+    count, place = len(heads), renderer.device
     latents = renderer.sample_latents(count, seed=looks, truncation=1.0)
     noise = renderer.sample_noise(count, seed=noises + _NOISE)
     pictures: list[Pixels] = []
     with tqdm(total=count, desc=label, unit="picture", disable=not progress) as bar:
         for start in range(0, count, _BATCH):
             part = slice(start, start + _BATCH)
-            some = take_heads(heads, part)
+            some = heads[part]
             normals = renderer.normals(
                 some.identity.to(place), some.expression.to(place), some.pose.to(place), some.camera.to(place)
             )
             pictures += map(to_uint8, renderer.draw(latents[part], normals, [layer[part] for layer in noise]))
-            bar.update(len(some.identity))
+            bar.update(len(some))
     return np.stack(pictures)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from garface.data.conditions import Heads, yaw_degrees
+from garface.data.conditions import Heads, fitted_heads, yaw_degrees
 from garface.data.dataset import FittedFaces
 from garface.data.landmarks import FaceFinder, FinderSettings
 from garface.errors import SettingError
@@ -30,7 +30,7 @@ from garface.evaluation.control import (
     projected_landmarks,
 )
 from garface.evaluation.drawn import choose_rows, photos_of
-from garface.evaluation.heads import draw_heads, fitted_heads, swapped_heads, take_heads, turned_heads
+from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
 from garface.evaluation.persons import Persons, cosines, neighbours, retaken
 from garface.evaluation.points106 import Targets, learn_places, moved
 from garface.evaluation.second_opinion import SecondOpinion, SeenFace
@@ -295,7 +295,7 @@ def _yaws(bench: _Bench, errors: Sequence[float | None]) -> tuple[Yaw, ...]:
     if not len(yaws):
         return ()
     photos = (yaw_degrees(bench.heads.pose.rotation).abs()[:, None] - yaws).abs().argmin(1).tolist()
-    heads = take_heads(bench.heads, slice(bench.settings.turned))
+    heads = bench.heads[: bench.settings.turned]
     sides = 1 - 2 * (torch.arange(len(heads.identity)) % 2)
     found, first = [], None
     for index, degrees in enumerate(bench.settings.yaws):

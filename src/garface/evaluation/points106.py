@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from garface.data.conditions import Heads
+from garface.data.conditions import Heads, fitted_heads
 from garface.data.dataset import FittedFaces
 from garface.errors import InputError
 from garface.evaluation.drawn import choose_rows, photos_of
-from garface.evaluation.heads import fitted_heads, heads_vertices
 from garface.evaluation.second_opinion import POINTS, SecondOpinion, SeenFace
 from garface.faces import MorphableModel
 from garface.faces.fit import eye_distance
@@ -50,7 +49,7 @@ class Targets:
 
         The eye distance is that of the head turned to the camera, so that a turn does not shorten it.
         """
-        vertices, camera = heads_vertices(heads, model), heads.camera.resized(resolution, resolution)
+        vertices, camera = heads.vertices(model), heads.camera.resized(resolution, resolution)
         points = places.points(vertices, model.triangles)
         towards = (_triangle_normals(vertices, model.triangles[places.triangle]) * -points).sum(2) > 0
         return Targets(camera.project(points), towards, _eye_distance(vertices, camera, model))
@@ -115,7 +114,7 @@ def nearest_places(heads: Heads, points: Tensor, model: MorphableModel) -> Embed
 
     First the best triangle is sought by its middle, then the best of many places on it and those around it.
     """
-    vertices, triangles = heads_vertices(heads, model), front_triangles(model)
+    vertices, triangles = heads.vertices(model), front_triangles(model)
     unit = _eye_distance(vertices, heads.camera, model)
     middles = Embedding(triangles, torch.full((len(triangles), 3), 1 / 3))
     distances = _distances(vertices, heads.camera, points, middles, unit, model)

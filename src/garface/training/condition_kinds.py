@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from garface.data.conditions import FittedConditions, Heads
+from garface.data.conditions import FittedConditions, Heads, fitted_heads
 from garface.data.dataset import FittedFaces, mirror_where
 from garface.faces import MorphableModel
 from garface.geometry import Topology, matrix_to_sixd
@@ -122,7 +122,7 @@ class Widening:
 
     def depth(self, heads: Heads, mirrored: Tensor, resolution: int) -> Tensor:
         """(B, 1, R, R): depth over the head frame's origin, units of 100 mm, times the mask."""
-        vertices = heads.pose.apply(self.model.vertices(heads.identity, heads.expression))
+        vertices = heads.vertices(self.model)
         camera = heads.camera.resized(resolution, resolution)
         depth = depth_map(vertices, self.topology, camera, origin=heads.pose.translation[:, 2])[:, :1]
         return torch.where(mirrored.view(-1, 1, 1, 1), depth.flip(3), depth)
@@ -163,11 +163,6 @@ class WideConditions(FittedConditions):
         heads = self.heads(identity)
         normals = mirror_where(heads.normals(self.model, self.topology, resolution), mirrored)
         return self.faces.widening(normals, heads, mirrored).chunk(views)
-
-
-def fitted_heads(faces: FittedFaces, rows: Tensor) -> Heads:
-    """Heads as they were fitted to unmirrored photos."""
-    return Heads(faces.take("identity", rows), faces.take("expression", rows), faces.poses(rows), faces.cameras(rows))
 
 
 def _other_side(name: str) -> str:

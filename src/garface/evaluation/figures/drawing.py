@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from garface.evaluation.figures.heads import Heads
+from garface.data.conditions import Heads
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from garface.data.align import ffhq_similarity
+from garface.data.conditions import Heads
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, axis_angle_to_matrix, matrix_to_axis_angle
 from garface.reconstruction import Renderer
@@ -56,36 +56,6 @@ _TOUR = (
     _Stop("and another", 2, 0, 0, {}),
 )
 """Degrees; one person in six ways, then two other people. An expression's name without Left and Right means both."""
-
-
-@dataclass(frozen=True, eq=False)
-class Heads:
-    """The geometry of B heads before a camera, as `Renderer.normals` takes it."""
-
-    identity: Tensor
-    """(B, K) standard deviations."""
-    expression: Tensor
-    """(B, 52) in [0, 1]."""
-    pose: Pose
-    """Camera from head, millimetres."""
-    camera: Camera
-    """Of the crops."""
-
-    def __len__(self) -> int:
-        return len(self.identity)
-
-    def __getitem__(self, rows: slice) -> Heads:
-        return Heads(self.identity[rows], self.expression[rows], self.pose[rows], self.camera[rows])
-
-    def expand(self, count: int) -> Heads:
-        """`count` heads of one, or the same heads if there are as many already."""
-        camera = self.camera
-        return Heads(
-            self.identity.expand(count, -1),
-            self.expression.expand(count, -1),
-            Pose(self.pose.rotation.expand(count, -1, -1), self.pose.translation.expand(count, -1)),
-            Camera(camera.focal.expand(count), camera.principal.expand(count, -1), camera.height, camera.width),
-        )
 
 
 def random_heads(renderer: Renderer, count: int, *, seed: int = 0) -> Heads:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from garface.data.conditions import Heads
 from garface.errors import SettingError
 from garface.evaluation.figures.drawing import Drawing, Pixels, draw_heads
-from garface.evaluation.figures.heads import Heads, heads_between, random_heads
+from garface.evaluation.figures.heads import heads_between, random_heads
 from garface.evaluation.figures.sheets import picture_table
 from garface.io import contact_sheet
 from garface.reconstruction import Renderer

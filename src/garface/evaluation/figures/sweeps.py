@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from garface.data.conditions import Heads
 from garface.data.landmarks import LEFT_EYE, RIGHT_EYE
 from garface.errors import SettingError
 from garface.evaluation.figures.drawing import Drawing, Pixels, draw_heads
-from garface.evaluation.figures.heads import Heads, sides, straight_heads
+from garface.evaluation.figures.heads import sides, straight_heads
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.io import contact_sheet
 from garface.reconstruction import FaceState, Renderer
