@@ -183,9 +183,9 @@ def test_the_batch_holds_redrawn_swapped_random_and_mixed_pictures(tmp_path: Pat
         drawn = training._draw(photo, condition, share=0.5)
     assert len(drawn.picture) == 16
     assert drawn.redrawn == 8
-    assert len(drawn.latent) == 2 + 3
-    assert bool((drawn.latent[:2] < -3).all())
-    assert float(drawn.latent[2:].abs().max()) < 5
+    assert len(drawn.latent) == 8 + 2 + 3
+    assert bool((drawn.latent[:10] < -3).all())
+    assert float(drawn.latent[10:].abs().max()) < 5
     assert torch.equal(drawn.condition, condition)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from garface.data.known_latents import KnownLatents, known_latents, read_styles
 from garface.errors import InputError, SettingError
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology
@@ -48,6 +49,9 @@ class FittedFaces:
         self.model = model or MorphableModel.embedded()
         self.arrays = _load(folder, split)
         self.names: list[str] = [str(name) for name in self.arrays.pop("names")]
+        styles = read_styles(folder, self.names)
+        if styles is not None:
+            self.arrays["style"] = styles
 
     def __len__(self) -> int:
         return len(self.names)
@@ -102,6 +106,28 @@ class FittedFaces:
     def cameras(self, rows: Tensor) -> Camera:
         """Fitted cameras of unmirrored pictures."""
         return Camera(self.take("focal", rows), self.take("principal", rows), self.size, self.size)
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        """Latents of the generator that drew the pictures, see `known_latents`.
+
+        Raises:
+            InputError: the styles of the pictures are not known.
+            SettingError: a count that the styles cannot give.
+        """
+        if "style" not in self.arrays:
+            raise InputError(
+                "These faces have no known latents; prepare portraits made by `garface data synthesize`, whose folder "
+                "holds their latents.npz, or train with latents inverted."
+            )
+        rows = torch.arange(len(self))
+        return known_latents(self.take("style", rows), self.geometry(rows) if apart_from_geometry else None, count)
+
+    def geometry(self, rows: Tensor) -> Tensor:
+        """Everything that was fitted, as plain numbers (B, K): identity, expression, pose, logarithm of the focal."""
+        rotation = self.take("rotation", rows)
+        turn = torch.cat([rotation[:, :, 2], rotation[:, :1, 0], rotation[:, 1:2, 0]], 1)
+        fitted = (self.take("identity", rows), self.take("expression", rows), turn, self.take("translation", rows))
+        return torch.cat([*fitted, self.take("focal", rows)[:, None].log()], 1)
 
     def take(self, name: str, rows: Tensor) -> Tensor:
         """Rows of a stored array as float32."""

@@ -1,7 +1,8 @@
 """Prepare a folder of photos for training: find, align and fit every face.
 
 The result is a folder of shards, `part-00000.npz` and so on, each written whole or not at all, so that an interrupted
-run goes on where it stopped. `failures.json` lists the photos that gave no face, and why.
+run goes on where it stopped. `failures.json` lists the photos that gave no face, and why. If the photos were drawn by
+`garface data synthesize`, their `latents.npz` comes along.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from garface.data.fitting import AlignedFace, align_face, fit_aligned
+from garface.data.known_latents import copy_styles
 from garface.data.landmarks import FaceFinder
 from garface.errors import InputError, NoFaceError, SettingError
 from garface.faces import FitSettings, LandmarkFit, MorphableModel
@@ -51,6 +53,7 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
     paths = list_photos(photos)
     make_folder(out)
     _check_settings(out, settings)
+    copy_styles(photos, out)
     model = MorphableModel.embedded()
     failures: dict[str, str] = _read_failures(out)
     count = 0

@@ -4,6 +4,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from garface.data.known_latents import KnownLatents
+
 
 class Faces(Protocol):
     """Photos and the normal maps fitted to them, addressed by index; see `garface.data.dataset.FittedFaces`.
@@ -16,6 +18,9 @@ class Faces(Protocol):
 
     def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
         """(B, 3, r, r) in [-1, 1]."""
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        """`count` latents of every unmirrored photo; an InputError where they are not known."""
 
     def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
         """(B, 4, r, r) normal maps; mirror images have n_x negated."""

@@ -1,8 +1,12 @@
 """Training of the generative renderer: a conditional GAN with a reconstruction branch.
 
-Every step draws one batch of pictures. Its first part redraws photos: the inverter gives a Gaussian over latents, the
-renderer draws a sample of it over the photo's own normal map, and must reproduce the photo. The rest draws latents of
-these photos, and random ones, over the normal maps of other photos. The discriminator judges all of them.
+Every step draws one batch of pictures. Its first part redraws photos: the renderer draws each photo's latent over the
+photo's own normal map, and must reproduce the photo. The rest draws latents of these photos, and random ones, over the
+normal maps of other photos. The discriminator judges all of them.
+
+Where a photo's latent comes from is a setting: it is a sample of the Gaussian that the inverter gives, which learns
+with the renderer; or it is known, because a generator drew the portrait (`data.known_latents`). Then the inverter
+learns what is known.
 """
 
 from collections.abc import Sequence
@@ -14,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from garface.data.known_latents import KnownLatents
 from garface.data.preloaded import PreloadedFaces
 from garface.errors import WeightsError
 from garface.io import contact_sheet, to_uint8, write_png
@@ -32,7 +37,8 @@ from garface.losses import (
     r1_penalty,
     texture_swap,
 )
-from garface.networks import Discriminator, FeatureDiscriminator, FeatureDiscriminatorConfig, Generator, Inverter
+from garface.networks import Discriminator, FeatureDiscriminator, FeatureDiscriminatorConfig, Generator, Inverter, InverterOutput
+from garface.networks.critics import SMALLEST
 from garface.rendering import normal_pyramid
 from garface.training.calibrate import fold_latent, latent_moments
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
@@ -53,17 +59,12 @@ class Drawn:
     """(B, 3, R, R)."""
     condition: Tensor
     """(B, 4, R, R)."""
-    mean: Tensor
-    """(redrawn, Z), of the inverter's Gaussian."""
-    log_variance: Tensor
-    """(redrawn, Z)."""
+    redrawn: int
+    """Pictures that redraw a photo."""
+    guess: InverterOutput | None
+    """(redrawn, Z), the Gaussian that their latents were drawn from; None where these are known."""
     latent: Tensor
-    """(N, Z), of the pictures after the redrawn ones, without the mixed ones."""
-
-    @property
-    def redrawn(self) -> int:
-        """Pictures that redraw a photo."""
-        return len(self.mean)
+    """(N, Z), of all pictures but the mixed ones."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class GarTraining:
     def __init__(self, settings: GarTrainingSettings, faces: Faces, *, critics: Critics, runtime: Runtime) -> None:
         critics.check(settings)
         self.settings, self.faces, self.runtime = settings, faces, runtime
+        known = known_of(faces, settings)
         if settings.preload:
             self.faces = PreloadedFaces(faces, resolution=settings.generator.resolution, device=runtime.device)
         self.critics = critics.to(runtime.place)
@@ -108,10 +110,17 @@ class GarTraining:
         self.discriminator = runtime.register("discriminator", build_discriminator(settings))
         self.inverter = runtime.register("inverter", Inverter(settings.inverter))
         life = settings.average_half_life
+        self.known = None if known is None else self._start_from(known)
         self.average_generator = runtime.register("average_generator", Average(self.generator, half_life=life))
         self.average_inverter = runtime.register("average_inverter", Average(self.inverter, half_life=life))
         self.mean_path = runtime.register("mean_path", Kept(torch.zeros(())))
         self._register_optimisers()
+
+    def _start_from(self, known: KnownLatents) -> Tensor:
+        """The latents of all photos; the renderer starts with those that say much in the largest steps."""
+        with torch.no_grad():
+            self.generator.mapping.first.weight.mul_(known.spread.to(self.runtime.device))
+        return known.latents.to(self.runtime.device)
 
     def _register_optimisers(self) -> None:
         settings = self.settings
@@ -125,6 +134,7 @@ class GarTraining:
                 every=path_every,
             ),
         )
+        self._rates = [group["lr"] for group in self.generator_optimiser.param_groups]
         self.discriminator_optimiser = self.runtime.register(
             "discriminator_optimiser",
             lazy_adam((self.discriminator, settings.discriminator_learning_rate), every=r1_every),
@@ -136,11 +146,15 @@ class GarTraining:
 
     def step(self) -> Figures:
         """Take one step on the next photos and return its figures."""
-        photo, condition = self.photos(self.faces, self.runtime.next_pictures(2 * len(self.faces)))
+        # of a mirror image no latent is known: the augmentation mirrors instead
+        indices = self.runtime.next_pictures(len(self.faces) * (2 if self.known is None else 1))
+        photo, condition = self.photos(self.faces, indices)
         if self._warm_start_ends():
             self.calibrate()
-        warm = self.runtime.pictures < self.settings.warm_start
-        drawn = self._draw(photo, condition, share=1.0 if warm else self.settings.redrawn)
+        warm = self._warm
+        self._set_rates(self.settings.warm_boost if warm else 1.0)
+        known = None if self.known is None else self.known[indices]
+        drawn = self._draw(photo, condition, known, share=1.0 if warm else self.settings.redrawn)
         change = self._draw_change(photo)
         with self.runtime.autocast():
             with torch.no_grad():
@@ -148,10 +162,21 @@ class GarTraining:
             fake = self._see(drawn.picture, drawn.condition, change)
         figures: Figures = {} if warm else self._update_discriminator(real, fake.detached())
         figures |= self._update_drawing(drawn, photo, real, fake, adversarial=not warm)
+        if self.settings.weights.latent > 0 and self.runtime.step % self.settings.latent_every == 0:
+            figures |= self._update_inverter(drawn, photo)
         if not warm:
             figures |= self._regularise(photo, condition, change)
         self._update_averages()
         return figures
+
+    @property
+    def _warm(self) -> bool:
+        """Whether only redrawing is learned by now."""
+        return self.runtime.pictures < self.settings.warm_start
+
+    def _set_rates(self, factor: float) -> None:
+        for group, rate in zip(self.generator_optimiser.param_groups, self._rates):
+            group["lr"] = factor * rate
 
     @property
     def _fade(self) -> float:
@@ -162,7 +187,8 @@ class GarTraining:
     def _warm_start_ends(self) -> bool:
         settings = self.settings
         past = self.runtime.pictures - settings.warm_start
-        return settings.warm_start > 0 and settings.calibrated > 0 and 0 <= past < settings.batch
+        wanted = settings.calibrated > 0 and self.known is None  # known ones are standard normal from the start
+        return settings.warm_start > 0 and wanted and 0 <= past < settings.batch
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -189,19 +215,23 @@ class GarTraining:
         picture = faces.pictures(indices, resolution=resolution).to(self.runtime.device)
         return picture, faces.conditions(indices, resolution=resolution).to(self.runtime.device)
 
-    def _draw(self, photo: Tensor, condition: Tensor, *, share: float) -> Drawn:
+    def _draw(self, photo: Tensor, condition: Tensor, known: Tensor | None = None, *, share: float) -> Drawn:
         """Redraw the first `share` of the photos and draw other latents over the conditions of the rest."""
         count, others = round(share * len(photo)), len(photo) - round(share * len(photo))
         condition = torch.cat([condition[:count], self._other_conditions(condition[count:])])
         random = torch.randn(others, self.settings.generator.latent_dim, device=photo.device)
+        guess = None
         with self.runtime.autocast():
-            mean, log_variance = self.inverter(photo[:count]) if count else (random[:0], random[:0])
-            sample = sample_gaussian(mean, log_variance)
-            swapped = sample.detach()[: round(self.settings.swapped * others)]
-            latent = torch.cat([swapped, random[len(swapped) :]])
+            if known is not None or not count:
+                own = random[:0] if known is None else known[:count]
+            else:
+                guess = self.inverter(photo[:count])
+                own = sample_gaussian(guess.mean, guess.log_variance)
+            swapped = own.detach()[: round(self.settings.swapped * others)]
+            latent = torch.cat([own, swapped, random[len(swapped) :]])
             mixed = round(self.settings.style_mixing * (others - len(swapped)))
-            picture = self._render(torch.cat([sample, latent]), condition, mixed=mixed)
-        return Drawn(picture, condition, mean, log_variance, latent[: others - mixed])
+            picture = self._render(latent, condition, mixed=mixed)
+        return Drawn(picture, condition, count, guess, latent[: len(latent) - mixed])
 
     def _other_conditions(self, condition: Tensor) -> Tensor:
         if self.settings.conditions == "photos" or not len(condition):
@@ -221,13 +251,14 @@ class GarTraining:
     def _draw_change(self, photo: Tensor) -> Augmentation:
         """One augmentation for photos and drawings of this step, so that a photo and its redrawing stay comparable."""
         batch, _, height, width = photo.shape
-        config = self.settings.augmentation
+        config = self.settings.augmentation_at(height)
         return draw_augmentation((batch, height, width), torch.default_generator, config, device=photo.device)
 
     def _see(self, picture: Tensor, condition: Tensor, change: Augmentation) -> Seen:
         """Pictures (B, 3, R, R) with conditions (B, 4 or more, R, R), augmented; only the normals are kept."""
         seen = change.on_picture(picture)
-        features = None if self.critics.features is None else self.critics.features(seen)
+        unused = self._warm and (self.settings.weights.perceptual == 0 or picture.shape[-1] <= SMALLEST)
+        features = None if self.critics.features is None or unused else self.critics.features(seen)
         return Seen(seen, change.on_normals(condition[:, :4]), features)
 
     def _judge(self, seen: Seen) -> Tensor:
@@ -252,14 +283,14 @@ class GarTraining:
         weights, terms = self.settings.weights, Figures()
         if drawn.redrawn:
             terms["reconstruction"] = pyramid_error(drawn.picture[: drawn.redrawn], photo[: drawn.redrawn])
-            terms["prior"] = kl_to_standard_normal(drawn.mean, drawn.log_variance).sum(dim=1)
-        if drawn.redrawn and weights.perceptual > 0:
+        if drawn.guess is not None:
+            terms["prior"] = kl_to_standard_normal(drawn.guess.mean, drawn.guess.log_variance).sum(dim=1)
+        if drawn.redrawn and weights.perceptual > 0 and fake.features is not None:
             terms["perceptual"] = self._perceptual_error(real, fake, drawn.redrawn)
         if adversarial:
             terms["adversarial"] = self._fade * self._adversarial_error(real, fake)
-        if len(drawn.latent) and weights.latent > 0:
-            terms["latent"] = self._latent_error(drawn)
-        self.runtime.descend(weighted(terms, weights), self.generator_optimiser, self.inverter_optimiser)
+        guessed = () if drawn.guess is None else (self.inverter_optimiser,)
+        self.runtime.descend(weighted(terms, weights), self.generator_optimiser, *guessed)
         return terms
 
     def _perceptual_error(self, real: Seen, fake: Seen, count: int) -> Tensor:
@@ -276,12 +307,17 @@ class GarTraining:
                 real_logit = self._judge(real) if self.settings.objective == "relativistic" else fake_logit.detach()
         return OBJECTIVES[self.settings.objective].generator(real_logit, fake_logit).mean(dim=1)
 
-    def _latent_error(self, drawn: Drawn) -> Tensor:
-        """How badly the inverter knows the latents of pictures that redraw nothing; the renderer gets no gradient."""
-        known = drawn.picture[drawn.redrawn : drawn.redrawn + len(drawn.latent)].detach()
+    def _update_inverter(self, drawn: Drawn, photo: Tensor) -> Figures:
+        """Teach the inverter the latents of drawings that redraw nothing, and those of photos where they are known."""
+        first = 0 if drawn.guess is None else drawn.redrawn
+        if first == len(drawn.latent):
+            return {}
+        picture = torch.cat([photo[: drawn.redrawn], drawn.picture[drawn.redrawn :].detach()])
         with self.runtime.autocast():
-            seen = self.inverter(known)
-        return gaussian_likelihood_error(drawn.latent, seen.mean, seen.log_variance).mean(dim=1)
+            seen = self.inverter(picture[first : len(drawn.latent)])
+        error = gaussian_likelihood_error(drawn.latent[first:].detach(), seen.mean, seen.log_variance).mean(dim=1)
+        self.runtime.descend(self.settings.weights.latent * error.mean(), self.inverter_optimiser)
+        return {"latent": error}
 
     def _regularise(self, photo: Tensor, condition: Tensor, change: Augmentation) -> Figures:
         settings, figures = self.settings, Figures()
@@ -347,6 +383,20 @@ class GarTraining:
         seen = self.runtime.pictures + self.settings.batch
         self.average_generator.update(self.generator, batch=self.settings.batch, pictures=seen)
         self.average_inverter.update(self.inverter, batch=self.settings.batch, pictures=seen)
+
+
+def known_of(faces: Faces, settings: GarTrainingSettings) -> KnownLatents | None:
+    """The photos' known latents, where the settings ask for them.
+
+    They tell nothing of the geometry, unless the renderer is told nothing of it either.
+
+    Raises:
+        InputError: they are not known.
+    """
+    if settings.latents == "inverted":
+        return None
+    told = settings.generator.injection != "none" or settings.generator.coefficients > 0
+    return faces.known_latents(settings.generator.latent_dim, apart_from_geometry=told)
 
 
 def build_discriminator(settings: GarTrainingSettings) -> Discriminator | FeatureDiscriminator:

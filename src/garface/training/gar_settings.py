@@ -15,9 +15,11 @@ from garface.networks import (
     GeneratorConfig,
     InverterConfig,
 )
+from garface.networks.critics import SMALLEST
 from garface.training.runtime import RunSettings, free
 
 Conditions = Literal["photos", "recombined", "random"]
+Latents = Literal["inverted", "known"]
 GanObjective = Literal["logistic", "hinge", "relativistic"]
 
 
@@ -53,8 +55,8 @@ class GarWeights:
     """KL divergence of the inverter's Gaussian from N(0, I), nats per picture: keeps geometry, which the normals give
     for free, out of the latent, and makes random latents meaningful; ours."""
     latent: float = 0.0
-    """Negative log-likelihood, nats per latent number, of the true latent of a random picture under the inverter
-    (paper 3.4); moves the inverter only, which may also learn it afterwards."""
+    """Negative log-likelihood, nats per latent number, of the true latent of a picture under the inverter (paper 3.4):
+    of drawings, and of photos whose latents are known. It moves the inverter only, which may also learn afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,11 @@ class GarTrainingSettings(RunSettings):
     swapped: float = 0.5
     """Share of that rest which takes the latents of the redrawn photos (there must be as many); the others are random
     draws of N(0, I)."""
+    latents: Latents = "inverted"
+    """Where the latents of photos come from: `inverted` by the inverter, which learns with the renderer, or `known` by
+    the generator that drew them (`data.known_latents`): a shorter way, for portraits of `garface data synthesize`."""
+    latent_every: int = 1
+    """Steps between two in which the inverter learns latents that are known (term `latent`)."""
     conditions: Conditions = "photos"
     """Normal maps under latents that redraw nothing: those of the photos' fits; `recombined` from identities,
     expressions and poses of several fits; or `random` draws of the model's prior (paper)."""
@@ -100,6 +107,8 @@ class GarTrainingSettings(RunSettings):
     """Of the renderer (Adam, betas 0 and 0.99)."""
     discriminator_learning_rate: float = 0.002
     """Of the discriminator (likewise)."""
+    warm_boost: float = 1.0
+    """Factor of the renderer's learning rates during the warm start, where no game can be lost."""
     mapping_learning_rate: float = 0.02
     """Of the mapping network, whose stored weights are a hundred times the effective ones: 0.002 is StyleGAN's choice
     for millions of pictures, too slow for fewer."""
@@ -108,7 +117,8 @@ class GarTrainingSettings(RunSettings):
     style_mixing: float = 0.5
     """Share of the pictures with random latents that change latent at a random layer (paper: 0.9)."""
     augmentation: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.0))
-    """What pairs go through before discriminator and perceptual distance see them; mirroring is the data set's."""
+    """What pairs go through before discriminator and perceptual distance see them; mirroring is the data set's, unless
+    latents are known. The window is that of the last stage."""
     r1_every: int = 16
     """Steps between two R1 terms (lazy regularisation)."""
     path_length_every: int = 4
@@ -132,12 +142,18 @@ class GarTrainingSettings(RunSettings):
             raise SettingError(
                 f"stages must grow and end at the renderer's {self.generator.resolution} pixels, but are {sizes}."
             )
-        for name, known in (("conditions", Conditions), ("objective", GanObjective)):
+        for name, known in (("conditions", Conditions), ("objective", GanObjective), ("latents", Latents)):
             if getattr(self, name) not in get_args(known):
                 raise SettingError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}.")
         for name in ("redrawn", "swapped", "style_mixing", "turned"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} must lie in [0, 1], but is {getattr(self, name)}.")
+
+    def augmentation_at(self, resolution: int) -> AugmentConfig:
+        """The augmentation of pictures of this side: the window shrinks with them, to what critics can see."""
+        config, full = self.augmentation, self.generator.resolution
+        share = max(SMALLEST, config.window * resolution // full)
+        return replace(config, window=min(config.window, share, resolution))
 
     @property
     def papers_terms(self) -> bool:
@@ -153,7 +169,7 @@ class GarTrainingSettings(RunSettings):
 _FOREVER = 1_000_000_000_000
 _WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
 
-_OURS = GarTrainingSettings(
+_PHOTOS = GarTrainingSettings(
     generator=GENERATOR_PRESETS["cpu-128"],
     discriminator=FeatureDiscriminatorConfig(),
     inverter=INVERTER_PRESETS["cpu-128"],
@@ -162,23 +178,38 @@ _OURS = GarTrainingSettings(
     warm_start=44_000,
     fade_in=8_000,
     turned=0.5,
-    learning_rate=0.0015,
+    learning_rate=0.001,
+    discriminator_learning_rate=0.003,
     augmentation=AugmentConfig(flip=0.0, colour=0.5, translation=0.0, cutout=0.0, window=64),
-    path_length_every=8,
+    path_length_every=16,
+    papers_every=8,
     batch=8,
     average_half_life=5_000.0,
     max_pictures=300_000,
 )
+_OURS = replace(
+    _PHOTOS,
+    latents="known",
+    latent_every=4,
+    weights=GarWeights(prior=0.0, latent=1.0),
+    augmentation=replace(_PHOTOS.augmentation, flip=0.5),
+    stages=((32, 24_000), (64, 60_000), (128, _FOREVER)),
+    warm_start=36_000,
+    warm_boost=6.0,
+    fade_in=2_000,
+    max_pictures=80_000,
+)
 
 PRESETS: dict[str, GarTrainingSettings] = {
     "cpu-128": _OURS,
+    "photos-128": _PHOTOS,
     "gpu-128": replace(
         _OURS,
         generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=8, channels=_WIDE),
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
         batch=64,
         preload=True,
-        stages=((64, 200_000), (128, _FOREVER)),
+        stages=((32, 100_000), (64, 500_000), (128, _FOREVER)),
         warm_start=300_000,
         fade_in=50_000,
         average_half_life=20_000.0,
@@ -221,9 +252,9 @@ PRESETS: dict[str, GarTrainingSettings] = {
         _OURS,
         generator=GENERATOR_PRESETS["ablate-64"],
         inverter=INVERTER_PRESETS["ablate-64"],
-        stages=((64, _FOREVER),),
-        warm_start=6_000,
-        fade_in=2_000,
+        stages=((32, 6_000), (64, _FOREVER)),
+        warm_start=9_000,
+        fade_in=1_000,
         average_half_life=2_000.0,
         max_pictures=20_000,
     ),

@@ -6,13 +6,14 @@ They are built from the files their makers published, are differentiable in the 
 
 from garface.networks.critics.identity import CHIP, SAME_PERSON, IdentityNetwork, load_identity_critic
 from garface.networks.critics.landmarks import POINTS, SIDE, LandmarkNetwork, load_landmark_critic
-from garface.networks.critics.perceptual import FeatureTrunk, load_feature_trunk
+from garface.networks.critics.perceptual import SMALLEST, FeatureTrunk, load_feature_trunk
 
 __all__ = [
     "CHIP",
     "POINTS",
     "SAME_PERSON",
     "SIDE",
+    "SMALLEST",
     "FeatureTrunk",
     "IdentityNetwork",
     "LandmarkNetwork",

@@ -1,0 +1,170 @@
+"""Known latents: standardised, apart from geometry, copied with the portraits, and learned from."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import PLAIN, Balls, flat, settings, things
+from torch import Tensor
+
+from garface.data.known_latents import KnownLatents, copy_styles, known_latents, read_styles
+from garface.errors import InputError, SettingError
+from garface.losses import pyramid_error
+from garface.networks import load_generator, load_inverter
+from garface.rendering import normal_pyramid
+from garface.training.calibrate import latent_moments
+from garface.training.gar import GarTraining, train_gar
+from garface.training.gar_critics import Critics
+from garface.training.runtime import Runtime, configuration
+
+
+def styles(count: int, width: int = 12, geometry: Tensor | None = None) -> Tensor:
+    """Correlated numbers after a leaky ReLU, to which geometry adds."""
+    source = torch.Generator().manual_seed(0)
+    raw = torch.randn(count, width, generator=source) @ torch.randn(width, width, generator=source)
+    if geometry is not None:
+        raw = raw + 3 * geometry @ torch.randn(geometry.shape[1], width, generator=source)
+    return torch.where(raw < 0, 0.2 * raw, raw)
+
+
+def test_known_latents_are_standard_and_sorted_by_how_much_they_vary() -> None:
+    known = known_latents(styles(500), None, 8)
+    mean, covariance = latent_moments(known.latents, torch.full_like(known.latents, -torch.inf))
+    torch.testing.assert_close(mean, torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(covariance, torch.eye(8), atol=1e-4, rtol=0)
+    assert bool((known.spread.diff() <= 0).all())
+    assert float(known.spread.square().mean()) == pytest.approx(1)
+
+
+def test_all_components_tell_the_styles_exactly() -> None:
+    given = styles(500)
+    known = known_latents(given, None, 12)
+    raw = torch.where(given < 0, 5 * given, given)
+    told = torch.linalg.lstsq(known.latents, raw - raw.mean(0)).solution
+    torch.testing.assert_close(known.latents @ told, raw - raw.mean(0), atol=1e-3, rtol=1e-3)
+
+
+def test_geometry_cannot_be_told_from_latents_apart_from_it() -> None:
+    geometry = torch.randn(800, 3, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 50.0, 1e-3])
+    given = styles(800, geometry=geometry / geometry.std(0))
+
+    def share(known: KnownLatents) -> float:
+        """Of the variance of geometry that a linear regression finds in the latents."""
+        centred = (geometry - geometry.mean(0)) / geometry.std(0)
+        fitted = known.latents @ torch.linalg.lstsq(known.latents, centred).solution
+        return float(fitted.square().mean() / centred.square().mean())
+
+    assert share(known_latents(given, None, 8)) > 0.3
+    assert share(known_latents(given, geometry, 8)) < 0.01
+
+
+@pytest.mark.parametrize("count", [0, 13])
+def test_a_count_that_styles_cannot_give_is_refused(count: int) -> None:
+    with pytest.raises(SettingError, match="give 1 to 12 latents"):
+        known_latents(styles(40), None, count)
+
+
+def write(folder: Path, numbers: list[int], **changes: np.ndarray) -> None:
+    arrays = {"index": np.array(numbers), "w": np.arange(2.0 * len(numbers)).reshape(-1, 2).astype(np.float16)}
+    np.savez(folder / "latents.npz", **{**arrays, **changes})
+
+
+def test_styles_are_copied_and_found_by_the_portraits_numbers(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    copy_styles(tmp_path, out)
+    assert read_styles(out, ["00003"]) is None
+    write(tmp_path, [1, 3, 20])
+    copy_styles(tmp_path, out)
+    found = read_styles(out, ["00020", "00001"])
+    assert found is not None
+    assert found.tolist() == [[4, 5], [0, 1]]
+    for name in ("00002", "portrait"):
+        with pytest.raises(InputError, match=f"no style of the picture {name}"):
+            read_styles(out, ["00001", name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"w": np.full((2, 2), np.nan)}, "finite w"),
+        ({"w": np.zeros((3, 2))}, "finite w"),
+        ({"index": np.array([{}, {}], dtype=object)}, "cannot be read"),
+    ],
+)
+def test_torn_latents_are_refused(tmp_path: Path, changes: dict[str, np.ndarray], says: str) -> None:
+    write(tmp_path, [1, 2], **changes)
+    with pytest.raises(InputError, match=says):
+        copy_styles(tmp_path, tmp_path)
+
+
+class KnownBalls(Balls):
+    """Balls whose latents are their colours, and five numbers that mean nothing."""
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        noise = torch.randn(len(self), count - 3, generator=torch.Generator().manual_seed(3))
+        return KnownLatents(torch.cat([self.colour * 3**0.5, noise], 1), torch.ones(count))
+
+
+KNOWN = dataclasses.replace(PLAIN, latent=1.0, prior=0.0)
+
+
+def test_a_training_with_known_latents_resumes_bit_for_bit(tmp_path: Path) -> None:
+    whole = settings(tmp_path / "whole", latents="known", latent_every=2, weights=KNOWN)
+    parts = settings(tmp_path / "parts", latents="known", latent_every=2, weights=KNOWN, max_pictures=8)
+    train_gar(whole, KnownBalls(6))
+    train_gar(parts, KnownBalls(6))
+    train_gar(dataclasses.replace(parts, max_pictures=16), KnownBalls(6))
+    one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_renderer_and_inverter_learn_what_is_known(tmp_path: Path) -> None:
+    """The colour of a ball that was never shown is drawn from its latent, and its latent found from its picture."""
+    wanted = settings(
+        tmp_path,
+        latents="known",
+        weights=KNOWN,
+        stages=((32, 10**9),),
+        warm_start=10**9,
+        batch=16,
+        max_pictures=16 * 200,
+        learning_rate=0.01,
+        inverter_learning_rate=0.01,
+    )
+    train_gar(wanted, KnownBalls(256))
+    generator, inverter = load_generator(tmp_path / "gar.safetensors"), load_inverter(tmp_path / "inverter.safetensors")
+    rows, balls = torch.arange(256, 320), KnownBalls(320)
+    photo, condition = balls.pictures(rows, resolution=32), balls.conditions(rows, resolution=32)
+    latent = balls.known_latents(8, apart_from_geometry=True).latents[rows]
+    with torch.no_grad():
+        own, other = (generator(generator.mapping(z), normal_pyramid(condition)) for z in (latent, latent.roll(1, 0)))
+        guessed = inverter(photo).mean[:, :3]
+    assert float(pyramid_error(own, photo).mean()) < 0.7 * float(pyramid_error(other, photo).mean())
+    assert float((guessed - latent[:, :3]).square().mean()) < 0.5
+
+
+def test_latents_that_are_not_known_are_an_error(tmp_path: Path) -> None:
+    class Unknown(Balls):
+        def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+            raise InputError("These faces have no known latents.")
+
+    with pytest.raises(InputError, match="no known latents"):
+        train_gar(settings(tmp_path, latents="known"), Unknown(4))
+    with pytest.raises(SettingError, match="latents must be one of inverted, known"):
+        train_gar(settings(tmp_path, latents="guessed"), Balls(4))
+
+
+def test_the_first_batch_redraws_photos_from_their_own_latents(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, latents="known", batch=8, warm_start=0, weights=KNOWN, swapped=0.5, style_mixing=0.0)
+    balls = KnownBalls(16)
+    training = GarTraining(wanted, balls, critics=Critics(), runtime=Runtime(wanted, configuration=configuration(wanted)))
+    assert training.known is not None
+    photo, condition = training.photos(balls, torch.arange(8))
+    drawn = training._draw(photo, condition, training.known[:8], share=0.5)
+    assert drawn.guess is None
+    assert torch.equal(drawn.latent[:4], training.known[:4])
+    assert torch.equal(drawn.latent[4:6], training.known[:2])
+    assert len(drawn.latent) == 8
