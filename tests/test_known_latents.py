@@ -9,6 +9,7 @@ import torch
 from tiny_training import PLAIN, Balls, flat, settings, things
 from torch import Tensor
 
+from garface.data.dataset import FittedFaces
 from garface.data.known_latents import KnownLatents, copy_styles, known_latents, read_styles
 from garface.errors import InputError, SettingError
 from garface.losses import pyramid_error
@@ -17,6 +18,7 @@ from garface.rendering import normal_pyramid
 from garface.training.calibrate import latent_moments
 from garface.training.gar import GarTraining, train_gar
 from garface.training.gar_critics import Critics
+from garface.training.inverter import InverterTraining, InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.runtime import Runtime, configuration
 
 
@@ -100,23 +102,15 @@ def test_torn_latents_are_refused(tmp_path: Path, changes: dict[str, np.ndarray]
         copy_styles(tmp_path, tmp_path)
 
 
-class KnownBalls(Balls):
-    """Balls whose latents are their colours, and five numbers that mean nothing."""
-
-    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
-        noise = torch.randn(len(self), count - 3, generator=torch.Generator().manual_seed(3))
-        return KnownLatents(torch.cat([self.colour * 3**0.5, noise], 1), torch.ones(count))
-
-
 KNOWN = dataclasses.replace(PLAIN, latent=1.0, prior=0.0)
 
 
 def test_a_training_with_known_latents_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = settings(tmp_path / "whole", latents="known", latent_every=2, weights=KNOWN)
     parts = settings(tmp_path / "parts", latents="known", latent_every=2, weights=KNOWN, max_pictures=8)
-    train_gar(whole, KnownBalls(6))
-    train_gar(parts, KnownBalls(6))
-    train_gar(dataclasses.replace(parts, max_pictures=16), KnownBalls(6))
+    train_gar(whole, Balls(6))
+    train_gar(parts, Balls(6))
+    train_gar(dataclasses.replace(parts, max_pictures=16), Balls(6))
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -134,9 +128,9 @@ def test_renderer_and_inverter_learn_what_is_known(tmp_path: Path) -> None:
         learning_rate=0.01,
         inverter_learning_rate=0.01,
     )
-    train_gar(wanted, KnownBalls(256))
+    train_gar(wanted, Balls(256))
     generator, inverter = load_generator(tmp_path / "gar.safetensors"), load_inverter(tmp_path / "inverter.safetensors")
-    rows, balls = torch.arange(256, 320), KnownBalls(320)
+    rows, balls = torch.arange(256, 320), Balls(320)
     photo, condition = balls.pictures(rows, resolution=32), balls.conditions(rows, resolution=32)
     latent = balls.known_latents(8, apart_from_geometry=True).latents[rows]
     with torch.no_grad():
@@ -159,8 +153,9 @@ def test_latents_that_are_not_known_are_an_error(tmp_path: Path) -> None:
 
 def test_the_first_batch_redraws_photos_from_their_own_latents(tmp_path: Path) -> None:
     wanted = settings(tmp_path, latents="known", batch=8, warm_start=0, weights=KNOWN, swapped=0.5, style_mixing=0.0)
-    balls = KnownBalls(16)
-    training = GarTraining(wanted, balls, critics=Critics(), runtime=Runtime(wanted, configuration=configuration(wanted)))
+    balls = Balls(16)
+    runtime = Runtime(wanted, configuration=configuration(wanted))
+    training = GarTraining(wanted, balls, critics=Critics(), runtime=runtime)
     assert training.known is not None
     photo, condition = training.photos(balls, torch.arange(8))
     drawn = training._draw(photo, condition, training.known[:8], share=0.5)
@@ -168,3 +163,42 @@ def test_the_first_batch_redraws_photos_from_their_own_latents(tmp_path: Path) -
     assert torch.equal(drawn.latent[:4], training.known[:4])
     assert torch.equal(drawn.latent[4:6], training.known[:2])
     assert len(drawn.latent) == 8
+
+
+def test_the_inverter_alone_learns_known_latents_of_photos_and_of_nothing_mirrored(tmp_path: Path) -> None:
+    train_gar(settings(tmp_path / "gar", latents="known", weights=KNOWN, max_pictures=4), Balls(64))
+    wanted = InverterTrainingSettings(
+        folder=tmp_path / "inverter",
+        generator=str(tmp_path / "gar" / "gar.safetensors"),
+        inverter=settings(tmp_path).inverter,
+        latents="known",
+        photos=1.0,
+        weights=InverterWeights(style=0.0, redrawing=0.0, photo=0.0, prior=0.0),
+        learning_rate=0.01,
+        batch=16,
+        max_pictures=16 * 160,
+        tensorboard=False,
+        progress=False,
+        device="cpu",
+    )
+    balls = Balls(64)
+    train_inverter(wanted, balls)
+    rows = torch.arange(64)
+    guessed = load_inverter(tmp_path / "inverter" / "inverter.safetensors")(balls.pictures(rows, resolution=32)).mean
+    known = balls.known_latents(8, apart_from_geometry=True).latents
+    assert float((guessed - known)[:, :3].square().mean()) < 0.5
+    training = InverterTraining(wanted, balls, runtime=Runtime(wanted, configuration=configuration(wanted)))
+    photo, condition = balls.pictures(rows + 64, resolution=32), balls.conditions(rows + 64, resolution=32)
+    assert "latent" not in training._photo_terms(photo, condition, rows + 64)
+
+
+def test_a_selection_of_faces_with_repetitions_has_the_latents_of_the_whole(tmp_path: Path) -> None:
+    faces = FittedFaces.__new__(FittedFaces)
+    faces.names = [f"{number:03d}" for number in range(40)]
+    faces.arrays = {"style": styles(40).numpy()}
+    whole = faces.known_latents(6, apart_from_geometry=False)
+    chosen = faces.select(torch.cat([torch.arange(40), torch.tensor([7, 7, 30])]))
+    found = chosen.known_latents(6, apart_from_geometry=False)
+    torch.testing.assert_close(found.latents[:40], whole.latents)
+    torch.testing.assert_close(found.latents[40:], whole.latents[[7, 7, 30]])
+    assert torch.equal(found.spread, whole.spread)

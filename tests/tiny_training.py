@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from garface.data.known_latents import KnownLatents
 from garface.networks import DiscriminatorConfig, FeatureDiscriminatorConfig, GeneratorConfig, InverterConfig
 from garface.networks.critics import FeatureTrunk
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
@@ -51,6 +52,11 @@ class Balls:
         mask = (x**2 + y**2 < 1).float()
         z = (1 - x**2 - y**2).clamp(min=0).sqrt()
         return torch.stack([x, y, z, torch.ones_like(z)], dim=1) * mask[:, None]
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        """The colours, standardised, and numbers that mean nothing; of ball i always the same."""
+        noise = torch.randn(1000, count - 3, generator=torch.Generator().manual_seed(3))
+        return KnownLatents(torch.cat([self.colour * 3**0.5, noise[: len(self)]], 1), torch.ones(count))
 
 
 def tiny_trunk() -> FeatureTrunk:

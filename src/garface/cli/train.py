@@ -92,7 +92,7 @@ class Gar(_Train):
     """Train the renderer, and with it a first inverter; writes gar.safetensors and inverter.safetensors."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128, gpu-128, paper-256, ablate-64."""
+        """cpu-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
         from garface.training import PRESETS
 
         return PRESETS
@@ -146,10 +146,11 @@ class Inverter(_Train):
     """Weight file of the inverter to go on from; by default it starts afresh."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128."""
+        """cpu-128 for renderers of the same preset, photos-128 for those that learned without known latents."""
         from garface.training import InverterTrainingSettings
 
-        return {"cpu-128": InverterTrainingSettings(generator=self.renderer, start=self.start)}
+        photos = InverterTrainingSettings(generator=self.renderer, start=self.start)
+        return {"cpu-128": replace(photos, latents="known"), "photos-128": photos}
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split."""

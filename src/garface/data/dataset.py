@@ -110,6 +110,8 @@ class FittedFaces:
     def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
         """Latents of the generator that drew the pictures, see `known_latents`.
 
+        Repeated rows count once, so that every selection of the same pictures has the same latents.
+
         Raises:
             InputError: the styles of the pictures are not known.
             SettingError: a count that the styles cannot give.
@@ -117,10 +119,13 @@ class FittedFaces:
         if "style" not in self.arrays:
             raise InputError(
                 "These faces have no known latents; prepare portraits made by `garface data synthesize`, whose folder "
-                "holds their latents.npz, or train with latents inverted."
+                "holds their latents.npz, or take the preset photos-128, which inverts them."
             )
-        rows = torch.arange(len(self))
-        return known_latents(self.take("style", rows), self.geometry(rows) if apart_from_geometry else None, count)
+        _, first, back = np.unique(self.names, return_index=True, return_inverse=True)
+        rows = torch.from_numpy(first)
+        geometry = self.geometry(rows) if apart_from_geometry else None
+        known = known_latents(self.take("style", rows), geometry, count)
+        return KnownLatents(known.latents[torch.from_numpy(back)], known.spread)
 
     def geometry(self, rows: Tensor) -> Tensor:
         """Everything that was fitted, as plain numbers (B, K): identity, expression, pose, logarithm of the focal."""

@@ -1,7 +1,7 @@
 """Latents of portraits that a style-based generator drew: they need not be inverted, because they are known.
 
-A renderer that learns from them starts with latents that mean the same for photos and for random draws. Two things make
-them fit for that. The styles are taken before the mapping network's last leaky ReLU, where they are nearly Gaussian, and
+A renderer that learns from them has latents that mean the same for photos and for random draws. Two things make
+them fit for that. Styles are taken before the mapping network's last leaky ReLU, where they are nearly Gaussian, and
 whitened (Zhu et al. 2020, "Improved StyleGAN Embedding", arXiv 2012.09036, 3.1). And what they tell of the geometry,
 linearly, is taken out: the normal map says it already, and a latent that repeats it would contradict every other map.
 """
@@ -57,6 +57,7 @@ def known_latents(styles: Tensor, geometry: Tensor | None, count: int) -> KnownL
     if geometry is not None:
         raw = raw - linear_trace(raw, geometry.double())
     values, axes = (part.flip(-1)[..., :count] for part in torch.linalg.eigh(raw.mT @ raw / len(raw)))
+    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # else their signs are the machine's
     deviations = values.clamp_min(1e-12).sqrt()
     latents, spread = raw @ axes / deviations, deviations / values.mean().sqrt()
     return KnownLatents(latents.float(), spread.float())

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from garface.data.dataset import mirror_where
+from garface.data.known_latents import KnownLatents
 from garface.errors import SettingError
 
 
@@ -27,6 +28,9 @@ class Source(Protocol):
 
     def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
         """(B, 4 or more, r, r) normal maps."""
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        """Of every unmirrored picture."""
 
 
 class PreloadedFaces:
@@ -43,7 +47,7 @@ class PreloadedFaces:
 
     @torch.no_grad()
     def __init__(self, faces: Source, *, resolution: int, device: torch.device | str, batch: int = 64) -> None:
-        self.resolution = resolution
+        self.resolution, self.known_latents = resolution, faces.known_latents
         pictures, conditions = [], []
         for rows in torch.arange(len(faces)).split(batch):
             picture = (faces.pictures(rows, resolution=resolution) + 1) * 127.5

@@ -52,8 +52,8 @@ class AblationSettings:
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Names of the variants."""
     pictures: int = 6_000
-    """Pictures each of them is shown. Warm start, fading in and averaging take the share of them that they have in the
-    preset."""
+    """Pictures each of them is shown. Stages, warm start, fading in and averaging take the share of them that they have
+    in the preset."""
     seeds: tuple[int, ...] = (0,)
     """Every variant is trained once with each."""
     points: int = 10
@@ -163,6 +163,7 @@ def plan(out: Path, settings: AblationSettings, base: GarTrainingSettings) -> It
     common = replace(
         base,
         max_pictures=settings.pictures,
+        stages=tuple((size, max(1, round(until * share))) for size, until in base.stages),
         warm_start=round(base.warm_start * share),
         fade_in=round(base.fade_in * share),
         average_half_life=base.average_half_life * share,

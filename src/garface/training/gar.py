@@ -37,13 +37,20 @@ from garface.losses import (
     r1_penalty,
     texture_swap,
 )
-from garface.networks import Discriminator, FeatureDiscriminator, FeatureDiscriminatorConfig, Generator, Inverter, InverterOutput
+from garface.networks import (
+    Discriminator,
+    FeatureDiscriminator,
+    FeatureDiscriminatorConfig,
+    Generator,
+    Inverter,
+    InverterOutput,
+)
 from garface.networks.critics import SMALLEST
 from garface.rendering import normal_pyramid
 from garface.training.calibrate import fold_latent, latent_moments
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.ema import Average
-from garface.training.faces import Faces
+from garface.training.faces import Faces, known_of
 from garface.training.gar_critics import Critics
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
@@ -100,7 +107,7 @@ class GarTraining:
     def __init__(self, settings: GarTrainingSettings, faces: Faces, *, critics: Critics, runtime: Runtime) -> None:
         critics.check(settings)
         self.settings, self.faces, self.runtime = settings, faces, runtime
-        known = known_of(faces, settings)
+        known = known_of(faces, settings.latents, settings.generator)
         if settings.preload:
             self.faces = PreloadedFaces(faces, resolution=settings.generator.resolution, device=runtime.device)
         self.critics = critics.to(runtime.place)
@@ -110,7 +117,7 @@ class GarTraining:
         self.discriminator = runtime.register("discriminator", build_discriminator(settings))
         self.inverter = runtime.register("inverter", Inverter(settings.inverter))
         life = settings.average_half_life
-        self.known = None if known is None else self._start_from(known)
+        self._known = None if known is None else runtime.register("known", Kept(self._start_from(known)))
         self.average_generator = runtime.register("average_generator", Average(self.generator, half_life=life))
         self.average_inverter = runtime.register("average_inverter", Average(self.inverter, half_life=life))
         self.mean_path = runtime.register("mean_path", Kept(torch.zeros(())))
@@ -143,6 +150,11 @@ class GarTraining:
             "inverter_optimiser",
             Adam(self.inverter.parameters(), lr=settings.inverter_learning_rate, betas=(0.9, 0.99)),
         )
+
+    @property
+    def known(self) -> Tensor | None:
+        """(n, Z) latents of the photos, where they are known; checkpoints hold them, so that machines cannot differ."""
+        return None if self._known is None else self._known.value.to(self.runtime.device)
 
     def step(self) -> Figures:
         """Take one step on the next photos and return its figures."""
@@ -383,20 +395,6 @@ class GarTraining:
         seen = self.runtime.pictures + self.settings.batch
         self.average_generator.update(self.generator, batch=self.settings.batch, pictures=seen)
         self.average_inverter.update(self.inverter, batch=self.settings.batch, pictures=seen)
-
-
-def known_of(faces: Faces, settings: GarTrainingSettings) -> KnownLatents | None:
-    """The photos' known latents, where the settings ask for them.
-
-    They tell nothing of the geometry, unless the renderer is told nothing of it either.
-
-    Raises:
-        InputError: they are not known.
-    """
-    if settings.latents == "inverted":
-        return None
-    told = settings.generator.injection != "none" or settings.generator.coefficients > 0
-    return faces.known_latents(settings.generator.latent_dim, apart_from_geometry=told)
 
 
 def build_discriminator(settings: GarTrainingSettings) -> Discriminator | FeatureDiscriminator:

@@ -16,10 +16,10 @@ from garface.networks import (
     InverterConfig,
 )
 from garface.networks.critics import SMALLEST
+from garface.training.faces import Latents
 from garface.training.runtime import RunSettings, free
 
 Conditions = Literal["photos", "recombined", "random"]
-Latents = Literal["inverted", "known"]
 GanObjective = Literal["logistic", "hinge", "relativistic"]
 
 
@@ -252,6 +252,8 @@ PRESETS: dict[str, GarTrainingSettings] = {
         _OURS,
         generator=GENERATOR_PRESETS["ablate-64"],
         inverter=INVERTER_PRESETS["ablate-64"],
+        discriminator=FeatureDiscriminatorConfig(sides=(32, 32, 16, 8, 4, 2)),
+        augmentation=replace(_OURS.augmentation, window=32),
         stages=((32, 6_000), (64, _FOREVER)),
         warm_start=9_000,
         fade_in=1_000,
@@ -259,6 +261,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         max_pictures=20_000,
     ),
 }
-"""`cpu-128` trains the shipped weights on one or two cores, `gpu-128` the same recipe wider on a GPU,
+"""`cpu-128` trains the shipped weights on one or two cores, `photos-128` where latents are not known, `gpu-128` the
+same as `cpu-128` wider on a GPU,
 `unconditional-128` its twin without normals, `paper-256` is the paper's recipe (800,000 steps of 16), `ablate-64`
 compares variants."""

@@ -1,7 +1,8 @@
 """Training of the renderer-inverting network against a frozen renderer (the paper, section 3.4).
 
 Half of every batch are the renderer's own pictures, whose latents are known; the other half are photos, which the
-renderer must redraw from the guessed latent over their own normal maps.
+renderer must redraw from the guessed latent over their own normal maps. The latents of portraits that a generator drew
+are known as well, if the renderer has learned from them.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from garface.losses import gaussian_likelihood_error, kl_to_standard_normal, pyr
 from garface.networks import Generator, Inverter, InverterConfig, InverterOutput, load_generator, load_inverter, to_dict
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average
-from garface.training.faces import Faces
+from garface.training.faces import Faces, Latents, known_of
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import sample_gaussian, weighted
 from garface.weights import WeightsCard, save_weights
@@ -27,7 +28,7 @@ class InverterWeights:
     """Weight of every term of the inverter's objective; 0 switches a term off."""
 
     latent: float = 1.0
-    """Negative log-likelihood of the known latent of a random picture, nats per latent number."""
+    """Negative log-likelihood of the known latent of a random picture, or of a photo, nats per latent number."""
     style: float = 1.0
     """Mean squared difference of guessed and known w of a random picture."""
     redrawing: float = 1.0
@@ -52,6 +53,8 @@ class InverterTrainingSettings(RunSettings):
     """Shape of a fresh inverter."""
     weights: InverterWeights = field(default_factory=InverterWeights)
     """Weight of every term."""
+    latents: Latents = "inverted"
+    """`known` if the renderer was trained with known latents, on the same faces: photos are then judged by them too."""
     photos: float = 0.5
     """Share of photos in every batch; the rest are random pictures of the renderer."""
     learning_rate: float = 1e-3
@@ -87,6 +90,7 @@ class InverterTraining:
         self.generator: Generator = runtime.place(load_generator(settings.generator))
         inverter = Inverter(settings.inverter) if settings.start is None else load_inverter(settings.start)
         _check_pair(self.generator, inverter)
+        self.known = known_of(faces, settings.latents, self.generator.config)
         self.inverter = runtime.register("inverter", inverter.train().requires_grad_(True))
         self.average = runtime.register("average", Average(self.inverter, half_life=settings.average_half_life))
         adam = Adam(self.inverter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), foreach=True)
@@ -99,23 +103,31 @@ class InverterTraining:
         count = round(self.settings.photos * len(indices))
         photo = self.faces.pictures(indices[:count], resolution=size).to(device)
         condition = self.faces.conditions(indices, resolution=size).to(device)
-        terms = self._photo_terms(photo, condition[:count]) if count else {}
+        terms = self._photo_terms(photo, condition[:count], indices[:count]) if count else {}
         if count < len(indices):
-            terms |= self._random_terms(condition[count:])
+            random = self._random_terms(condition[count:])
+            found = [part["latent"] for part in (terms, random) if "latent" in part]
+            terms |= {**random, "latent": torch.cat(found)}
         self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
         seen = self.runtime.pictures + self.settings.batch
         self.average.update(self.inverter, batch=self.settings.batch, pictures=seen)
         return terms
 
-    def _photo_terms(self, photo: Tensor, condition: Tensor) -> Figures:
+    def _photo_terms(self, photo: Tensor, condition: Tensor, indices: Tensor) -> Figures:
         guess = self._guess(photo)
         with self.runtime.autocast():
             w = self.generator.mapping(sample_gaussian(guess.mean, guess.log_variance))
             redrawn = self.generator(w, normal_pyramid(condition))
-        return {
+        terms = {
             "photo": pyramid_error(redrawn, photo),
             "prior": kl_to_standard_normal(guess.mean, guess.log_variance).sum(dim=1),
         }
+        told = indices < len(self.faces)  # of a mirror image no latent is known
+        if self.known is not None and bool(told.any()):
+            latent = self.known.latents[indices[told]].to(photo.device)
+            error = gaussian_likelihood_error(latent, guess.mean[told], guess.log_variance[told])
+            terms["latent"] = error.mean(dim=1)
+        return terms
 
     def _random_terms(self, condition: Tensor) -> Figures:
         pyramid, weights = normal_pyramid(condition), self.settings.weights
