@@ -4,6 +4,7 @@ import torch
 from garface.networks.layers import (
     EqualisedLinear,
     ModulatedProjection,
+    RunningStandard,
     append_batch_deviation,
     channel_statistics,
     grouped_modulated_convolution,
@@ -110,3 +111,28 @@ def test_channel_statistics_have_the_gradient_of_mean_and_deviation() -> None:
     channel_statistics(constant).sum().backward()
     assert constant.grad is not None
     assert bool(constant.grad.isfinite().all())
+
+
+def test_a_running_standard_learns_mean_and_deviation_and_treats_samples_alone() -> None:
+    torch.manual_seed(0)
+    layer = RunningStandard(3, momentum=0.02)
+    centre, deviation = torch.tensor([5.0, -1.0, 0.0]), torch.tensor([2.0, 0.1, 1.0])
+    for _ in range(400):
+        layer(centre + deviation * torch.randn(16, 3))
+    layer.eval()
+    x = centre + deviation * torch.randn(2000, 3)
+    out = layer(x)
+    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=0.15, rtol=0)
+    torch.testing.assert_close(out.std(0), torch.ones(3), atol=0.15, rtol=0)
+    torch.testing.assert_close(layer(x[:1]), out[:1])
+    assert torch.equal(layer(x), out)
+
+
+def test_a_running_standard_keeps_what_never_varies_small_and_gradients_plain() -> None:
+    layer = RunningStandard(2, least=0.5)
+    x = torch.zeros(4, 2, requires_grad=True)
+    assert torch.equal(layer(x), torch.zeros(4, 2))
+    (layer(x + 0.1)[0, 0]).backward()
+    assert x.grad is not None
+    assert float(x.grad[0, 0]) == pytest.approx(1 / 0.5)
+    assert float(layer(torch.full((1, 2), 1e6)).abs().max()) <= 10

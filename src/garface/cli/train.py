@@ -149,7 +149,7 @@ class Inverter(_Train):
         """cpu-128 for renderers of the same preset, photos-128 for those that learned without known latents."""
         from garface.training import InverterTrainingSettings
 
-        photos = InverterTrainingSettings(generator=self.renderer, start=self.start)
+        photos = InverterTrainingSettings(generator=self.renderer, start=self.start, half_size=24_000)
         return {"cpu-128": replace(photos, latents="known"), "photos-128": photos}
 
     def train(self, settings: Any) -> Outcome:

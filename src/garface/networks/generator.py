@@ -56,6 +56,9 @@ class GeneratorConfig:
     """Whether the gain is 1 + g with g starting at zero; False is the released code, which multiplies by g."""
     condition_channels: int = 4
     """Channels of the normal map to use: 4 with the mask, 3 without."""
+    noise: bool = True
+    """Whether noise enters (StyleGAN, the paper). A short training makes a woven pattern of it, over skin and
+    background alike, instead of learning textures; without noise it learns them, or stays smooth."""
     injection_channels: int = 16
     """Hidden channels of each injection's residual block."""
     condition: Condition = "normals"
@@ -152,10 +155,12 @@ class NormalInjection(nn.Module):
 class StyledLayer(nn.Module):
     """Modulated convolution, normal injection, noise, bias, leaky ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, style_dim: int, *, doubling: bool, bias: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, style_dim: int, *, doubling: bool, bias: bool, noise: bool
+    ) -> None:
         super().__init__()
         self.conv = ModulatedConv(inputs, outputs, 3, style_dim, gain=ACTIVATION_GAIN)
-        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1)) if bias else None
         self.doubling = doubling
 
@@ -167,7 +172,8 @@ class StyledLayer(nn.Module):
         if injected is not None:
             gain, shift = injected
             x = x * gain + shift
-        x = x + (noise * self.noise_strength).to(x.dtype)
+        if self.noise_strength is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
         return activate(x if self.bias is None else x + self.bias.to(x.dtype))
 
 
@@ -182,7 +188,9 @@ class RenderBlock(nn.Module):
         inputs = [width] if first else [before, width]
         bias = config.injection != "per_channel"  # where the bias of the shift is a second one
         self.layers = nn.ModuleList(
-            StyledLayer(n + extra, width, config.style_dim, doubling=k == 0 and not first, bias=bias)
+            StyledLayer(
+                n + extra, width, config.style_dim, doubling=k == 0 and not first, bias=bias, noise=config.noise
+            )
             for k, n in enumerate(inputs)
         )
         self.to_rgb = ModulatedProjection(width, 3, config.style_dim)
@@ -291,7 +299,7 @@ class Generator(nn.Module):
                 of its last layer.
             pyramid: normal maps `(B, 4, r, r)` for every r up to `resolution`; not looked at by injection "none".
                 Depth or coefficients follow as further channels where they are the condition.
-            noise: one `(B, 1, r, r)` per layer; None draws it.
+            noise: one `(B, 1, r, r)` per layer; None draws it. A generator without noise does not look at it.
             resolution: stop at this side (progressive training); None is full.
             noise_generator: source of the noise that is drawn.
 

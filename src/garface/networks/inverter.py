@@ -14,6 +14,7 @@ from garface.networks.layers import (
     EqualisedConv,
     EqualisedLinear,
     ResidualDown,
+    RunningStandard,
     activate,
     channel_statistics,
     full_precision,
@@ -51,7 +52,8 @@ class InverterConfig:
 class Inverter(nn.Module):
     """Mirrors the generator: at every resolution the features are reduced to channel means and deviations.
 
-    That is what a style sets; all of them together give the latent.
+    That is what a style sets; all of them together, standardised, give the latent: from picture to picture they vary by
+    little of what they are.
     """
 
     def __init__(self, config: InverterConfig) -> None:
@@ -63,6 +65,7 @@ class Inverter(nn.Module):
         self.blocks = nn.ModuleDict({str(r): ResidualDown(channels[r], channels[r // 2]) for r in self.sides[:-1]})
         self.last = EqualisedConv(channels[4], channels[4], 3, gain=ACTIVATION_GAIN)
         statistics = 2 * sum(channels[r] for r in self.sides)
+        self.standard = RunningStandard(statistics)
         self.first_hidden = EqualisedLinear(statistics, config.hidden, gain=ACTIVATION_GAIN)
         self.second_hidden = EqualisedLinear(config.hidden, config.hidden, gain=ACTIVATION_GAIN)
         self.gaussian = EqualisedLinear(config.hidden, 2 * config.latent_dim)
@@ -79,7 +82,7 @@ class Inverter(nn.Module):
         """
         statistics = self._statistics(picture)
         with full_precision(statistics):
-            x = activate(self.first_hidden(statistics))
+            x = activate(self.first_hidden(self.standard(statistics)))
             x = activate(self.second_hidden(x))
             mean, log_variance = self.gaussian(x).chunk(2, dim=1)
         return InverterOutput(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))

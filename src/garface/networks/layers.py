@@ -182,6 +182,37 @@ def channel_statistics(x: Tensor) -> Tensor:
     return torch.cat([mean.flatten(1), torch.sqrt(variance + 1e-6)], dim=1)
 
 
+class RunningStandard(nn.Module):
+    """Numbers `(B, N)` minus their running mean, over their running deviation: constants as far as gradients go.
+
+    In training mode both follow the batches; the first batch sets them. Unlike in batch normalisation a sample never
+    depends on the others of its batch, so small batches do no harm.
+    """
+
+    def __init__(self, count: int, *, momentum: float = 0.01, least: float = 0.03) -> None:
+        """Start at mean 0 and deviation 1; deviations below `least` count as `least`."""
+        super().__init__()
+        self.momentum, self.least = momentum, least
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("square", torch.ones(count))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised, clamped to [-10, 10]."""
+        mean, square = self.get_buffer("mean"), self.get_buffer("square")
+        if self.training:
+            self._follow(x.detach(), mean, square)
+        deviation = (square - mean.square()).clamp_min(self.least**2).sqrt()
+        return ((x - mean) / deviation).clamp(-10, 10)
+
+    def _follow(self, x: Tensor, mean: Tensor, square: Tensor) -> None:
+        batches = self.get_buffer("batches")
+        share = max(self.momentum, 1 / (1 + float(batches)))
+        mean.lerp_(x.mean(0), share)
+        square.lerp_(x.square().mean(0), share)
+        batches.add_(1)
+
+
 def join_channels(x: Tensor, more: Tensor) -> Tensor:
     """Add the channels `more` `(B, D, H, W)` to features `(B, C, H, W)`, in the precision and memory format of these.
 

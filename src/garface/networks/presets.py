@@ -9,8 +9,10 @@ TINY = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32}
 LARGE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
 
 GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
-    "cpu-128": GeneratorConfig(channels=SMALL, mapping_layers=2),
-    "ablate-64": GeneratorConfig(resolution=64, latent_dim=128, style_dim=128, mapping_layers=2, channels=TINY),
+    "cpu-128": GeneratorConfig(channels=SMALL, mapping_layers=2, noise=False),
+    "ablate-64": GeneratorConfig(
+        resolution=64, latent_dim=128, style_dim=128, mapping_layers=2, channels=TINY, noise=False
+    ),
     "paper-256": GeneratorConfig(
         resolution=256,
         latent_dim=512,

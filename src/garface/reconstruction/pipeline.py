@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from garface.data.landmarks import FaceFinder, FaceLandmarks, choose_faces
 from garface.errors import NoFaceError, SettingError
 from garface.faces import FitSettings, LandmarkFit
 from garface.io import read_photo, to_tensor
-from garface.reconstruction.refine import FaceState, RefineSettings, Target, refine
+from garface.reconstruction.graphics import refine_by_graphics
+from garface.reconstruction.refine import FaceState, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Provenance, Reconstruction
-from garface.reconstruction.settings import ReconstructionSettings
+from garface.reconstruction.settings import DrawnBy, LatentStart, ReconstructionSettings
 from garface.reconstruction.texture import unwrap
 
 OnStage = Callable[[str, int, int], None]
@@ -123,12 +125,20 @@ class Reconstructor:
         refinement = REFINE[settings.quality]
         if refinement is not None:
             with clock.stage("refine"):
-                state, history = refine(
-                    renderer, start, target, refinement, report=lambda done, total: tell("refine", done, total)
+                state, history = self._refine(
+                    start, target, refinement, lambda done, total: tell("refine", done, total)
                 )
         with clock.stage("texture"):
             result = self._finish(pixels, aligned, state, name, provenance)
         return replace(result, start=start, history=history, seconds=clock.seconds, target=target)
+
+    def _refine(
+        self, start: FaceState, target: Target, settings: RefineSettings, report: Report
+    ) -> tuple[FaceState, list[dict[str, float]]]:
+        if self.settings.drawn_by == "graphics":
+            model, topology = self.renderer.morphable, self.renderer.topology
+            return refine_by_graphics(start, target, model, topology, settings, report=report)
+        return refine(self.renderer, start, target, settings, report=report)
 
     @torch.no_grad()
     def _invert(self, aligned: AlignedFace, fit: LandmarkFit) -> tuple[FaceState, Target]:
@@ -137,14 +147,15 @@ class Reconstructor:
         place, size = renderer.device, renderer.resolution
         half = size / fit.camera.width
         picture = _shrink(aligned.picture, size).to(place)
-        latent = renderer.inverter(picture).mean
-        w = renderer.generator.mapping(latent)[:, None].repeat(1, renderer.generator.layers, 1)
+        w = renderer.mean_style
+        if self.settings.latent_start == "inverter":
+            w = renderer.generator.mapping(renderer.inverter(picture).mean)
         state = FaceState(
             identity=fit.identity.to(place),
             expression=fit.expression.to(place),
             pose=fit.pose.to(place),
             camera=fit.camera.resized(size, size).to(place),
-            w=w,
+            w=w[:, None].repeat(1, renderer.generator.layers, 1),
             noise=renderer.sample_noise(1, seed=self.settings.seed),
         )
         mask = _shrink(aligned.inside, size).to(place)
@@ -218,5 +229,8 @@ def _shrink(picture: Tensor, size: int) -> Tensor:
 def _check(settings: ReconstructionSettings) -> None:
     if settings.quality not in REFINE:
         raise SettingError(f"quality must be {', '.join(REFINE)}, but is {settings.quality!r}.")
+    for name, known in (("drawn_by", DrawnBy), ("latent_start", LatentStart)):
+        if getattr(settings, name) not in get_args(known):
+            raise SettingError(f"{name} must be {' or '.join(get_args(known))}, not {getattr(settings, name)!r}.")
     if settings.face not in ("largest", "all") and not (isinstance(settings.face, int) and settings.face >= 1):
         raise SettingError(f"face must be largest, all or a number from 1, but is {settings.face!r}.")

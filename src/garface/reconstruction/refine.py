@@ -8,18 +8,44 @@ moves by an axis-angle increment about the start, and the translation in units o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from garface.faces import MorphableModel
 from garface.faces.fit import eye_distance
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.losses import gaussian_prior, gradient_error, noise_autocorrelation, photometric_error, pyramid_error
-from garface.reconstruction.renderer import Renderer
+from garface.losses import gaussian_prior, gradient_error, photometric_error, pyramid_error
 
 Report = Callable[[int, int], None]
+
+
+class Draws(Protocol):
+    """What a descent goes through: `Renderer`, or graphics rules in its place."""
+
+    @property
+    def morphable(self) -> MorphableModel:
+        """The head model."""
+
+    @property
+    def mean_style(self) -> Tensor:
+        """(1, W): the centre of the prior on styles."""
+
+    @property
+    def style_spread(self) -> Tensor:
+        """Unit of distances between styles, a scalar."""
+
+    def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
+        """(B, 4 or more, R, R): normals, mask, and whatever else `draw` wants."""
+
+    def draw(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """(B, 3, R, R) pictures of styles (B, L, W)."""
+
+    def noise_error(self, noise: Sequence[Tensor]) -> Tensor:
+        """(B,) how unlikely the noise is."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +118,11 @@ class FaceState:
     w: Tensor
     noise: list[Tensor]
 
-    def draw(self, renderer: Renderer) -> Tensor:
+    def draw(self, renderer: Draws) -> Tensor:
         """Pictures (B, 3, R, R)."""
         return renderer.draw(self.w, self.normals(renderer), self.noise)
 
-    def normals(self, renderer: Renderer) -> Tensor:
+    def normals(self, renderer: Draws) -> Tensor:
         """Normal maps (B, 4, R, R)."""
         return renderer.normals(self.identity, self.expression, self.pose, self.camera)
 
@@ -128,7 +154,7 @@ class Target:
 
 
 def refine(
-    renderer: Renderer,
+    renderer: Draws,
     start: FaceState,
     target: Target,
     settings: RefineSettings = RefineSettings(),
@@ -158,7 +184,7 @@ def refine(
 
 
 def objective(
-    renderer: Renderer, state: FaceState, start: FaceState, target: Target, settings: RefineSettings
+    renderer: Draws, state: FaceState, start: FaceState, target: Target, settings: RefineSettings
 ) -> dict[str, Tensor]:
     """Every term (B,) by the name of its weight."""
     model = renderer.morphable
@@ -178,19 +204,14 @@ def objective(
         "expression": (((state.expression - start.expression) / settings.sigma_expression) ** 2).mean(1),
         "style": (((state.w - middle) / spread) ** 2).mean((1, 2)),
         "spread": (((state.w - state.w.mean(1, keepdim=True)) / spread) ** 2).mean((1, 2)),
-        "noise": torch.stack([_noise_error(layer) for layer in state.noise]).mean(0),
+        "noise": renderer.noise_error(state.noise),
     }
-
-
-def _noise_error(noise: Tensor) -> Tensor:
-    """(B,) deviation of a layer's noise from white noise of unit variance."""
-    return noise_autocorrelation(noise) + (noise.square().mean((1, 2, 3)) - 1) ** 2
 
 
 class _Unknowns:
     """What the descent moves, in units in which one learning rate suits a whole group."""
 
-    def __init__(self, renderer: Renderer, start: FaceState, settings: RefineSettings) -> None:
+    def __init__(self, renderer: Draws, start: FaceState, settings: RefineSettings) -> None:
         self.start, self.settings, self.spread = start, settings, renderer.style_spread
         self.style = torch.zeros_like(start.w).requires_grad_()
         self.noise = [layer.clone().requires_grad_() for layer in start.noise]

@@ -14,6 +14,7 @@ from torch import Tensor
 from garface.errors import SettingError, WeightsError
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology
+from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
 from garface.weights import WeightsCard, load_weights
@@ -80,6 +81,11 @@ class Renderer:
         if noise is None:
             noise = self.sample_noise(len(w))
         return self.generator(w, normal_pyramid(normals), noise)
+
+    def noise_error(self, noise: Sequence[Tensor]) -> Tensor:
+        """(B,) deviation from white noise of unit variance, mean over the layers (Karras et al. 2020, appendix D)."""
+        errors = [noise_autocorrelation(layer) + (layer.square().mean((1, 2, 3)) - 1) ** 2 for layer in noise]
+        return torch.stack(errors).mean(0)
 
     def sample_noise(self, count: int, *, seed: int = 0) -> list[Tensor]:
         """Noise for every layer; sample i depends on (seed, i) alone."""

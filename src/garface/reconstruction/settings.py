@@ -6,6 +6,8 @@ from typing import Literal
 from garface.reconstruction.renderer import Device
 
 Quality = Literal["fast", "standard", "best"]
+DrawnBy = Literal["renderer", "graphics"]
+LatentStart = Literal["inverter", "mean"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class ReconstructionSettings:
         seed: fixes every random draw.
         model: "builtin", or a folder of trained weights.
         texture_size: side of the texture, texels.
+        drawn_by: what the refinement descends through: the renderer, or graphics rules, to be compared with it.
+        latent_start: where it starts: at the inverter's latent, or at the mean style, to be compared with it.
     """
 
     quality: Quality = "standard"
@@ -27,3 +31,5 @@ class ReconstructionSettings:
     seed: int = 0
     model: str = "builtin"
     texture_size: int = 1024
+    drawn_by: DrawnBy = "renderer"
+    latent_start: LatentStart = "inverter"

@@ -11,9 +11,15 @@ from garface.rendering.rasterise import barycentrics, interpolate, rasterise
 
 
 def normal_map(
-    vertices_camera: Tensor, topology: Topology, camera: Camera, *, antialiased: bool = True, samples: int = 1
+    vertices_camera: Tensor,
+    topology: Topology,
+    camera: Camera,
+    *,
+    antialiased: bool = True,
+    samples: int = 1,
+    attributes: Tensor | None = None,
 ) -> Tensor:
-    """Draw camera-frame normals and coverage.
+    """Draw camera-frame normals and coverage, and whatever else the vertices carry.
 
     Args:
         vertices_camera: (B, V, 3) camera-frame mm.
@@ -22,19 +28,23 @@ def normal_map(
         antialiased: blend across silhouettes, so that gradients reach the outline.
         samples: draw so many times as large in both directions, and average: detail below a pixel then blends, as its
             gradient does.
+        attributes: (B or 1, V, C) of the vertices, to be drawn as well.
 
     Returns:
-        (B, 4, H, W): unit normals times the mask, and the mask in [0, 1].
+        (B, 4, H, W): unit normals times the mask, and the mask in [0, 1]; or (B, 4 + C, H, W), with the attributes
+        times the mask.
     """
     if samples > 1:
         large = camera.resized(camera.height * samples, camera.width * samples)
-        return avg_pool2d(normal_map(vertices_camera, topology, large, antialiased=antialiased), samples)
+        drawn = normal_map(vertices_camera, topology, large, antialiased=antialiased, attributes=attributes)
+        return avg_pool2d(drawn, samples)
     triangles = topology.triangles
     triangle_id = rasterise(vertices_camera, triangles, camera)
     where = barycentrics(vertices_camera, triangles, triangle_id, camera)
     normals = interpolate(vertex_normals(vertices_camera, topology), triangles, triangle_id, where)
     mask = (triangle_id >= 0)[:, None].to(normals.dtype)
-    image = torch.cat([normalize(normals, dim=1), mask], dim=1)
+    others = [] if attributes is None else [interpolate(attributes, triangles, triangle_id, where)]
+    image = torch.cat([normalize(normals, dim=1), mask, *others], dim=1)
     return antialias(image, triangle_id, vertices_camera, topology, camera) if antialiased else image
 
 

@@ -18,6 +18,7 @@ from garface.networks import (
 from garface.networks.critics import SMALLEST
 from garface.training.faces import Latents
 from garface.training.runtime import RunSettings, free
+from garface.training.stages import FOREVER, check_stages, stage_at
 
 Conditions = Literal["photos", "recombined", "random"]
 GanObjective = Literal["logistic", "hinge", "relativistic"]
@@ -137,11 +138,7 @@ class GarTrainingSettings(RunSettings):
     def check(self) -> None:
         """Raise a SettingError on settings that contradict each other."""
         super().check()
-        sizes = [size for size, _ in self.stages]
-        if sizes != sorted(sizes) or sizes[-1] != self.generator.resolution:
-            raise SettingError(
-                f"stages must grow and end at the renderer's {self.generator.resolution} pixels, but are {sizes}."
-            )
+        check_stages(self.stages, end=self.generator.resolution)
         for name, known in (("conditions", Conditions), ("objective", GanObjective), ("latents", Latents)):
             if getattr(self, name) not in get_args(known):
                 raise SettingError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}.")
@@ -163,10 +160,9 @@ class GarTrainingSettings(RunSettings):
 
     def resolution(self, pictures: int) -> int:
         """Size of the pictures, in pixels, after `pictures`."""
-        return next((size for size, until in self.stages if pictures < until), self.stages[-1][0])
+        return stage_at(self.stages, pictures)
 
 
-_FOREVER = 1_000_000_000_000
 _WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
 
 _PHOTOS = GarTrainingSettings(
@@ -174,7 +170,7 @@ _PHOTOS = GarTrainingSettings(
     discriminator=FeatureDiscriminatorConfig(),
     inverter=INVERTER_PRESETS["cpu-128"],
     objective="hinge",
-    stages=((64, 40_000), (128, _FOREVER)),
+    stages=((64, 40_000), (128, FOREVER)),
     warm_start=44_000,
     fade_in=8_000,
     turned=0.5,
@@ -193,7 +189,7 @@ _OURS = replace(
     latent_every=4,
     weights=GarWeights(prior=0.0, latent=1.0),
     augmentation=replace(_PHOTOS.augmentation, flip=0.5),
-    stages=((32, 24_000), (64, 60_000), (128, _FOREVER)),
+    stages=((32, 24_000), (64, 60_000), (128, FOREVER)),
     warm_start=36_000,
     warm_boost=6.0,
     fade_in=2_000,
@@ -209,7 +205,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
         batch=64,
         preload=True,
-        stages=((32, 100_000), (64, 500_000), (128, _FOREVER)),
+        stages=((32, 100_000), (64, 500_000), (128, FOREVER)),
         warm_start=300_000,
         fade_in=50_000,
         average_half_life=20_000.0,
@@ -239,7 +235,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
             texture_swap=0.001,
             geometry_swap=1e-5,
         ),
-        stages=((256, _FOREVER),),
+        stages=((256, FOREVER),),
         redrawn=0.0,
         swapped=0.0,
         style_mixing=0.9,
@@ -254,7 +250,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         inverter=INVERTER_PRESETS["ablate-64"],
         discriminator=FeatureDiscriminatorConfig(sides=(32, 32, 16, 8, 4, 2)),
         augmentation=replace(_OURS.augmentation, window=32),
-        stages=((32, 6_000), (64, _FOREVER)),
+        stages=((32, 6_000), (64, FOREVER)),
         warm_start=9_000,
         fade_in=1_000,
         average_half_life=2_000.0,

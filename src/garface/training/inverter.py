@@ -53,6 +53,8 @@ class InverterTrainingSettings(RunSettings):
     """Shape of a fresh inverter."""
     weights: InverterWeights = field(default_factory=InverterWeights)
     """Weight of every term."""
+    half_size: int = 0
+    """First pictures that have half the renderer's size, which costs less."""
     latents: Latents = "inverted"
     """`known` if the renderer was trained with known latents, on the same faces: photos are then judged by them too."""
     photos: float = 0.5
@@ -98,7 +100,8 @@ class InverterTraining:
 
     def step(self) -> Figures:
         """Take one step on the next photos and return its figures."""
-        size, device = self.generator.config.resolution, self.runtime.device
+        full, device = self.generator.config.resolution, self.runtime.device
+        size = full // 2 if self.runtime.pictures < self.settings.half_size else full
         indices = self.runtime.next_pictures(2 * len(self.faces))
         count = round(self.settings.photos * len(indices))
         photo = self.faces.pictures(indices[:count], resolution=size).to(device)
@@ -117,7 +120,7 @@ class InverterTraining:
         guess = self._guess(photo)
         with self.runtime.autocast():
             w = self.generator.mapping(sample_gaussian(guess.mean, guess.log_variance))
-            redrawn = self.generator(w, normal_pyramid(condition))
+            redrawn = self.generator(w, normal_pyramid(condition), resolution=photo.shape[-1])
         terms = {
             "photo": pyramid_error(redrawn, photo),
             "prior": kl_to_standard_normal(guess.mean, guess.log_variance).sum(dim=1),
@@ -130,11 +133,11 @@ class InverterTraining:
         return terms
 
     def _random_terms(self, condition: Tensor) -> Figures:
-        pyramid, weights = normal_pyramid(condition), self.settings.weights
+        pyramid, weights, size = normal_pyramid(condition), self.settings.weights, condition.shape[-1]
         z = torch.randn(len(condition), self.generator.config.latent_dim, device=condition.device)
         with self.runtime.autocast(), torch.no_grad():
             w = self.generator.mapping(z)
-            picture = self.generator(w, pyramid)
+            picture = self.generator(w, pyramid, resolution=size)
         guess = self._guess(picture)
         guessed_w = self.generator.mapping(guess.mean)
         terms = {
@@ -143,7 +146,7 @@ class InverterTraining:
         }
         if weights.redrawing > 0:
             with self.runtime.autocast():
-                terms["redrawing"] = pyramid_error(self.generator(guessed_w, pyramid), picture)
+                terms["redrawing"] = pyramid_error(self.generator(guessed_w, pyramid, resolution=size), picture)
         return terms
 
     def _guess(self, picture: Tensor) -> InverterOutput:

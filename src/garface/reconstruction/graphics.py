@@ -1,0 +1,119 @@
+"""Graphics rules in the renderer's place, in the very same descent: what the paper compares its renderer with.
+
+Skin is Lambertian, light is second-order spherical harmonics (Ramamoorthi and Hanrahan 2001), and colours that light
+does not explain go into a small albedo map, as in analysis by synthesis since Blanz and Vetter 1999. What the head does
+not cover is taken from the photo. `GraphicsRenderer` reads a style as light and noise as albedo, so `refine` needs to
+know nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from garface.faces import MorphableModel
+from garface.geometry import Camera, Pose, Topology
+from garface.reconstruction.refine import FaceState, RefineSettings, Report, Target, refine
+from garface.reconstruction.renderer import SAMPLES
+from garface.rendering import fit_light, normal_map, shade
+
+SKIN = 0.5
+"""Linear reflectance where the albedo map is zero; the light's colour makes up for the skin's."""
+ALBEDO_SIDE = 32
+"""Texels of the albedo map, across and down."""
+ALBEDO_SPREAD = 0.3
+"""Standard deviation of the logarithm of the albedo: the unit of the map."""
+LIGHT_SPREAD = 0.3
+"""Unit of the light's coefficients, whose first is about 3 for an evenly lit face."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphicsRenderer:
+    """Draws heads by graphics rules before a given background.
+
+    Attributes:
+        morphable: the head model.
+        topology: of its mesh.
+        background: (B, 3, R, R), [-1, 1].
+        mean_style: (1, 27) light that is thought likely.
+        style_spread: unit of distances from it, a scalar.
+    """
+
+    morphable: MorphableModel
+    topology: Topology
+    background: Tensor
+    mean_style: Tensor
+    style_spread: Tensor
+
+    def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
+        """Normals, mask, and coordinates of the albedo map times the mask, (B, 6, R, R)."""
+        side = self.background.shape[-1]
+        vertices = pose.apply(self.morphable.vertices(identity, expression))
+        places = cylinder_coordinates(self.morphable.mean)[None]
+        small = camera.resized(side, side)
+        return normal_map(vertices, self.topology, small, samples=SAMPLES, attributes=places)
+
+    def draw(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Pictures (B, 3, R, R) under the light `w` (B, 1, 27) with the albedo map `noise` of one (B, 3, T, T)."""
+        mask = normals[:, 3:4]
+        inside = mask.clamp_min(1e-6)
+        tint = torch.zeros_like(normals[:, :3])
+        if noise:
+            places = (normals[:, 4:] / inside).permute(0, 2, 3, 1)
+            tint = grid_sample(noise[0], places, padding_mode="border", align_corners=False)
+        albedo = (SKIN * torch.exp(ALBEDO_SPREAD * tint)).clamp(max=1)
+        skin = shade(unit(normals[:, :3]), albedo, w[:, 0].unflatten(1, (9, 3)))
+        return mask * skin + (1 - mask) * self.background
+
+    def noise_error(self, noise: Sequence[Tensor]) -> Tensor:
+        """(B,): the albedo map is small and smooth."""
+        (albedo,) = noise
+        changes = [albedo.diff(dim=axis).square().mean((1, 2, 3)) for axis in (2, 3)]
+        return albedo.square().mean((1, 2, 3)) + sum(changes)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """(B, 3, H, W) of unit length; near zero they stay short, and their gradient finite."""
+    return vectors / vectors.square().sum(1, keepdim=True).add(1e-8).sqrt()
+
+
+def cylinder_coordinates(vertices: Tensor) -> Tensor:
+    """Where vertices (V, 3) of a head lie around its vertical axis and along it: (V, 2) in [-1, 1]."""
+    centred = vertices - (vertices.amax(0) + vertices.amin(0)) / 2
+    around = torch.atan2(centred[:, 0], centred[:, 2]) / torch.pi
+    return torch.stack([around, -centred[:, 1] / centred[:, 1].abs().max()], 1)
+
+
+@torch.no_grad()
+def graphics_start(
+    start: FaceState, target: Target, morphable: MorphableModel, topology: Topology
+) -> tuple[GraphicsRenderer, FaceState]:
+    """Graphics rules for a photo, and the state to begin with: even skin under the light that fits best."""
+    blank = torch.zeros(1, 27).to(target.picture)
+    renderer = GraphicsRenderer(morphable, topology, target.picture, blank, blank.new_tensor(LIGHT_SPREAD))
+    normals = renderer.normals(start.identity, start.expression, start.pose, start.camera)
+    seen = target.mask * (normals[:, 3:4] > 0.99)
+    skin = torch.full_like(target.picture, SKIN)
+    light = fit_light(target.picture, unit(normals[:, :3]), seen, albedo=skin, ridge=1e-2).flatten(1)
+    albedo = light.new_zeros(len(light), 3, ALBEDO_SIDE, ALBEDO_SIDE)
+    renderer = replace(renderer, mean_style=light.mean(0, keepdim=True))
+    return renderer, replace(start, w=light[:, None], noise=[albedo])
+
+
+def refine_by_graphics(
+    start: FaceState,
+    target: Target,
+    morphable: MorphableModel,
+    topology: Topology,
+    settings: RefineSettings,
+    *,
+    report: Report | None = None,
+) -> tuple[FaceState, list[dict[str, float]]]:
+    """As `refine`, through graphics rules: the geometry that comes out, with styles and noise as they were."""
+    renderer, begun = graphics_start(start, target, morphable, topology)
+    found, history = refine(renderer, begun, target, settings, report=report)
+    return replace(found, w=start.w, noise=start.noise), history

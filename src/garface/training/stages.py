@@ -1,0 +1,20 @@
+"""Progressive size: trainings that begin with small pictures."""
+
+from collections.abc import Sequence
+
+from garface.errors import SettingError
+
+FOREVER = 1_000_000_000_000
+"""More pictures than any training sees: the end of the last stage."""
+
+
+def stage_at(stages: Sequence[tuple[int, int]], pictures: int) -> int:
+    """Side of the pictures, pixels, after `pictures`; `stages` are (pixels, until so many pictures)."""
+    return next((size for size, until in stages if pictures < until), stages[-1][0])
+
+
+def check_stages(stages: Sequence[tuple[int, int]], *, end: int) -> None:
+    """Raise a SettingError unless sizes grow, to the renderer's size `end`, pixels."""
+    sizes = [size for size, _ in stages]
+    if sizes != sorted(sizes) or sizes[-1] != end:
+        raise SettingError(f"stages must grow and end at the renderer's {end} pixels, but are {sizes}.")
