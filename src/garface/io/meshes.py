@@ -1,6 +1,7 @@
 """OBJ with a texture, and binary PLY; of both, what a mesh is made of can be read."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,7 @@ def _fan(corners: list[str], count: int) -> list[list[int]]:
     if 0 in numbers or len(numbers) < 3:
         raise ValueError(f"a face of {len(numbers)} corners {' '.join(corners)}")
     rows = [number - 1 if number > 0 else count + number for number in numbers]
-    return [[rows[0], *pair] for pair in zip(rows[1:], rows[2:])]
+    return [[rows[0], *pair] for pair in pairwise(rows[1:])]
 
 
 def _material(texture: str) -> str:

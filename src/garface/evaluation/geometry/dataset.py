@@ -156,6 +156,13 @@ class GeometryDataset:
             raise SettingError(f"No subject of {self.folder} is left with --split {split}; choose others.")
         return replace(self, pictures=tuple(one for one in self.pictures if one.subject in kept))
 
+    def spread(self, count: int) -> tuple[Picture, ...]:
+        """`count` pictures with scans, or all there are: the first of each of `count` people, evenly among them."""
+        firsts = {one.subject: one for one in reversed(self.pictures) if one.scan is not None}
+        people = sorted(firsts)
+        places = np.linspace(0, len(people), min(count, len(people)), endpoint=False).astype(int)
+        return tuple(firsts[people[place]] for place in places)
+
 
 @dataclass(frozen=True)
 class Reader:

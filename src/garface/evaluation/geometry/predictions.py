@@ -1,9 +1,9 @@
 """Reconstructions as files, whoever made them.
 
-    FOLDER/NAME.ply or .obj    a mesh in any frame and unit, right-handed; NAME is the picture's
-    FOLDER/NAME.lm7.npy        (7, 3) landmarks in its frame, in the order of `garface.evaluation.meshes.SEVEN`; or
-    FOLDER/lm7_idx.npy         (7,) numbers of vertices, the same for all meshes
-    FOLDER/NAME.lm68.npy       (68, 2) iBUG's points in the picture, pixels; only where points are measured
+- `FOLDER/NAME.ply or NAME.obj`: a mesh in any frame and unit, right-handed; NAME is the picture's
+- `FOLDER/NAME.lm7.npy`: (7, 3) landmarks in its frame, in the order of `garface.evaluation.meshes.SEVEN`; or
+- `FOLDER/lm7_idx.npy`: (7,) numbers of vertices, the same for all meshes
+- `FOLDER/NAME.lm68.npy`: (68, 2) iBUG's points in the picture, pixels; only where points are measured
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Mesh:
         unique, count = np.unique(edges, axis=0, return_counts=True)
         at_edge = np.zeros(len(self.vertices), bool)
         at_edge[unique[count == 1]] = True
-        return at_edge[self.triangles].any(1)
+        return np.asarray(at_edge[self.triangles].any(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +89,13 @@ class Closest:
     """(N,) to them."""
     triangle: Indices
     """(N,) on which each lies."""
-    normals: Points
-    """(N, 3) unit normals of these triangles."""
+    face_normals: Points
+    """(F, 3) of all triangles."""
+
+    @property
+    def normals(self) -> Points:
+        """(N, 3) unit normals of the triangles on which the points lie."""
+        return self.face_normals[self.triangle]
 
     def plane_distances(self, points: Points) -> Points:
         """(N,) distances of the points (N, 3) that were asked about to the planes of their triangles."""
@@ -128,29 +133,28 @@ class Surface:
 
     def closest(self, points: Points) -> Closest:
         """The closest points of the surface to (N, 3) others."""
-        points = np.asarray(points, np.float64)
         triangle = self._owner[self._tree.query(points)[1]]
-        found = closest_on_triangles(points, self._corners[triangle])
-        distances = _length(points - found)
+        on = closest_on_triangles(points, self._corners[triangle])
+        best = Closest(on, _length(points - on), triangle, self._normals)
         rows, many = np.arange(len(points)), _FIRST
         while len(rows):
-            many = min(many, self._tree.n)
-            sure = self._improve(points, rows, many, found, triangle, distances)
-            rows, many = rows[~sure], many * 4
-        return Closest(found, distances, triangle, self._normals[triangle])
+            rows = rows[~self._improve(best, points, rows, many)]
+            many *= 4
+        return best
 
-    def _improve(self, points: Points, rows: Indices, many: int, found: Points, triangle: Indices, distances: Points
-                 ) -> NDArray[np.bool_]:  # fmt: skip
-        """Look at the `many` nearest pieces of some rows, change what is nearer, and say for which rows that was all."""
+    def _improve(self, best: Closest, points: Points, rows: Indices, many: int) -> NDArray[np.bool_]:
+        """Look at the `many` nearest pieces of some rows, write what is nearer, and say for which rows that was all."""
+        many = min(many, self._tree.n)
         away, piece = self._tree.query(points[rows], np.arange(1, many + 1))
-        sure = (away[:, -1] >= distances[rows] + self._reach.max()) | (many == self._tree.n)
-        which, column = (away < distances[rows, None] + self._reach[piece]).nonzero()
-        row, candidate = rows[which], self._owner[piece[which, column]]
-        on = closest_on_triangles(points[row], self._corners[candidate])
+        sure = (away[:, -1] >= best.distances[rows] + self._reach.max()) | (many == self._tree.n)
+        which, column = (away < best.distances[rows, None] + self._reach[piece]).nonzero()
+        row, triangle = rows[which], self._owner[piece[which, column]]
+        on = closest_on_triangles(points[row], self._corners[triangle])
         distance = _length(points[row] - on)
-        nearer = (distance < distances[row]).nonzero()[0]
-        last = nearer[np.argsort(-distance[nearer], kind="stable")]  # of a row that comes again, the nearest is written last
-        found[row[last]], triangle[row[last]], distances[row[last]] = on[last], candidate[last], distance[last]
+        nearer = (distance < best.distances[row]).nonzero()[0]
+        last = nearer[np.argsort(-distance[nearer], kind="stable")]  # a row may come again; its nearest is written last
+        row = row[last]
+        best.points[row], best.distances[row], best.triangle[row] = on[last], distance[last], triangle[last]
         return sure
 
 

@@ -13,6 +13,7 @@ which have intervals; the challenge's own table pools the points of all pictures
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,8 +41,11 @@ class NowSettings:
     """Points of the scan that are measured; None takes its vertices, as the published code does."""
 
 
+@lru_cache(maxsize=1)
 def aligned(prediction: Prediction, scan: Scan, settings: NowSettings = NowSettings()) -> Mesh:
     """A reconstruction in the frame of the scan it was brought to, without what is far away; for other protocols too.
+
+    The last one stays in memory: the next protocol asks for the same.
 
     Raises:
         SettingError: nothing of it lies near the scan.

@@ -1,7 +1,7 @@
 """AFLW2000-3D (Zhu et al. 2016, arXiv 1511.07212), as its users receive it.
 
-    image00002.jpg    a picture, 450 px
-    image00002.mat    pt3d_68 (3, 68): iBUG's points, px; Pose_Para (1, 7): pitch, yaw, roll, ... in radians
+- `image00002.jpg`: a picture, 450 px
+- `image00002.mat`: pt3d_68 (3, 68), iBUG's points, px; Pose_Para (1, 7), pitch, yaw, roll and others, radians
 
 MATLAB has the centre of the first pixel at 1, where it is at 0.5 here, so half a pixel is taken off.
 """

@@ -1,9 +1,9 @@
 """The bench layout: rendered heads whose shape is known.
 
-    images/SUBJECT_VIEW.jpg    pictures
-    views/SUBJECT_VIEW.json    camera: K (3, 3) px, R (3, 3) and t (3,) mm from the truth's frame to OpenCV's camera, size
-    gt/SUBJECT.ply             the visible skin, millimetres, cut to what is to be measured
-    gt/SUBJECT.json            landmarks7 (7, 3) and nose_tip (3,), millimetres
+- `images/SUBJECT_VIEW.jpg`: pictures
+- `views/SUBJECT_VIEW.json`: size, K (3, 3) px, and R (3, 3) and t (3,) mm from the truth's frame to OpenCV's camera
+- `gt/SUBJECT.ply`: the visible skin, millimetres, cut to what is to be measured
+- `gt/SUBJECT.json`: landmarks7 (7, 3) and nose_tip (3,), millimetres
 """
 
 from __future__ import annotations

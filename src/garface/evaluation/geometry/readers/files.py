@@ -53,7 +53,7 @@ def numbers(value: Any, shape: tuple[int, ...], what: str, path: Path) -> np.nda
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {what} must be numbers of shape {shape}, but holds others; mend it.") from error
     if found.shape != shape or not np.isfinite(found).all():
-        raise InputError(f"{path}: {what} must be finite numbers of shape {shape}, but has shape {found.shape}; mend it.")
+        raise InputError(f"{path}: {what} must be finite numbers of shape {shape}, but is {found.shape}; mend it.")
     return found
 
 
@@ -63,7 +63,7 @@ def triples(value: Any, count: int, what: str, path: Path) -> tuple[Triple, ...]
     Raises:
         InputError: anything else.
     """
-    return tuple(map(tuple, numbers(value, (count, 3), what, path).tolist()))  # type: ignore[arg-type]
+    return tuple(map(tuple, numbers(value, (count, 3), what, path).tolist()))
 
 
 def one_file(folder: Path, patterns: Sequence[str], what: str) -> Path:

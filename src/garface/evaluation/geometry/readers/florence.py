@@ -1,8 +1,8 @@
 """The MICC Florence 3D faces (Bagdanov et al. 2011, doi:10.1145/2072572.2072597), as their users receive them.
 
-    subject_01/Model/frontal1/obj/*.obj     the scan, millimetres, at rest; one in the folder
-    subject_01/landmarks.json               {"landmarks": (7, 3), "nose_tip": (3,)}, the scan's frame
-    subject_01/pictures/*.jpg               frames of its videos (or .png)
+- `subject_01/Model/frontal1/obj/*.obj`: the scan, millimetres, at rest; one in the folder
+- `subject_01/landmarks.json`: landmarks (7, 3) and nose_tip (3,), in the scan's frame
+- `subject_01/pictures/*.jpg`: frames of its videos, or .png
 
 The dataset comes with videos and without landmarks. Which frames are taken, and the seven points, are therefore the
 user's, as in every publication that measures on it: cut frames out of the videos into `pictures`, and pick the points

@@ -1,9 +1,9 @@
 """The validation set of the NoW challenge (Sanyal et al. 2019, arXiv 1905.06817), as its users receive it.
 
-    imagepathsvalidation.txt                         a line for each picture: SUBJECT/CHALLENGE/FILE.jpg
-    iphone_pictures/SUBJECT/CHALLENGE/FILE.jpg       also in NoW_Dataset/final_release_version/
-    scans/SUBJECT/*.obj                              one a subject, millimetres, at rest
-    scans_lmks_onlypp/SUBJECT/*.pp                   seven picked points (MeshLab)
+- `imagepathsvalidation.txt`: a line for each picture, SUBJECT/CHALLENGE/FILE.jpg
+- `iphone_pictures/SUBJECT/CHALLENGE/FILE.jpg`: pictures; also in NoW_Dataset/final_release_version
+- `scans/SUBJECT/*.obj`: one a subject, millimetres, at rest
+- `scans_lmks_onlypp/SUBJECT/*.pp`: seven picked points (MeshLab)
 
 The scans of the test set are not given out. Pictures are named SUBJECT/CHALLENGE/FILE, as the published code
 (github.com/soubhiksanyal/now_evaluation) names predictions.
