@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.alignment import landmark_alignment
@@ -28,6 +29,8 @@ NOSE_BASE = 4
 """Row of the nose's base among the seven landmarks."""
 _TIP_REACH = 25.0
 """The tip of the nose lies at most so far from its base, millimetres."""
+_OFF = 15.0
+"""Landmarks lie at most so far from a vertex of their scan, millimetres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,9 +189,9 @@ def _read_scan(file: ScanFile) -> Scan:
     except SettingError as error:
         raise InputError(f"{file.path} cannot be used as a scan ({error}); give another file.") from error
     landmarks = np.array(file.landmarks, np.float64) * file.unit_mm
-    away = np.abs(landmarks - landmarks.clip(mesh.vertices.min(0), mesh.vertices.max(0))).max()
-    if away > _TIP_REACH:
-        raise InputError(f"{file.path} has a landmark {away:.0f} mm outside the scan; check the order of its "
+    away = float(cKDTree(mesh.vertices).query(landmarks)[0].max())
+    if away > _OFF:
+        raise InputError(f"{file.path} has a landmark {away:.0f} mm away from the scan; check the order of its "
                          "coordinates, the frame and the unit.")
     tip = None if file.nose_tip is None else np.array(file.nose_tip, np.float64) * file.unit_mm
     return Scan(mesh, landmarks, tip, file.cropped)

@@ -78,10 +78,11 @@ class GeometryTable:
         return PROTOCOLS[protocol].finish(means)
 
     def differences(self, protocol: str) -> Iterator[Difference]:
-        """Every method against every baseline."""
-        for baseline in self.baselines:
+        """Every method against every baseline; of two baselines, the second against the first."""
+        there = [name for name in self.baselines if name in self.methods]
+        for place, baseline in enumerate(there):
             for method in self.methods:
-                if method != baseline and baseline in self.methods:
+                if method not in there[: place + 1]:
                     yield from _differences(self._of(protocol, method), self._of(protocol, baseline))
 
     def missing(self, protocol: str, method: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from garface.errors import InputError
 from garface.evaluation.geometry.dataset import GeometryDataset, Picture, Reader
@@ -34,7 +35,7 @@ def read(folder: Path) -> GeometryDataset:
 def _picture(path: Path) -> Picture:
     try:
         content = loadmat(path, variable_names=["pt3d_68", "Pose_Para"])
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
         raise InputError(f"{path} is damaged or no MATLAB file ({error}); unpack it again.") from error
     points = numbers(field(content, "pt3d_68", path), (3, 68), "pt3d_68", path)
     pose = numbers(np.ravel(field(content, "Pose_Para", path))[:3], (3,), "Pose_Para", path)
