@@ -178,12 +178,13 @@ def test_a_prediction_comes_back_with_landmarks_and_points(tmp_path: Path) -> No
 
 
 def test_numbers_of_vertices_serve_all_meshes(tmp_path: Path) -> None:
-    write_prediction(tmp_path, "x", Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE), MorphableModel.embedded())
+    vertices = head(1)[0].vertices.astype(np.float32)
+    write_prediction(tmp_path, "x", Head(vertices, CAMERA, POSE), MorphableModel.embedded())
     (tmp_path / "x.lm7.npy").unlink()
     with pytest.raises(InputError, match=r"neither x\.lm7\.npy nor lm7_idx\.npy"):
         read_prediction(tmp_path, "x")
     np.save(tmp_path / "lm7_idx.npy", np.arange(7) * 3)
-    np.testing.assert_allclose(read_prediction(tmp_path, "x").landmarks, head(1)[0].vertices[::3][:7], atol=1e-4)
+    np.testing.assert_allclose(read_prediction(tmp_path, "x").landmarks, vertices[::3][:7], atol=1e-4)
     np.save(tmp_path / "lm7_idx.npy", np.arange(7) * 10_000)
     with pytest.raises(InputError, match="unmerged"):
         read_prediction(tmp_path, "x")

@@ -58,7 +58,8 @@ def test_now_tells_median_mean_and_deviation_of_known_distances() -> None:
 
 
 def test_now_crops_to_the_ball_of_the_challenge() -> None:
-    landmarks = np.array([[-45, 40, 0], [-15, 40, 0], [15, 40, 0], [45, 40, 0], [0, -10, 0], [-25, -40, 0], [25, -40, 0]])
+    places = [(-45, 40), (-15, 40), (15, 40), (45, 40), (0, -10), (-25, -40), (25, -40)]
+    landmarks = np.array([(x, y, 0) for x, y in places])
     scan = Scan(grid(400, 201), landmarks.astype(float), np.zeros(3), False)
     mesh = now.cropped(scan)
     away = np.linalg.norm(mesh.vertices[np.unique(mesh.triangles)] - [0, 5, 0], axis=1)  # -10 + 0.3 * 50
@@ -74,7 +75,7 @@ def test_planes_tell_less_than_points_beyond_a_rim_which_can_be_left_out() -> No
     inner = points[np.abs(points[:, :2]).max(1) < 35]
     assert florence_ganfit.mean_to_planes(inner, tilted, rim=False) == pytest.approx(2)
     with pytest.raises(InputError, match="outside"):
-        florence_ganfit.mean_to_planes(points + [900, 0, 0], plane, rim=False)
+        florence_ganfit.mean_to_planes(points + np.array([900, 0, 0]), plane, rim=False)
 
 
 def test_symmetric_distance_has_both_directions() -> None:

@@ -120,7 +120,7 @@ def test_a_surface_finds_back_to_points_of_its_own() -> None:
     points = sample_surface(face, 1500)
     found = surface_alignment(Surface(away.moved(mesh)), points, steps=60)
     assert np.abs(found.apply(away.apply(points)) - points).max() < 0.02  # millimetres; it began up to 14 away
-    shifted = points + [1.0, 1.0, -2.0]
+    shifted = points + np.array([1.0, 1.0, -2.0])
     rigid = surface_alignment(Surface(mesh), shifted, scaled=False, steps=60)
     assert rigid.scale == 1
     np.testing.assert_allclose(rigid.apply(points), shifted, atol=0.02)
@@ -141,7 +141,7 @@ def test_a_mesh_that_lies_nowhere_near_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("text", "faces"), [
-    ("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0 0.5 0.5 0.5\nf 1/1/1 2/2/2 3/3/3\nf -3//1 -1//1 -2//1\n", [[0, 1, 2], [1, 3, 2]]),
+    ("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0 .5 .5 .5\nf 1/1/1 2/2/2 3/3/3\nf -3//1 -1//1 -2//1\n", [[0, 1, 2], [1, 3, 2]]),
     ("# made by hand\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nf 1 2 3 4\n", [[0, 1, 2], [0, 2, 3]]),
 ])  # fmt: skip
 def test_obj_is_read_in_every_spelling(text: str, faces: list[list[int]], tmp_path: Path) -> None:
