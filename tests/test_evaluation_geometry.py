@@ -103,6 +103,11 @@ def test_a_stopped_run_goes_on_where_it_was(bench: Path, tmp_path: Path, monkeyp
     assert measured(bench, tmp_path, methods=("ours",)).to_json() == table.to_json()
     assert (third.asked, third.opened) == ([], 0)  # nothing is loaded when nothing is missing
 
+    (tmp_path / JOURNAL).write_text("")
+    (tmp_path / "meshes/ours/s000_v1.lm7.npy").unlink()  # killed between two files of a head
+    assert measured(bench, tmp_path, methods=("ours",)).to_json() == table.to_json()
+    assert third.asked == ["s000_v1"]
+
 
 def test_another_protocol_scores_the_heads_that_are_there(
     bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

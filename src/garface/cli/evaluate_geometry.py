@@ -46,11 +46,11 @@ class Geometry:
 
     def run(self) -> int:
         """Measure what is missing, and print the table."""
-        folders = self._folders()
+        predictions = self._predictions()
         from garface.evaluation.geometry.measure import GeometrySettings, measure_geometry
         from garface.evaluation.geometry.readers import open_dataset
 
-        settings = GeometrySettings(methods=self.methods, predictions=folders, protocols=self.protocols,
+        settings = GeometrySettings(methods=self.methods, predictions=predictions, protocols=self.protocols,
                                     model=self.model, seed=self.seed, device=self.device)  # fmt: skip
         settings.check()
         dataset = open_dataset(self.dataset, self.layout).only(subjects=self.subjects, split=self.split)
@@ -59,11 +59,11 @@ class Geometry:
         if self.error_maps:
             from garface.evaluation.geometry.error_maps import write_error_maps
 
-            meshes = {**{name: self.out / "meshes" / name for name in self.methods}, **folders}
-            write_error_maps(self.out / "error_maps.png", dataset.spread(self.error_maps), meshes)
+            pictures = dataset.spread(self.error_maps)
+            write_error_maps(self.out / "error_maps.png", pictures, settings.folders(self.out))
         return 0 if table.scored else FAILED
 
-    def _folders(self) -> dict[str, Path]:
+    def _predictions(self) -> dict[str, Path]:
         """Folders of others by the names of their rows.
 
         Raises:

@@ -18,6 +18,7 @@ from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_
 from garface.evaluation.geometry.protocols import PROTOCOLS, check_protocols
 from garface.evaluation.geometry.readers.files import read_json
 from garface.evaluation.geometry.table import GeometryTable
+from garface.evaluation.meshes import SUFFIX
 from garface.faces import MorphableModel
 from garface.io import make_folder, write_atomic, write_json
 from garface.reconstruction.renderer import Device
@@ -42,6 +43,10 @@ class GeometrySettings:
     """Fixes every random draw."""
     device: Device = "auto"
     """Where to compute."""
+
+    def folders(self, out: Path) -> dict[str, Path]:
+        """Where the meshes of every row lie, for results in `out`."""
+        return {**{name: out / MESHES / name for name in self.methods}, **self.predictions}
 
     def check(self) -> None:
         """Raise if something is not there.
@@ -82,7 +87,7 @@ def measure_geometry(
     make_folder(out)
     _check_same(out / SETTINGS, dataset, settings)
     journal = Journal(out / JOURNAL)
-    folders = {**{name: out / MESHES / name for name in settings.methods}, **settings.predictions}
+    folders = settings.folders(out)
     with tqdm(total=len(folders) * len(dataset.pictures), unit="picture", disable=not progress) as bar:
         for method, folder in folders.items():
             bar.set_description_str(method)
@@ -120,9 +125,11 @@ class _Maker:
         Raises:
             InputError: the picture cannot be read, or shows no face.
         """
-        if find_mesh(self.folder, picture.name) is None and self.method is not None:
+        if self.method is None:
+            return find_mesh(self.folder, picture.name) is not None
+        if not (self.folder / f"{picture.name}{SUFFIX}").is_file():  # written last
             write_prediction(self.folder, picture.name, self._reconstruct(picture.file), MorphableModel.embedded())
-        return find_mesh(self.folder, picture.name) is not None
+        return True
 
     @cached_property
     def _reconstruct(self) -> Reconstruct:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from garface.errors import InputError, SettingError
@@ -80,8 +81,6 @@ def write_prediction(folder: Path, name: str, head: Head, model: MorphableModel)
     Raises:
         OutputError: the folder cannot be written.
     """
-    import torch
-
     vertices = torch.from_numpy(head.vertices)
     marks = model.landmarks["ibug68"].points(head.pose.apply(vertices[None]), model.triangles)
     place = (folder / name).parent
