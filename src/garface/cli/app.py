@@ -16,6 +16,7 @@ from garface.cli.evaluate import Fit, Photos
 from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
 from garface.cli.evaluate_fid import Fid
+from garface.cli.evaluate_geometry import Geometry
 from garface.cli.evaluate_normals import Normals as SeenNormals
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
@@ -55,6 +56,7 @@ Evaluate = (
     | Annotated[Ablation, subcommand("ablation")]
     | Annotated[Photos, subcommand("photos")]
     | Annotated[Fit, subcommand("fit")]
+    | Annotated[Geometry, subcommand("geometry")]
 )
 Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]
 Command = (

@@ -1,6 +1,6 @@
 """Rotations, cameras and poses, meshes, spherical harmonics."""
 
-from garface.geometry.camera import Camera, Pose, Similarity
+from garface.geometry.camera import Camera, Pose, Similarity, pose_from_opencv
 from garface.geometry.harmonics import COSINE_LOBE, harmonic_basis
 from garface.geometry.mesh import Topology, vertex_normals
 from garface.geometry.rotations import (
@@ -22,6 +22,7 @@ __all__ = [
     "harmonic_basis",
     "matrix_to_axis_angle",
     "matrix_to_sixd",
+    "pose_from_opencv",
     "sixd_to_matrix",
     "vertex_normals",
 ]

@@ -153,6 +153,17 @@ class Camera:
         return replace(self, focal=self.focal[rows], principal=self.principal[rows])
 
 
+def pose_from_opencv(rotation: Tensor, translation: Tensor) -> Pose:
+    """Return the pose in our camera frame of one in OpenCV's, whose y points down and z away from the camera.
+
+    Args:
+        rotation: (B, 3, 3) from any frame to OpenCV's camera.
+        translation: (B, 3) mm, likewise.
+    """
+    flip = torch.tensor([1.0, -1.0, -1.0], dtype=rotation.dtype, device=rotation.device)
+    return Pose(flip[:, None] * rotation, flip * translation)
+
+
 def _rotation2d(angle: Tensor) -> Tensor:
     """Return (B, 2, 2) matrices that turn the first axis toward the second."""
     cosine, sine = angle.cos(), angle.sin()

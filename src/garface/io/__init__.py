@@ -13,7 +13,7 @@ from garface.io.images import (
     to_uint8,
     write_png,
 )
-from garface.io.meshes import PlyMesh, read_ply, write_obj, write_ply
+from garface.io.meshes import PlyMesh, read_mesh, read_obj, read_ply, write_obj, write_ply
 from garface.io.photos import LIMIT_MEGAPIXELS, Photo, list_photos, read_photo
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
     "encode_png",
     "list_photos",
     "make_folder",
+    "read_mesh",
+    "read_obj",
     "read_photo",
     "read_ply",
     "split_seams",

@@ -1,6 +1,7 @@
-"""OBJ with a texture, and binary PLY."""
+"""OBJ with a texture, and binary PLY; of both, what a mesh is made of can be read."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,44 @@ def read_ply(path: Path | str) -> PlyMesh:
     return PlyMesh(vertices, np.zeros((0, 3), np.int64) if triangles is None else triangles, colours)
 
 
+def read_obj(path: Path | str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read the positions (V, 3) and triangles (F, 3) of a Wavefront OBJ; faces with more corners become fans.
+
+    Indices are those of the positions, in the order of the file; everything else in it is passed over.
+
+    Raises:
+        InputError: the file is missing, or has no vertices, broken numbers or indices that lead nowhere.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+        words = [line.split() for line in lines if line.startswith(("v ", "v\t", "f ", "f\t"))]
+        vertices = np.array([[float(value) for value in word[1:4]] for word in words if word[0] == "v"], np.float64)
+        triangles = [corner for word in words if word[0] == "f" for corner in _fan(word[1:], len(vertices))]
+        indices = np.array(triangles, np.int64).reshape(-1, 3)
+        check_mesh(vertices, indices)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check name and permissions.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not a whole OBJ ({error}); export it again.") from error
+    return vertices, indices
+
+
+def read_mesh(path: Path | str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read vertices (V, 3), in the file's unit, and triangles (F, 3) of a PLY or OBJ.
+
+    Raises:
+        InputError: another suffix, or a file that cannot be used.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".obj":
+        return read_obj(path)
+    if suffix != ".ply":
+        raise InputError(f"{path} must be a mesh that ends in .ply or .obj; export it as one of them.")
+    mesh = read_ply(path)
+    return mesh.vertices.astype(np.float64), mesh.triangles
+
+
 def check_mesh(vertices: Floats, triangles: Integers) -> None:
     """Raise unless vertices are (V, 3) and finite and triangles (F, 3) with indices below V.
 
@@ -130,6 +169,15 @@ def check_mesh(vertices: Floats, triangles: Integers) -> None:
     if triangles.size and (triangles.min() < 0 or triangles.max() >= len(vertices)):
         raise SettingError(f"Triangles of a mesh with {len(vertices)} vertices must lie in 0..{len(vertices) - 1}, "
                            f"but span {triangles.min()}..{triangles.max()}.")
+
+
+def _fan(corners: list[str], count: int) -> list[list[int]]:
+    """Triangles of one OBJ face; corners are `v`, `v/vt`, `v//vn` or `v/vt/vn`, counted from one or, negative, back."""
+    numbers = [int(corner.split("/")[0]) for corner in corners]
+    if 0 in numbers or len(numbers) < 3:
+        raise ValueError(f"a face of {len(numbers)} corners {' '.join(corners)}")
+    rows = [number - 1 if number > 0 else count + number for number in numbers]
+    return [[rows[0], *pair] for pair in pairwise(rows[1:])]
 
 
 def _material(texture: str) -> str:

@@ -1,0 +1,80 @@
+"""`garface evaluate geometry`: heads against scans, by published protocols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from garface.cli.terminal import FAILED
+from garface.errors import SettingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Reconstruct the pictures of a dataset by several methods and measure the heads against its scans.
+
+    Every score is kept as soon as it is there, so a stopped run goes on with the same command.
+    """
+
+    dataset: Annotated[Positional[Path], arg(metavar="DATASET", help_behavior_hint="")]
+    """Folder with pictures and scans."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Receives rows.jsonl, meshes, table.json and table.md."""
+    methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "full")
+    """Rows of the table that garface makes; give none to measure --predictions alone."""
+    predictions: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
+    """Rows of others: folders of meshes with landmarks, PICTURE.ply and PICTURE.lm7.npy."""
+    protocols: tuple[str, ...] = ()
+    """Ways to measure: now, florence_ganfit, florence_deng, aflw2000; by default those of the dataset."""
+    layout: Literal["auto", "listed", "bench", "now", "florence", "aflw2000"] = "auto"
+    """How the dataset's folder is laid out; auto sees for itself."""
+    subjects: tuple[str, ...] = ()
+    """Measure these people alone."""
+    split: Literal["all", "even", "odd"] = "all"
+    """Measure every other person: one half to choose settings on, the other to report."""
+    error_maps: int = 0
+    """Draw the distances on the scans of so many pictures, into error_maps.png."""
+    model: str = "builtin"
+    """Folder of a training run with its weights, or builtin."""
+    seed: int = 0
+    """Fixes every random draw."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+
+    def run(self) -> int:
+        """Measure what is missing, and print the table."""
+        predictions = self._predictions()
+        from garface.evaluation.geometry.measure import GeometrySettings, measure_geometry
+        from garface.evaluation.geometry.readers import open_dataset
+
+        settings = GeometrySettings(methods=self.methods, predictions=predictions, protocols=self.protocols,
+                                    model=self.model, seed=self.seed, device=self.device)  # fmt: skip
+        settings.check()
+        dataset = open_dataset(self.dataset, self.layout).only(subjects=self.subjects, split=self.split)
+        table = measure_geometry(dataset, self.out, settings)
+        print(table.to_markdown())
+        if self.error_maps:
+            from garface.evaluation.geometry.error_maps import write_error_maps
+
+            pictures = dataset.spread(self.error_maps)
+            write_error_maps(self.out / "error_maps.png", pictures, settings.folders(self.out))
+        return 0 if table.scored else FAILED
+
+    def _predictions(self) -> dict[str, Path]:
+        """Folders of others by the names of their rows.
+
+        Raises:
+            SettingError: one is not NAME=FOLDER, or a name comes twice.
+        """
+        if self.error_maps < 0:
+            raise SettingError(f"--error-maps must be 0 or more pictures, but is {self.error_maps}.")
+        parts = [text.partition("=") for text in self.predictions]
+        for text, (name, _, folder) in zip(self.predictions, parts):
+            if not name or not folder or not name.replace("-", "").replace("_", "").isalnum():
+                raise SettingError(f"--predictions must be NAME=FOLDER with a plain name, but is {text}.")
+        if len({name for name, _, _ in parts}) != len(parts):
+            raise SettingError("--predictions needs another name for every folder.")
+        return {name: Path(folder) for name, _, folder in parts}

@@ -1,0 +1,76 @@
+"""Scores as they come, a line of JSON each, so that a run that is stopped or killed loses nothing that was finished."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from garface.errors import InputError
+from garface.io.folders import make_folder, output_error, write_atomic
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a method reached on one picture by one protocol."""
+
+    method: str
+    """Name of the row in the table."""
+    protocol: str
+    """By which it was scored."""
+    picture: str
+    """Name of the picture."""
+    subject: str
+    """Whose face it is."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """By name; empty when there is none."""
+    reason: str = ""
+    """Why there are none."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it this row."""
+        return self.method, self.protocol, self.picture
+
+
+class Journal:
+    """Rows in a file, in the order in which they were finished."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = {row.key: row for row in _read(path)}
+
+    def add(self, row: Row) -> None:
+        """Append a row, on the disk before this returns.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self.rows[row.key] = row
+
+
+def _read(path: Path) -> Iterator[Row]:
+    """The rows of a file, if there is one; a last line that was cut off is taken out of it.
+
+    Raises:
+        InputError: another line is damaged.
+    """
+    make_folder(path.parent)
+    content = path.read_bytes() if path.is_file() else b""
+    whole, _, rest = content.rpartition(b"\n")
+    if rest:
+        write_atomic(path, whole + b"\n" * bool(whole))
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            yield Row(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} is damaged in line {number} ({error}); remove that line.") from error

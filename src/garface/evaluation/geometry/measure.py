@@ -1,0 +1,173 @@
+"""Reconstruct the pictures of a dataset by several methods, and score every head against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from tqdm import tqdm
+
+from garface.errors import InputError, SettingError
+from garface.evaluation.geometry.dataset import GeometryDataset, Picture
+from garface.evaluation.geometry.journal import Journal, Row
+from garface.evaluation.geometry.methods import BASELINES, METHODS, MethodSettings, Reconstruct, check_methods
+from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction, write_prediction
+from garface.evaluation.geometry.protocols import PROTOCOLS, check_protocols
+from garface.evaluation.geometry.readers.files import read_json
+from garface.evaluation.geometry.table import GeometryTable
+from garface.evaluation.meshes import SUFFIX
+from garface.faces import MorphableModel
+from garface.io import make_folder, write_atomic, write_json
+from garface.reconstruction.renderer import Device
+
+JOURNAL, SETTINGS, TABLE, MESHES = "rows.jsonl", "settings.json", "table", "meshes"
+"""Names inside the folder of results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometrySettings:
+    """What is measured."""
+
+    methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "full")
+    """Rows the package makes itself, of `METHODS`."""
+    predictions: Mapping[str, Path] = field(default_factory=dict)
+    """Rows of others: folders of meshes by name; see `predictions`."""
+    protocols: tuple[str, ...] = ()
+    """Of `PROTOCOLS`; those of the dataset if none is named."""
+    model: str = "builtin"
+    """Folder of weights, or builtin."""
+    seed: int = 0
+    """Fixes every random draw."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def folders(self, out: Path) -> dict[str, Path]:
+        """Where the meshes of every row lie, for results in `out`."""
+        return {**{name: out / MESHES / name for name in self.methods}, **self.predictions}
+
+    def check(self) -> None:
+        """Raise if something is not there.
+
+        Raises:
+            SettingError: a row or protocol that there is not, or a row twice.
+            InputError: a folder of meshes that does not exist.
+        """
+        check_methods(self.methods, list(self.predictions))
+        if self.protocols:
+            check_protocols(self.protocols)
+        for name, folder in self.predictions.items():
+            if not folder.is_dir():
+                raise InputError(f"{folder}, the meshes of {name}, is not a folder; check the spelling.")
+
+
+def measure_geometry(
+    dataset: GeometryDataset, out: Path, settings: GeometrySettings, *, progress: bool = True
+) -> GeometryTable:
+    """Score every method on every picture, as far as that is not done yet, and write table.json and table.md.
+
+    Args:
+        dataset: pictures and truths.
+        out: receives rows.jsonl, a line as soon as a picture is scored, the heads of the own methods in
+            meshes/METHOD, and the table. What is finished there is not done again.
+        settings: what is measured.
+        progress: whether to show a bar.
+
+    Raises:
+        SettingError: see `GeometrySettings.check`, or `out` holds results of another dataset, weights or seed.
+        InputError: a folder of meshes is missing, or the journal is damaged.
+        OutputError: something cannot be written.
+        WeightsError: weights that cannot be used.
+        AssetError: the landmark model cannot be had.
+    """
+    settings.check()
+    protocols = settings.protocols or dataset.protocols
+    make_folder(out)
+    _check_same(out / SETTINGS, dataset, settings)
+    journal = Journal(out / JOURNAL)
+    folders = settings.folders(out)
+    with tqdm(total=len(folders) * len(dataset.pictures), unit="picture", disable=not progress) as bar:
+        for method, folder in folders.items():
+            bar.set_description_str(method)
+            with _Maker(method, folder, dataset, settings) as maker:
+                for picture in dataset.pictures:
+                    _measure(method, picture, protocols, maker, journal)
+                    bar.update()
+    names = tuple(picture.name for picture in dataset.pictures)
+    table = GeometryTable(tuple(journal.rows.values()), names, tuple(folders), tuple(protocols), BASELINES)
+    write_json(out / f"{TABLE}.json", table.to_json())
+    write_atomic(out / f"{TABLE}.md", (table.to_markdown() + "\n").encode())
+    return table
+
+
+class _Maker:
+    """Sees to it that heads are there: those that are missing are made, by a method that is loaded when one is."""
+
+    def __init__(self, name: str, folder: Path, dataset: GeometryDataset, settings: GeometrySettings) -> None:
+        self.method = METHODS[name] if name in settings.methods else None
+        self.folder = folder
+        self.settings = MethodSettings(
+            model=settings.model, seed=settings.seed, device=settings.device, neutral=dataset.neutral
+        )
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Maker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def prepare(self, picture: Picture) -> bool:
+        """Make the head of a picture, unless there is one; returns whether there is one now.
+
+        Raises:
+            InputError: the picture cannot be read, or shows no face.
+        """
+        if self.method is None:
+            return find_mesh(self.folder, picture.name) is not None
+        if not (self.folder / f"{picture.name}{SUFFIX}").is_file():  # written last
+            write_prediction(self.folder, picture.name, self._reconstruct(picture.file), MorphableModel.embedded())
+        return True
+
+    @cached_property
+    def _reconstruct(self) -> Reconstruct:
+        assert self.method is not None
+        return self._stack.enter_context(self.method.opened(self.settings))
+
+
+def _measure(method: str, picture: Picture, protocols: Sequence[str], maker: _Maker, journal: Journal) -> None:
+    """Add the rows of a picture that have no figures yet; none for a head that somebody else has not made."""
+    rows = [Row(method, protocol, picture.name, picture.subject) for protocol in protocols]
+    rows = [row for row in rows if row.key not in journal.rows or not journal.rows[row.key].figures]
+    try:
+        if not rows or not maker.prepare(picture):
+            return
+        prediction = read_prediction(maker.folder, picture.name)
+    except InputError as error:
+        for row in rows:
+            journal.add(replace(row, reason=str(error)))
+        return
+    for row in rows:
+        journal.add(_scored(row, prediction, picture))
+
+
+def _scored(row: Row, prediction: Prediction, picture: Picture) -> Row:
+    try:
+        return replace(row, figures=PROTOCOLS[row.protocol].score(prediction, picture))
+    except (InputError, SettingError) as error:
+        return replace(row, reason=str(error))
+
+
+def _check_same(path: Path, dataset: GeometryDataset, settings: GeometrySettings) -> None:
+    """Write down what the results of a folder depend on, or raise if they depend on something else."""
+    wanted = {"dataset": str(dataset.folder.resolve()), "model": settings.model, "seed": settings.seed}
+    if not path.is_file():
+        write_json(path, wanted)
+        return
+    found = read_json(path)
+    differing = [name for name, value in wanted.items() if found.get(name) != value]
+    if differing:
+        raise SettingError(f"{path.parent} holds results of another {differing[0]} ({found.get(differing[0])}); choose "
+                           "a new folder with --out.")

@@ -1,0 +1,118 @@
+"""The rows of the table that the package makes itself: each turns a picture into a head.
+
+A row is one entry of `METHODS`. `opened` loads what is needed once and gives a function from pictures to heads;
+whatever differs between rows (quality, weights, another renderer in the same descent) is an argument of its maker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from garface.data.fitting import fit_aligned
+from garface.data.landmarks import FaceFinder
+from garface.data.prepare import find_and_align
+from garface.errors import SettingError
+from garface.evaluation.fits import CROP
+from garface.evaluation.geometry.predictions import Head
+from garface.faces import MorphableModel
+from garface.reconstruction import ReconstructionSettings, Reconstructor
+from garface.reconstruction.renderer import Device
+from garface.reconstruction.settings import Quality
+
+BASELINES = ("mean", "landmarks")
+"""What every other row is compared with."""
+_TEXTURE = 16
+"""Texels; textures are not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSettings:
+    """What rows have in common."""
+
+    model: str = "builtin"
+    """Folder of weights, or builtin."""
+    seed: int = 0
+    """Fixes every random draw."""
+    device: Device = "auto"
+    """Where to compute."""
+    neutral: bool = False
+    """Whether heads are wanted without expression."""
+
+
+Reconstruct = Callable[[Path], Head]
+"""From a picture to the head of its largest face; raises InputError where there is none."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row."""
+
+    says: str
+    """What it does."""
+    opened: Callable[[MethodSettings], AbstractContextManager[Reconstruct]]
+    """Loads what it needs for as long as it is used."""
+
+
+@contextmanager
+def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[Reconstruct]:
+    """Heads fitted to the landmarks; with `mean`, the mean head in the pose of that fit."""
+    model = MorphableModel.embedded()
+    with FaceFinder() as finder:
+
+        def fitted(picture: Path) -> Head:
+            face = find_and_align(picture, finder, CROP)
+            fit = fit_aligned(model, [face])
+            camera, pose = face.to_photo(fit.camera, fit.pose)
+            expression = torch.zeros_like(fit.expression) if settings.neutral else fit.expression
+            vertices = model.mean if mean else model.vertices(fit.identity, expression)[0]
+            return Head(vertices.numpy(), camera, pose)
+
+        yield fitted
+
+
+@contextmanager
+def reconstructions(settings: MethodSettings, *, quality: Quality) -> Iterator[Reconstruct]:
+    """Heads of full reconstructions of some quality."""
+    own = ReconstructionSettings(
+        quality=quality, model=settings.model, seed=settings.seed, device=settings.device, texture_size=_TEXTURE
+    )
+    with Reconstructor(own) as reconstructor:
+
+        def reconstructed(picture: Path) -> Head:
+            face = reconstructor.reconstruct(picture)[0]
+            return Head(face.vertices(neutral=settings.neutral).numpy(), face.camera, face.pose)
+
+        yield reconstructed
+
+
+METHODS = {
+    "mean": Method("the mean head", partial(landmark_fits, mean=True)),
+    "landmarks": Method("the landmark fit", landmark_fits),
+    "inverted": Method("one pass of the networks, nothing refined (fast)", partial(reconstructions, quality="fast")),
+    "full": Method("the whole reconstruction (standard)", partial(reconstructions, quality="standard")),
+}
+"""By name."""
+
+
+def check_methods(names: Sequence[str], others: Sequence[str]) -> None:
+    """Raise unless there are such rows, and rows of others have names of their own.
+
+    Raises:
+        SettingError: a row that there is not, a name that comes twice, or no row at all.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        known = "; ".join(f"{name}: {method.says}" for name, method in METHODS.items())
+        raise SettingError(f"There is no method {unknown[0]}; there are: {known}.")
+    every = [*names, *others]
+    double = [name for name in every if every.count(name) > 1]
+    if double or not every:
+        raise SettingError(f"Rows need names of their own, but {double[0]} comes twice." if double else
+                           "Nothing is to be measured; give --methods or --predictions.")  # fmt: skip
+
