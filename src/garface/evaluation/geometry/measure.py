@@ -31,7 +31,7 @@ JOURNAL, SETTINGS, TABLE, MESHES = "rows.jsonl", "settings.json", "table", "mesh
 class GeometrySettings:
     """What is measured."""
 
-    methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "full")
+    methods: tuple[str, ...] = tuple(METHODS)
     """Rows the package makes itself, of `METHODS`."""
     predictions: Mapping[str, Path] = field(default_factory=dict)
     """Rows of others: folders of meshes by name; see `predictions`."""

@@ -23,7 +23,7 @@ from garface.evaluation.geometry.predictions import Head
 from garface.faces import MorphableModel
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.renderer import Device
-from garface.reconstruction.settings import Quality
+from garface.reconstruction.settings import DrawnBy, LatentStart, Quality
 
 BASELINES = ("mean", "landmarks")
 """What every other row is compared with."""
@@ -77,10 +77,22 @@ def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[R
 
 
 @contextmanager
-def reconstructions(settings: MethodSettings, *, quality: Quality) -> Iterator[Reconstruct]:
-    """Heads of full reconstructions of some quality."""
+def reconstructions(
+    settings: MethodSettings,
+    *,
+    quality: Quality = "standard",
+    drawn_by: DrawnBy = "renderer",
+    latent_start: LatentStart = "inverter",
+) -> Iterator[Reconstruct]:
+    """Heads of full reconstructions of some quality, with what else `ReconstructionSettings` offers to compare."""
     own = ReconstructionSettings(
-        quality=quality, model=settings.model, seed=settings.seed, device=settings.device, texture_size=_TEXTURE
+        quality=quality,
+        model=settings.model,
+        seed=settings.seed,
+        device=settings.device,
+        texture_size=_TEXTURE,
+        drawn_by=drawn_by,
+        latent_start=latent_start,
     )
     with Reconstructor(own) as reconstructor:
 
@@ -95,7 +107,9 @@ METHODS = {
     "mean": Method("the mean head", partial(landmark_fits, mean=True)),
     "landmarks": Method("the landmark fit", landmark_fits),
     "inverted": Method("one pass of the networks, nothing refined (fast)", partial(reconstructions, quality="fast")),
-    "full": Method("the whole reconstruction (standard)", partial(reconstructions, quality="standard")),
+    "graphics": Method("the same descent through graphics rules", partial(reconstructions, drawn_by="graphics")),
+    "mean-style": Method("the same descent from the mean style", partial(reconstructions, latent_start="mean")),
+    "full": Method("the whole reconstruction (standard)", reconstructions),
 }
 """By name."""
 
