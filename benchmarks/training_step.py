@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from interleaved import Comparison, Seconds, compare, take_turns, weighted_sum
 from torch import Tensor
 
+from garface.data.known_latents import KnownLatents
 from garface.networks import DISCRIMINATOR_PRESETS, layers
 from garface.networks.critics import FeatureTrunk, load_feature_trunk
 from garface.networks.critics.perceptual import ASSET
@@ -83,6 +84,9 @@ class RandomFaces:
 
     def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
         return self.condition[indices % len(self)]
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        return KnownLatents(torch.randn(len(self), count, generator=torch.Generator().manual_seed(2)), torch.ones(count))
 
 
 class PlainTrunk(FeatureTrunk):

@@ -209,9 +209,31 @@ def test_a_blank_photo_has_no_face(model_folder: Path) -> None:
         reconstruct(np.full((256, 256, 3), 128, np.uint8), model=str(model_folder))
 
 
+def test_the_rows_to_compare_with_start_and_descend_as_they_say(renderer: Renderer) -> None:
+    plain = ReconstructionSettings(quality="fast", texture_size=16)
+    compared = {
+        "fitted": plain,
+        "graphics": replace(plain, quality="standard", drawn_by="graphics"),
+        "from the mean": replace(plain, latent_start="mean"),
+    }
+    faces = {}
+    for name, settings in compared.items():
+        with Reconstructor(settings, renderer=renderer) as reconstructor:
+            faces[name] = reconstructor.reconstruct(np.ascontiguousarray(astronaut()[:240, 100:340]))[0]
+    fitted, graphics, mean = faces.values()
+    assert not torch.allclose(graphics.identity, fitted.identity, atol=1e-3)
+    assert torch.equal(graphics.w, fitted.w)
+    assert graphics.history[-1]["photometric"] < graphics.history[0]["photometric"]
+    assert torch.equal(mean.identity, fitted.identity)
+    torch.testing.assert_close(mean.w[0], renderer.mean_style.expand_as(mean.w[0]))
+
+
 def test_settings_are_checked(model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="quality"):
         Reconstructor(ReconstructionSettings(quality="great", model=str(model_folder)))  # type: ignore[arg-type]
+    for wrong in ({"drawn_by": "hand"}, {"latent_start": "nowhere"}):
+        with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be"):
+            Reconstructor(ReconstructionSettings(model=str(model_folder), **wrong))  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="no setting 'qualty'"):
         reconstruct(astronaut(), qualty="fast")
     with pytest.raises(WeightsError, match="not a folder"):

@@ -187,13 +187,19 @@ _OURS = replace(
     _PHOTOS,
     latents="known",
     latent_every=4,
-    weights=GarWeights(prior=0.0, latent=1.0),
+    weights=GarWeights(prior=0.0, latent=1.0, adversarial=0.8),
     augmentation=replace(_PHOTOS.augmentation, flip=0.5),
-    stages=((32, 24_000), (64, 60_000), (128, FOREVER)),
+    stages=((32, 24_000), (64, 74_000), (128, FOREVER)),
     warm_start=36_000,
     warm_boost=6.0,
     fade_in=2_000,
-    max_pictures=80_000,
+    redrawn=0.375,
+    swapped=0.2,
+    style_mixing=0.25,
+    learning_rate=0.0012,
+    batch=16,
+    average_half_life=4_000.0,
+    max_pictures=100_000,
 )
 
 PRESETS: dict[str, GarTrainingSettings] = {
