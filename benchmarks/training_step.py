@@ -86,7 +86,8 @@ class RandomFaces:
         return self.condition[indices % len(self)]
 
     def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
-        return KnownLatents(torch.randn(len(self), count, generator=torch.Generator().manual_seed(2)), torch.ones(count))
+        source = torch.Generator().manual_seed(2)
+        return KnownLatents(torch.randn(len(self), count, generator=source), torch.ones(count))
 
 
 class PlainTrunk(FeatureTrunk):
