@@ -392,6 +392,7 @@ class GarTraining:
         return terms
 
     def _update_averages(self) -> None:
+        self.runtime.share_buffers(self.inverter)
         seen = self.runtime.pictures + self.settings.batch
         self.average_generator.update(self.generator, batch=self.settings.batch, pictures=seen)
         self.average_inverter.update(self.inverter, batch=self.settings.batch, pictures=seen)

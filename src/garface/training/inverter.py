@@ -112,6 +112,7 @@ class InverterTraining:
             found = [part["latent"] for part in (terms, random) if "latent" in part]
             terms |= {**random, "latent": torch.cat(found)}
         self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
+        self.runtime.share_buffers(self.inverter)
         seen = self.runtime.pictures + self.settings.batch
         self.average.update(self.inverter, batch=self.settings.batch, pictures=seen)
         return terms

@@ -231,6 +231,12 @@ class Runtime:
         for owner, mean in zip(owners, flat.split([grad.numel() for grad in grads])):
             owner.grad = mean.view_as(owner)
 
+    def share_buffers(self, network: nn.Module) -> None:
+        """Replace running figures of a network by their mean over the processes, so that all go on alike."""
+        if self.processes > 1:
+            for buffer in network.buffers():
+                buffer.copy_(self.mean(buffer))
+
     def descend(self, loss: Tensor, *optimisers: Optimizer) -> None:
         """One step of every optimiser down the gradient of `loss`, averaged over the processes."""
         for optimiser in optimisers:
