@@ -10,6 +10,7 @@ LARGE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
 
 GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
     "cpu-128": GeneratorConfig(channels=SMALL, mapping_layers=2, noise=False),
+    "photos-128": GeneratorConfig(channels=SMALL),
     "ablate-64": GeneratorConfig(
         resolution=64, latent_dim=128, style_dim=128, mapping_layers=2, channels=TINY, noise=False
     ),
@@ -25,8 +26,8 @@ GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
         condition_channels=3,
     ),
 }
-"""`cpu-128` trains on two cores and is shipped, `ablate-64` compares variants, `paper-256` has the layout of StyleGAN2
-and of the paper's released code."""
+"""`cpu-128` trains on two cores, `photos-128` is shipped, `ablate-64` compares variants, `paper-256` has the layout of
+StyleGAN2 and of the paper's released code."""
 
 DISCRIMINATOR_PRESETS: dict[str, DiscriminatorConfig] = {
     "cpu-128": DiscriminatorConfig(channels=SMALL),

@@ -166,7 +166,7 @@ class GarTrainingSettings(RunSettings):
 _WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
 
 _PHOTOS = GarTrainingSettings(
-    generator=GENERATOR_PRESETS["cpu-128"],
+    generator=GENERATOR_PRESETS["photos-128"],
     discriminator=FeatureDiscriminatorConfig(),
     inverter=INVERTER_PRESETS["cpu-128"],
     objective="hinge",
@@ -185,21 +185,21 @@ _PHOTOS = GarTrainingSettings(
 )
 _OURS = replace(
     _PHOTOS,
+    generator=GENERATOR_PRESETS["cpu-128"],
     latents="known",
     latent_every=4,
-    weights=GarWeights(prior=0.0, latent=1.0, adversarial=0.8),
+    weights=GarWeights(prior=0.0, latent=1.0, perceptual=1.0),
     augmentation=replace(_PHOTOS.augmentation, flip=0.5),
-    stages=((32, 24_000), (64, 74_000), (128, FOREVER)),
-    warm_start=36_000,
+    stages=((32, 24_000), (64, 64_000), (128, FOREVER)),
+    warm_start=96_000,
     warm_boost=6.0,
-    fade_in=2_000,
+    fade_in=4_000,
     redrawn=0.375,
     swapped=0.2,
     style_mixing=0.25,
-    learning_rate=0.0012,
     batch=16,
     average_half_life=4_000.0,
-    max_pictures=100_000,
+    max_pictures=130_000,
 )
 
 PRESETS: dict[str, GarTrainingSettings] = {
@@ -207,7 +207,9 @@ PRESETS: dict[str, GarTrainingSettings] = {
     "photos-128": _PHOTOS,
     "gpu-128": replace(
         _OURS,
-        generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=8, channels=_WIDE),
+        generator=GeneratorConfig(
+            latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE, noise=False
+        ),
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
         batch=64,
         preload=True,
@@ -263,7 +265,6 @@ PRESETS: dict[str, GarTrainingSettings] = {
         max_pictures=20_000,
     ),
 }
-"""`cpu-128` trains the shipped weights on one or two cores, `photos-128` where latents are not known, `gpu-128` the
-same as `cpu-128` wider on a GPU,
-`unconditional-128` its twin without normals, `paper-256` is the paper's recipe (800,000 steps of 16), `ablate-64`
-compares variants."""
+"""`cpu-128` trains on one or two cores from portraits whose latents are known, `photos-128` from any, as the shipped
+weights did; `gpu-128` is `cpu-128` wider for a GPU, `unconditional-128` its twin without normals, `paper-256` the
+paper's recipe (800,000 steps of 16); `ablate-64` compares variants."""
