@@ -159,11 +159,13 @@ def test_the_other_networks(
     own = Inverter.presets
 
     def presets(self: Inverter) -> dict[str, InverterTrainingSettings]:
-        return {"cpu-128": replace(own(self)["cpu-128"], inverter=shape, **quick)}  # type: ignore[arg-type]
+        return {"cpu-128": replace(own(self)["photos-128"], inverter=shape, **quick)}  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Inverter, "presets", presets)
     renderer, start = tmp_path / "gar" / "gar.safetensors", tmp_path / "gar" / "inverter.safetensors"
     command = ["inverter", "--faces", faces, "--renderer", renderer]
+    assert train(*command, "--folder", tmp_path / "known") == 2
+    assert "take the preset photos-128" in capsys.readouterr().err
+    monkeypatch.setattr(Inverter, "presets", presets)
     assert train(*command, "--folder", tmp_path / "a") == 0
     assert train(*command, "--folder", tmp_path / "b", "--start", start) == 0
     assert load_weights(tmp_path / "b" / "inverter.safetensors").card.pictures == 4

@@ -40,6 +40,7 @@ def test_photos_draw_what_they_drew_and_their_latents_become_standard() -> None:
     generator, inverter = networks()
     photos, normals = torch.randn(400, 3, 16, 16).clamp(-1, 1), torch.randn(4, 4, 16, 16)
     noise = generator.sample_noise(4)
+    inverter.eval()
 
     def drawn() -> torch.Tensor:
         return generator(generator.mapping(inverter(photos[:4]).mean), normal_pyramid(normals), noise)
