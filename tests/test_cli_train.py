@@ -163,7 +163,7 @@ def test_the_other_networks(
 
     renderer, start = tmp_path / "gar" / "gar.safetensors", tmp_path / "gar" / "inverter.safetensors"
     command = ["inverter", "--faces", faces, "--renderer", renderer]
-    assert train(*command, "--folder", tmp_path / "known") == 2
+    assert train(*command, "--folder", tmp_path / "known", "--start", start) == 2
     assert "take the preset photos-128" in capsys.readouterr().err
     monkeypatch.setattr(Inverter, "presets", presets)
     assert train(*command, "--folder", tmp_path / "a") == 0
