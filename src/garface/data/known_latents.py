@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from garface.data.synthesize import LATENTS_FILE
 from garface.errors import InputError, SettingError
 from garface.io.folders import write_atomic
 
-LATENTS_FILE = "latents.npz"
 SLOPE = 0.2
 """Of StyleGAN's leaky ReLU below zero."""
 RIDGE = 0.02
@@ -75,7 +75,7 @@ def copy_styles(photos: Path, out: Path) -> None:
     """Copy the styles of portraits, if `photos` holds any, into the folder of prepared faces.
 
     Raises:
-        InputError: the file there is torn, or no such file.
+        InputError: the file there is torn, or holds something else.
         OutputError: `out` cannot be written.
     """
     source = photos / LATENTS_FILE

@@ -38,7 +38,7 @@ NetworkName = Literal["mapping", "synthesis"]
 _NETWORKS: tuple[NetworkName, ...] = ("mapping", "synthesis")
 _SEED_OFFSET = 1000
 _MEAN_DRAWS = 4096
-_SETTINGS_FILE, _LATENTS_FILE, _CARD_FILE = "settings.json", "latents.npz", "README.md"
+_SETTINGS_FILE, LATENTS_FILE, _CARD_FILE = "settings.json", "latents.npz", "README.md"
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _write_latents(out: Path, source: PortraitSource) -> None:
     stream = io.BytesIO()
     latents = np.stack([source.latent(seed) for seed in seeds]).astype(np.float16)
     np.savez(stream, index=np.array(seeds, dtype=np.int32), w=latents)
-    write_atomic(out / _LATENTS_FILE, stream.getvalue())
+    write_atomic(out / LATENTS_FILE, stream.getvalue())
 
 
 def _card(settings: SynthesisSettings) -> str:
