@@ -127,6 +127,20 @@ def test_a_face_that_is_not_there(reconstruct, place: Path) -> None:
     refused(reconstruct, place, save("alone.png", portrait()), "--face", "3")
 
 
+def test_photos_of_one_person_give_one_shape_or_nothing(reconstruct, place: Path) -> None:
+    left, right = save("left.png", portrait()), save("right.png", portrait()[:, ::-1].copy())
+    wall = save("wall.png", np.full((150, 200, 3), 90, np.uint8))
+    alone = reconstruct(left, "--same-person")
+    assert alone.code == 2
+    assert_one_sentence(alone.complaint, "two photos or more")
+    assert "No face was found" in refused(reconstruct, place, wall, left, "--same-person")
+    assert reconstruct(left, right, "--same-person").code == 0
+    assert_only(place, "left", "right")
+    first, second = (json.loads(Path(f"out/{name}/reconstruction.json").read_text()) for name in ("left", "right"))
+    assert first["identity"] == second["identity"]
+    assert first["expression"] != second["expression"]
+
+
 # Files
 
 

@@ -1,7 +1,7 @@
 """The command: rows that are resumed, rows of others, means over subjects, intervals, error maps."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,13 +47,14 @@ class Heads:
     def __call__(self, settings: MethodSettings) -> Iterator[rows.Reconstruct]:
         self.opened += 1
 
-        def reconstruct(picture: Path) -> Head:
+        def reconstruct(pictures: Sequence[Path]) -> list[Head]:
             if len(self.asked) == self.stop_at:
                 raise KeyboardInterrupt
-            self.asked.append(picture.stem)
-            if picture.stem == self.blind:
-                raise NoFaceError(f"No face in {picture.name}.")
-            return Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE)
+            self.asked.append("+".join(picture.stem for picture in pictures))
+            for picture in pictures:
+                if picture.stem == self.blind:
+                    raise NoFaceError(f"No face in {picture.name}.")
+            return [Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE) for _ in pictures]
 
         yield reconstruct
 
@@ -107,6 +108,16 @@ def test_a_stopped_run_goes_on_where_it_was(bench: Path, tmp_path: Path, monkeyp
     (tmp_path / "meshes/ours/s000_v1.lm7.npy").unlink()  # killed between two files of a head
     assert measured(bench, tmp_path, methods=("ours",)).to_json() == table.to_json()
     assert third.asked == ["s000_v1"]
+
+
+def test_a_row_of_persons_sees_all_pictures_of_a_subject(
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = Heads(blind="s001_v1")
+    monkeypatch.setitem(rows.METHODS, "ours", Method("for a test", heads, person=True))
+    table = measured(bench, tmp_path, methods=("ours",))
+    assert heads.asked == ["s000_v0+s000_v1", *2 * ["s001_v0+s001_v1"]]
+    assert [name for name, _ in table.missing("now", "ours")] == ["s001_v0", "s001_v1"]
 
 
 def test_another_protocol_scores_the_heads_that_are_there(

@@ -1,7 +1,7 @@
 import torch
 
 from garface.faces import ARKIT_NAMES, FitSettings, MorphableModel, fit_landmarks
-from garface.faces.fit import _Problem, eye_distance
+from garface.faces.fit import _Problem, eye_distance, solve_sharing
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 
 MODEL = MorphableModel.embedded()
@@ -76,7 +76,7 @@ def test_landmark_rows_equal_landmarks_of_the_full_mesh() -> None:
 def test_jacobian_equals_automatic_differentiation() -> None:
     identity, expression, pose, camera = heads(2)
     observed = project(identity, expression, pose, camera).double()
-    problem = _Problem(MODEL, observed, camera, None, None, FitSettings())
+    problem = _Problem(MODEL, observed, camera, None, None, FitSettings(), one_person=False)
     state = problem.start(pose.rotation)
 
     def moved(delta: torch.Tensor) -> torch.Tensor:
@@ -122,6 +122,44 @@ def test_cost_never_rises_and_expression_keeps_its_range() -> None:
     assert bool((costs[1:] <= costs[:-1]).all())
     assert float(costs[-1].max()) < 0.5 * float(costs[0].min())
     assert 0 <= fit.expression.min() <= fit.expression.max() <= 1
+
+
+def test_problems_that_share_unknowns_are_solved_as_one_large_system() -> None:
+    torch.manual_seed(0)
+    count, own, shared = 3, 5, slice(2, 4)
+    roots = torch.randn(count, own + 2, own + 2, dtype=torch.float64)
+    matrix, right = roots @ roots.mT + torch.eye(own + 2), torch.randn(count, own + 2, dtype=torch.float64)
+    large, side = torch.zeros(2 + count * own, 2 + count * own, dtype=torch.float64), torch.zeros(2 + count * own)
+    places = []
+    for row in range(count):
+        first = 2 + row * own
+        places.append(torch.tensor([first, first + 1, 0, 1, *range(first + 2, first + own)]))
+        large[places[-1][:, None], places[-1]] += matrix[row]
+        side[places[-1]] += right[row]
+    found, wanted = solve_sharing(matrix, right, shared), torch.linalg.solve(large, side.double())
+    torch.testing.assert_close(found, torch.stack([wanted[place] for place in places]), rtol=1e-5, atol=1e-6)
+
+
+def test_several_photos_of_one_person_give_one_better_identity() -> None:
+    identity, expression, pose, camera = heads(6, seed=2)
+    identity = identity[:1].expand_as(identity)
+    noise = 0.5 * torch.randn(6, 478, 2, generator=torch.Generator().manual_seed(0))
+    observed = project(identity, expression, pose, camera) + noise
+    alone = fit_landmarks(MODEL, observed, camera)
+    together = fit_landmarks(MODEL, observed, camera, one_person=True)
+    assert torch.equal(together.identity, together.identity[:1].expand_as(together.identity))
+    assert bool((torch.stack(together.history).diff(dim=0) <= 0).all())
+    neutral, face = torch.zeros_like(expression), MODEL.masks["face"]
+    shapes = (MODEL.vertices(k, neutral)[:, face] for k in (identity, alone.identity, together.identity))
+    wanted, one, shared = shapes
+    assert (shared - wanted).norm(dim=-1).mean() < 0.85 * (one - wanted).norm(dim=-1).mean()
+
+
+def test_one_photo_of_one_person_is_a_photo() -> None:
+    identity, expression, pose, camera = heads(1)
+    observed = project(identity, expression, pose, camera)
+    alone, together = (fit_landmarks(MODEL, observed, camera, one_person=person) for person in (False, True))
+    torch.testing.assert_close(alone.identity, together.identity, rtol=0, atol=5e-3)
 
 
 def test_eye_distance_of_the_mean_head() -> None:

@@ -15,6 +15,7 @@ from garface.errors import InputError, NoFaceError, SettingError, WeightsError
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
 from garface.io import read_photo, to_uint8
+from garface.losses import gaussian_prior
 from garface.metrics import psnr
 from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
 from garface.reconstruction import (
@@ -111,6 +112,40 @@ def test_faces_of_a_batch_do_not_influence_each_other(renderer: Renderer) -> Non
     alone, _ = refine(renderer, first, Target(target.picture[:1], target.mask[:1], target.points[:1]), settings)
     torch.testing.assert_close(alone.w, both.w[:1], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(alone.identity, both.identity[:1], rtol=1e-3, atol=1e-3)
+
+
+def test_faces_of_one_person_share_an_identity_whose_prior_counts_once(renderer: Renderer) -> None:
+    start = state_of(renderer, 2, seed=5)
+    target, settings = target_of(renderer, state_of(renderer, 2)), RefineSettings(steps=3)
+    state, history = refine(renderer, start, target, settings, one_person=True)
+    assert torch.equal(state.identity[0], state.identity[1])
+    prior = gaussian_prior(start.identity.mean(0, keepdim=True)).mean()
+    assert history[0]["identity"] == pytest.approx(float(prior) / 2)
+    double = replace(start, identity=start.identity[[0, 0]], expression=start.expression[[0, 0]], w=start.w[[0, 0]],
+                     noise=[layer[[0, 0]] for layer in start.noise])  # fmt: skip
+    twice = Target(target.picture[[0, 0]], target.mask[[0, 0]], target.points[[0, 0]])
+    weights = replace(settings.weights, identity=0.0)
+    settings = replace(settings, weights=weights)
+    same, _ = refine(renderer, double, twice, settings, one_person=True)
+    alone, _ = refine(renderer, start[0], target[0], settings)
+    torch.testing.assert_close(same[1].identity, alone.identity, rtol=1e-3, atol=1e-3)
+
+
+def test_one_person_from_two_photos(model_folder: Path) -> None:
+    settings = ReconstructionSettings(quality="fast", model=str(model_folder), device="cpu", texture_size=64)
+    with Reconstructor(settings) as reconstructor:
+        first, second = reconstructor.reconstruct_person([astronaut(), astronaut()[:, ::-1].copy()], names=["a", "b"])
+        alone = reconstructor.reconstruct(astronaut(), name="a")[0]
+        with pytest.raises(SettingError, match="2 photos cannot be reconstructed under 1 names"):
+            reconstructor.reconstruct_person([astronaut(), astronaut()], names=["a"])
+        with pytest.raises(NoFaceError, match="b: "):
+            reconstructor.reconstruct_person([astronaut(), np.full((64, 64, 3), 90, np.uint8)], names=["a", "b"])
+    assert (first.name, second.name) == ("a", "b")
+    assert torch.equal(first.identity, second.identity)
+    assert not torch.equal(first.identity, alone.identity)
+    assert not torch.equal(first.expression, second.expression)
+    assert first.state.w.shape == alone.state.w.shape
+    assert set(first.seconds) == set(alone.seconds)
 
 
 def test_every_term_vanishes_or_rests_at_the_truth(renderer: Renderer) -> None:

@@ -114,6 +114,25 @@ class Batch:
         untried = OutputError("not tried, because results can no longer be written.")
         self.outcomes += [Outcome(job, error=untried) for job in self.jobs[len(self.outcomes) :]]
 
+    def run_person(self, reconstructor: Reconstructor) -> None:
+        """Reconstruct all jobs together, as photos of one person.
+
+        Raises:
+            GarfaceError: a photo that cannot be read or shows no face, or a result that cannot be written; what is
+                finished stays.
+        """
+        start = time.perf_counter()
+        with _progress(len(self.jobs)) as show:
+            faces = reconstructor.reconstruct_person(
+                [job.source() for job in self.jobs],
+                names=[job.name for job in self.jobs],
+                on_stage=lambda _, done, total: show("together", len(self.jobs) * done / max(total, 1)),
+            )
+            for job, face in zip(self.jobs, faces):
+                folder = face.save(self.out / job.name)
+                spent = (time.perf_counter() - start) / len(self.jobs)
+                self.outcomes.append(Outcome(job, (folder,), face.provenance.notes, spent))
+
     def _attempt(self, job: Job, reconstructor: Reconstructor, show: Callable[[float], None]) -> Outcome:
         outcome, start = Outcome(job), time.perf_counter()
         try:

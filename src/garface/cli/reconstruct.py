@@ -32,6 +32,8 @@ class Reconstruct:
     """Effort: fast stops at the first estimate, best refines the longest."""
     face: Annotated[Literal["largest", "all"] | int, arg(metavar="{largest,all,N}")] = "largest"
     """Which face of a photo; as a number, 1 is the largest, 2 the next."""
+    same_person: bool = False
+    """The photos show one person: find one head shape that fits them all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     seed: int = 0
@@ -52,7 +54,10 @@ class Reconstruct:
             from garface.reconstruction import Reconstructor
 
             with Reconstructor(self.settings()) as reconstructor:
-                batch.run(reconstructor)
+                if self.same_person:
+                    batch.run_person(reconstructor)
+                else:
+                    batch.run(reconstructor)
         except KeyboardInterrupt:
             done = sum(not outcome.error for outcome in batch.outcomes)
             say(f"stopped by Ctrl-C; {done} of {batch.count} finished and kept, and nothing unfinished was left.")
@@ -92,6 +97,8 @@ class Reconstruct:
             raise SettingError(f"--face must be largest, all or a number from 1, not {self.face}.")
         if not 16 <= self.texture_size <= 8192:
             raise SettingError(f"--texture-size must be 16 to 8192 texels, not {self.texture_size}.")
+        if self.same_person and (len(jobs) < 2 or self.face == "all"):
+            raise SettingError("--same-person takes two photos or more, and one face of each: not --face all.")
         from garface.io import check_writable
 
         for folder in [folder for job in jobs for folder in self._folders(job)]:

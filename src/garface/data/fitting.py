@@ -78,9 +78,16 @@ def align_face(pixels: NDArray[np.uint8], face: FaceLandmarks, size: int) -> Ali
 
 
 def fit_aligned(
-    model: MorphableModel, faces: Sequence[AlignedFace], settings: FitSettings = FitSettings()
+    model: MorphableModel,
+    faces: Sequence[AlignedFace],
+    settings: FitSettings = FitSettings(),
+    *,
+    one_person: bool = False,
 ) -> LandmarkFit:
-    """Fit the model to the landmarks of aligned faces of one crop size, all in one batch, in the crops' frames."""
+    """Fit the model to the landmarks of aligned faces of one crop size, all in one batch, in the crops' frames.
+
+    With `one_person` they share one identity; see `fit_landmarks`.
+    """
     first = faces[0].camera
     camera = Camera(
         torch.cat([face.camera.focal for face in faces]),
@@ -95,6 +102,7 @@ def fit_aligned(
         rotation=torch.cat([face.rotation for face in faces]),
         expression=torch.cat([face.blendshapes for face in faces]),
         settings=settings,
+        one_person=one_person,
     )
 
 

@@ -10,6 +10,9 @@ Unknowns: rotation (axis-angle increment), translation, log focal length, identi
 length carries the translation with it, so that the size in the picture stays and the valley between focal length and
 distance is straight. Expression is kept in [0, 1] by an active set: a coefficient that sits at a bound and wants to
 cross it is held for that step. Damping and acceptance are per face (Levenberg 1944, Marquardt 1963).
+
+Several photos of one person share the identity: their objectives are added, with its prior once, and every step
+eliminates what belongs to a single photo first (Schur complement).
 """
 
 from __future__ import annotations
@@ -103,6 +106,7 @@ def fit_landmarks(
     expression: Tensor | None = None,
     weights: Tensor | None = None,
     settings: FitSettings = FitSettings(),
+    one_person: bool = False,
 ) -> LandmarkFit:
     """Fit pose, focal length, identity and expression of B faces.
 
@@ -115,6 +119,8 @@ def fit_landmarks(
         expression: (B, 52) expected expression in [0, 1], both start and centre of its prior; default: neutral.
         weights: (N,) weight of each landmark; default 1.
         settings: see `FitSettings`.
+        one_person: whether all faces are those of one person, who has one identity: every row of the result holds it,
+            and the cost is that of all faces together.
 
     Raises:
         SettingError: wrong shapes or landmarks that are not finite.
@@ -122,7 +128,7 @@ def fit_landmarks(
     if settings.landmarks not in model.landmarks:
         known = ", ".join(sorted(model.landmarks))
         raise SettingError(f"The model has no landmarks '{settings.landmarks}'; it has: {known}.")
-    problem = _Problem(model, observed, camera, expression, weights, settings)
+    problem = _Problem(model, observed, camera, expression, weights, settings, one_person)
     return problem.solve(problem.start(rotation))
 
 
@@ -137,13 +143,15 @@ class _Problem:
         expression: Tensor | None,
         weights: Tensor | None,
         settings: FitSettings,
+        one_person: bool,
     ) -> None:
         rows = model.landmark_model(settings.landmarks)
         self.mean, self.identity_basis, self.expression_basis = (row.to(observed) for row in rows)
         self.batch, self.count = len(observed), len(self.mean)
         check_shape("observed", observed, (None, self.count, 2))
         check_finite("observed", observed)
-        self.observed, self.settings = observed, settings
+        self.observed, self.settings, self.one_person = observed, settings, one_person
+        self.sigma_identity = settings.sigma_identity * (len(observed) ** 0.5 if one_person else 1.0)
         self.camera = replace(camera, focal=camera.focal.to(observed), principal=camera.principal.to(observed))
         neutral = observed.new_zeros(self.batch, model.expressions)
         self.expected = neutral if expression is None else expression.to(observed).clamp(0, 1)
@@ -186,7 +194,7 @@ class _Problem:
         settings = self.settings
         distance = (-state.translation[:, 2:]).log() - math.log(settings.distance_mean)
         return (
-            state.identity / settings.sigma_identity,
+            state.identity / self.sigma_identity,
             (state.expression - self.expected) / settings.sigma_expression,
             distance / settings.sigma_distance,
         )
@@ -231,7 +239,7 @@ class _Problem:
         k, e = state.identity.shape[1], state.expression.shape[1]
         rows = state.identity.new_zeros(self.batch, k + e + 1, 7 + k + e)
         index = torch.arange(k + e, device=rows.device)
-        rows[:, index[:k], 7 + index[:k]] = 1 / settings.sigma_identity
+        rows[:, index[:k], 7 + index[:k]] = 1 / self.sigma_identity
         rows[:, index[k:], 7 + index[k:]] = 1 / settings.sigma_expression
         rows[:, -1, 5] = 1 / (state.translation[:, 2] * settings.sigma_distance)
         if settings.fit_focal:
@@ -249,8 +257,11 @@ class _Problem:
         normal = normal.masked_fill(held[:, None] | held[..., None], 0.0)
         diagonal = normal.diagonal(dim1=1, dim2=2)
         lift = damping[:, None] * diagonal + held
-        delta = -torch.linalg.solve(normal + torch.diag_embed(lift), gradient.masked_fill(held, 0.0))
-        return self._move(state, delta)
+        normal, gradient = normal + torch.diag_embed(lift), gradient.masked_fill(held, 0.0)
+        if self.one_person:
+            identity = slice(7, 7 + state.identity.shape[1])
+            return self._move(state, -solve_sharing(normal, gradient, identity))
+        return self._move(state, -torch.linalg.solve(normal, gradient))
 
     def _held(self, state: _State, gradient: Tensor) -> Tensor:
         """Unknowns (B, P) that stay: expressions at a bound that want to cross it, and a known focal length."""
@@ -276,8 +287,9 @@ class _Problem:
         )
 
     def cost(self, state: _State) -> Tensor:
-        """Objective (B,)."""
-        return self.residuals(state).square().sum(1)
+        """Objective (B,), of all together where they are one person."""
+        cost = self.residuals(state).square().sum(1)
+        return cost.sum().expand(self.batch) if self.one_person else cost
 
     def solve(self, state: _State) -> LandmarkFit:
         """Iterate until every face has stopped improving."""
@@ -308,6 +320,32 @@ class _Problem:
             error=(self.project(state)[0] - self.observed).norm(dim=-1),
             history=history,
         )
+
+
+def solve_sharing(matrix: Tensor, right: Tensor, shared: slice) -> Tensor:
+    """Solve the sum of B quadratic problems that have some of their unknowns in common.
+
+    Args:
+        matrix: (B, P, P), symmetric and positive definite: that of each problem alone.
+        right: (B, P), its right side.
+        shared: the unknowns that all of them share.
+
+    Returns:
+        (B, P): what solves them together; the shared unknowns are the same in every row.
+    """
+    common = torch.zeros(right.shape[1], dtype=torch.bool, device=right.device)
+    common[shared] = True
+    own = ~common
+    across = matrix[:, own][:, :, common]
+    inside = matrix[:, own][:, :, own]
+    reduced = torch.linalg.solve(inside, torch.cat([across, right[:, own, None]], 2))
+    complement = (matrix[:, common][:, :, common] - across.mT @ reduced[..., :-1]).sum(0)
+    rest = (right[:, common, None] - across.mT @ reduced[..., -1:]).sum(0)
+    found = torch.linalg.solve(complement, rest)
+    result = torch.empty_like(right)
+    result[:, common] = found[:, 0]
+    result[:, own] = (reduced[..., -1:] - reduced[..., :-1] @ found)[..., 0]
+    return result
 
 
 _EYES = {

@@ -283,6 +283,14 @@ class Generator(nn.Module):
         z = torch.randn(count, self.config.latent_dim, generator=generator, device=source)
         return self.mapping(z.to(self.constant.device)).mean(0, keepdim=True)
 
+    @torch.no_grad()
+    def silence_above(self, resolution: int) -> None:
+        """Let blocks above `resolution` add nothing to the picture: a growing training starts with enlargements."""
+        for size, block in self.blocks.items():
+            assert isinstance(block, RenderBlock)
+            if int(size) > resolution:
+                block.to_rgb.weight.zero_()
+
     def forward(
         self,
         w: Tensor,

@@ -111,9 +111,10 @@ def refine_by_graphics(
     topology: Topology,
     settings: RefineSettings,
     *,
+    one_person: bool = False,
     report: Report | None = None,
 ) -> tuple[FaceState, list[dict[str, float]]]:
     """As `refine`, through graphics rules: the geometry that comes out, with styles and noise as they were."""
     renderer, begun = graphics_start(start, target, morphable, topology)
-    found, history = refine(renderer, begun, target, settings, report=report)
+    found, history = refine(renderer, begun, target, settings, one_person=one_person, report=report)
     return replace(found, w=start.w, noise=start.noise), history

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from garface.reconstruction.settings import DrawnBy, LatentStart, Reconstruction
 from garface.reconstruction.texture import unwrap
 
 OnStage = Callable[[str, int, int], None]
+Photo = Path | str | NDArray[np.uint8]
+"""A file, or pixels (H, W, 3)."""
 
 
 REFINE: dict[str, RefineSettings | None] = {
@@ -48,7 +50,23 @@ class _Clock:
     def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.add({name: time.perf_counter() - start})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add seconds by stage."""
+        for name, more in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + more
+
+
+@dataclass
+class _Shot:
+    """One face in one photo."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    face: FaceLandmarks
+    provenance: Provenance
+    clock: _Clock
 
 
 class Reconstructor:
@@ -79,7 +97,7 @@ class Reconstructor:
         self.finder.close()
 
     def reconstruct(
-        self, photo: Path | str | NDArray[np.uint8], *, name: str | None = None, on_stage: OnStage | None = None
+        self, photo: Photo, *, name: str | None = None, on_stage: OnStage | None = None
     ) -> list[Reconstruction]:
         """Reconstruct the chosen faces of one photo.
 
@@ -92,62 +110,83 @@ class Reconstructor:
             InputError: the photo cannot be read.
             NoFaceError: no face, or not the one asked for.
         """
-        clock, tell = _Clock(), on_stage or (lambda *_: None)
+        return [self._solve([shot], on_stage)[0] for shot in self._shots(photo, name)]
+
+    def reconstruct_person(
+        self, photos: Sequence[Photo], *, names: Sequence[str] | None = None, on_stage: OnStage | None = None
+    ) -> list[Reconstruction]:
+        """Reconstruct one person from several photos: one identity, with a pose, expression and light for every photo.
+
+        Args:
+            photos: files, or pixels (H, W, 3) uint8; of each the chosen face, or the largest where all are chosen.
+            names: of the results, one for each photo; default: the files' stems.
+            on_stage: told (stage, done, total) as the work proceeds.
+
+        Raises:
+            InputError: a photo cannot be read.
+            NoFaceError: a photo without a face, or without the one asked for.
+            SettingError: no photo, or as many names as there are not photos.
+        """
+        labels: Sequence[str | None] = [None] * len(photos) if names is None else names
+        if not photos or len(labels) != len(photos):
+            raise SettingError(f"{len(photos)} photos cannot be reconstructed under {len(labels)} names.")
+        return self._solve([self._shots(photo, name)[0] for photo, name in zip(photos, labels)], on_stage)
+
+    def _shots(self, photo: Photo, name: str | None) -> list[_Shot]:
+        """The chosen faces of a photo, the largest first."""
+        clock = _Clock()
         with clock.stage("read"):
             pixels, provenance = _read(photo)
         label = name or (Path(photo).stem if isinstance(photo, str | Path) else "photo")
         with clock.stage("find"):
             faces = _find(self.finder, pixels, self.settings, provenance.photo or label)
-        results = []
-        for index, face in enumerate(faces):
-            own = _Clock(dict(clock.seconds))
-            own_name = label if len(faces) == 1 else f"{label}-face{index + 1}"
-            results.append(self._one(pixels, face, own, tell, own_name, provenance))
-        return results
+        names = [label] if len(faces) == 1 else [f"{label}-face{number + 1}" for number in range(len(faces))]
+        return [
+            _Shot(own, pixels, face, provenance, _Clock(dict(clock.seconds))) for own, face in zip(names, faces)
+        ]
 
-    def _one(
-        self,
-        pixels: NDArray[np.uint8],
-        face: FaceLandmarks,
-        clock: _Clock,
-        tell: OnStage,
-        name: str,
-        provenance: Provenance,
-    ) -> Reconstruction:
-        renderer, settings = self.renderer, self.settings
+    def _solve(self, shots: Sequence[_Shot], on_stage: OnStage | None) -> list[Reconstruction]:
+        """Reconstruct the faces of one person; times of common work are shared out evenly."""
+        renderer, person, clock, tell = self.renderer, len(shots) > 1, _Clock(), on_stage or (lambda *_: None)
         with clock.stage("fit"):
-            aligned = align_face(pixels, face, 2 * renderer.resolution)
-            fit = fit_aligned(renderer.morphable.to("cpu"), [aligned], FitSettings())
+            aligned = [align_face(shot.pixels, shot.face, 2 * renderer.resolution) for shot in shots]
+            fit = fit_aligned(renderer.morphable.to("cpu"), aligned, FitSettings(), one_person=person)
         with clock.stage("invert"):
             start, target = self._invert(aligned, fit)
         state: FaceState = start
         history: list[dict[str, float]] = []
-        refinement = REFINE[settings.quality]
+        refinement = REFINE[self.settings.quality]
         if refinement is not None:
             with clock.stage("refine"):
                 state, history = self._refine(
-                    start, target, refinement, lambda done, total: tell("refine", done, total)
+                    start, target, refinement, lambda done, total: tell("refine", done, total), person=person
                 )
-        with clock.stage("texture"):
-            result = self._finish(pixels, aligned, state, name, provenance)
-        return replace(result, start=start, history=history, seconds=clock.seconds, target=target)
+        results = []
+        for row, (shot, face) in enumerate(zip(shots, aligned)):
+            shot.clock.add({stage: seconds / len(shots) for stage, seconds in clock.seconds.items()})
+            with shot.clock.stage("texture"):
+                result = self._finish(shot, face, state[row])
+            results.append(
+                replace(result, start=start[row], history=history, seconds=shot.clock.seconds, target=target[row])
+            )
+        return results
 
     def _refine(
-        self, start: FaceState, target: Target, settings: RefineSettings, report: Report
+        self, start: FaceState, target: Target, settings: RefineSettings, report: Report, *, person: bool
     ) -> tuple[FaceState, list[dict[str, float]]]:
         if self.settings.drawn_by == "graphics":
             model, topology = self.renderer.morphable, self.renderer.topology
-            return refine_by_graphics(start, target, model, topology, settings, report=report)
-        return refine(self.renderer, start, target, settings, report=report)
+            return refine_by_graphics(start, target, model, topology, settings, one_person=person, report=report)
+        return refine(self.renderer, start, target, settings, one_person=person, report=report)
 
     @torch.no_grad()
-    def _invert(self, aligned: AlignedFace, fit: LandmarkFit) -> tuple[FaceState, Target]:
-        """State after the landmark fit and the inversion network, and what it should come to equal."""
+    def _invert(self, aligned: Sequence[AlignedFace], fit: LandmarkFit) -> tuple[FaceState, Target]:
+        """States after the landmark fit and the inversion network, and what they should come to equal."""
         renderer = self.renderer
-        place, size = renderer.device, renderer.resolution
+        place, size, count = renderer.device, renderer.resolution, len(aligned)
         half = size / fit.camera.width
-        picture = _shrink(aligned.picture, size).to(place)
-        w = renderer.mean_style
+        picture = _shrink(torch.cat([face.picture for face in aligned]), size).to(place)
+        w = renderer.mean_style.expand(count, -1)
         if self.settings.latent_start == "inverter":
             w = renderer.generator.mapping(renderer.inverter(picture).mean)
         state = FaceState(
@@ -156,37 +195,36 @@ class Reconstructor:
             pose=fit.pose.to(place),
             camera=fit.camera.resized(size, size).to(place),
             w=w[:, None].repeat(1, renderer.generator.layers, 1),
-            noise=renderer.sample_noise(1, seed=self.settings.seed),
+            noise=[layer.repeat(count, 1, 1, 1) for layer in renderer.sample_noise(1, seed=self.settings.seed)],
         )
-        mask = _shrink(aligned.inside, size).to(place)
-        return state, Target(picture, mask, (aligned.points * half).to(place))
+        mask = _shrink(torch.cat([face.inside for face in aligned]), size).to(place)
+        points = torch.cat([face.points for face in aligned])
+        return state, Target(picture, mask, (points * half).to(place))
 
     @torch.no_grad()
-    def _finish(
-        self, pixels: NDArray[np.uint8], aligned: AlignedFace, state: FaceState, name: str, provenance: Provenance
-    ) -> Reconstruction:
+    def _finish(self, shot: _Shot, aligned: AlignedFace, state: FaceState) -> Reconstruction:
         renderer = self.renderer
         camera = state.camera.to("cpu").resized(aligned.camera.height, aligned.camera.width)
         full_camera, full_pose = aligned.to_photo(camera, state.pose.to("cpu"))
         model = renderer.morphable.to("cpu")
         head = full_pose.apply(model.vertices(state.identity.cpu(), state.expression.cpu()))
-        texture = unwrap(to_tensor(pixels), head, model, full_camera, size=self.settings.texture_size)
+        texture = unwrap(to_tensor(shot.pixels), head, model, full_camera, size=self.settings.texture_size)
         return Reconstruction(
-            name=name,
+            name=shot.name,
             identity=state.identity[0].cpu(),
             expression=state.expression[0].cpu(),
             camera=full_camera,
             pose=full_pose,
             state=state,
             renderer=renderer,
-            pixels=pixels,
+            pixels=shot.pixels,
             texture=texture,
             settings=self.settings,
-            provenance=provenance,
+            provenance=shot.provenance,
         )
 
 
-def reconstruct(photo: Path | str | NDArray[np.uint8], **settings: object) -> Reconstruction:
+def reconstruct(photo: Photo, **settings: object) -> Reconstruction:
     """Reconstruct the chosen face of one photo; with `face="all"`, the largest of them.
 
     Args:
@@ -204,7 +242,7 @@ def reconstruct(photo: Path | str | NDArray[np.uint8], **settings: object) -> Re
         return reconstructor.reconstruct(photo)[0]
 
 
-def _read(photo: Path | str | NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Provenance]:
+def _read(photo: Photo) -> tuple[NDArray[np.uint8], Provenance]:
     if isinstance(photo, str | Path):
         read = read_photo(photo)
         return read.pixels, Provenance(photo=str(photo), sha256=read.sha256, notes=read.notes)

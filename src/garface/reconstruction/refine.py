@@ -126,6 +126,18 @@ class FaceState:
         """Normal maps (B, 4, R, R)."""
         return renderer.normals(self.identity, self.expression, self.pose, self.camera)
 
+    def __getitem__(self, row: int) -> FaceState:
+        """One face of the batch, as a batch of one."""
+        rows = slice(row, row + 1)
+        return FaceState(
+            self.identity[rows],
+            self.expression[rows],
+            self.pose[rows],
+            self.camera[rows],
+            self.w[rows],
+            [layer[rows] for layer in self.noise],
+        )
+
     def detached(self) -> FaceState:
         """The same values without a graph."""
         return FaceState(
@@ -152,6 +164,11 @@ class Target:
     mask: Tensor
     points: Tensor
 
+    def __getitem__(self, row: int) -> Target:
+        """One face of the batch, as a batch of one."""
+        rows = slice(row, row + 1)
+        return Target(self.picture[rows], self.mask[rows], self.points[rows])
+
 
 def refine(
     renderer: Draws,
@@ -159,10 +176,15 @@ def refine(
     target: Target,
     settings: RefineSettings = RefineSettings(),
     *,
+    one_person: bool = False,
     report: Report | None = None,
 ) -> tuple[FaceState, list[dict[str, float]]]:
-    """Descend from `start`; returns the last state and every step's terms, averaged over the batch."""
-    unknowns = _Unknowns(renderer, start, settings)
+    """Descend from `start`; returns the last state and every step's terms, averaged over the batch.
+
+    With `one_person` all faces of the batch share one identity, from the mean of their starts on, and its prior counts
+    once. Else each face is on its own.
+    """
+    unknowns = _Unknowns(renderer, start, settings, one_person=one_person)
     optimiser = torch.optim.Adam(unknowns.groups(), betas=(0.9, 0.99))
     history = []
     for step in range(settings.steps):
@@ -171,6 +193,8 @@ def refine(
         _set_rates(optimiser, _schedule(progress))
         state = unknowns.state()
         terms = objective(renderer, state, start, target, settings)
+        if one_person:
+            terms["identity"] = terms["identity"] / len(start.identity)
         weights = settings.weights
         total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum(0)
         optimiser.zero_grad(set_to_none=True)
@@ -211,11 +235,12 @@ def objective(
 class _Unknowns:
     """What the descent moves, in units in which one learning rate suits a whole group."""
 
-    def __init__(self, renderer: Draws, start: FaceState, settings: RefineSettings) -> None:
+    def __init__(self, renderer: Draws, start: FaceState, settings: RefineSettings, *, one_person: bool) -> None:
         self.start, self.settings, self.spread = start, settings, renderer.style_spread
         self.style = torch.zeros_like(start.w).requires_grad_()
         self.noise = [layer.clone().requires_grad_() for layer in start.noise]
-        self.identity = start.identity.clone().requires_grad_()
+        identity = start.identity.mean(0, keepdim=True) if one_person else start.identity.clone()
+        self.identity = identity.requires_grad_()
         self.expression = start.expression.clone().requires_grad_()
         self.turn = torch.zeros_like(start.pose.translation).requires_grad_()  # radians
         self.shift = torch.zeros_like(start.pose.translation).requires_grad_()  # head distances
@@ -245,7 +270,7 @@ class _Unknowns:
         """The present state, differentiable in the unknowns."""
         pose, distance = self.start.pose, -self.start.pose.translation[:, 2:]
         return FaceState(
-            identity=self.identity,
+            identity=self.identity.expand_as(self.start.identity),
             expression=self.expression,
             pose=Pose(axis_angle_to_matrix(self.turn) @ pose.rotation, pose.translation + self.shift * distance),
             camera=self.start.camera,

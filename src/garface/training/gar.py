@@ -54,6 +54,7 @@ from garface.training.faces import Faces, known_of
 from garface.training.gar_critics import Critics
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
+from garface.training.stages import stage_begin
 from garface.training.terms import first_rows, lazy_adam, mix_styles, sample_gaussian, weighted
 from garface.weights import WeightsCard, save_weights
 
@@ -114,6 +115,7 @@ class GarTraining:
         if self.critics.features is not None and settings.precision == "bf16" and not settings.precise_regularisers:
             self.critics.features.to(torch.bfloat16)  # once; autocast would do it in every step
         self.generator = runtime.register("generator", Generator(settings.generator))
+        self.generator.silence_above(settings.resolution(0))
         self.discriminator = runtime.register("discriminator", build_discriminator(settings))
         self.inverter = runtime.register("inverter", Inverter(settings.inverter))
         life = settings.average_half_life
@@ -192,8 +194,9 @@ class GarTraining:
 
     @property
     def _fade(self) -> float:
-        """How much of the adversarial term counts by now, [0, 1]."""
-        past = self.runtime.pictures - self.settings.warm_start
+        """How much of the adversarial term counts by now, [0, 1]: a discriminator must learn first, at every size."""
+        begun = max(self.settings.warm_start, stage_begin(self.settings.stages, self.runtime.pictures))
+        past = self.runtime.pictures - begun
         return min(1.0, past / self.settings.fade_in) if self.settings.fade_in else 1.0
 
     def _warm_start_ends(self) -> bool:

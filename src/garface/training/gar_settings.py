@@ -80,8 +80,8 @@ class GarTrainingSettings(RunSettings):
     warm_start: int = 0
     """First pictures on which only the reconstruction is trained, without a discriminator."""
     fade_in: int = 0
-    """Pictures after the warm start over which the adversarial term grows from zero to its weight, while the
-    discriminator learns already."""
+    """Pictures after the warm start, and at the beginning of every later stage, over which the adversarial term grows
+    from zero to its weight, while the discriminator learns already."""
     calibrated: int = 3_000
     """Photos whose latents are made standard normal when the warm start ends (see `calibrate`); 0 leaves them."""
     redrawn: float = 0.5

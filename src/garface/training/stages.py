@@ -13,6 +13,11 @@ def stage_at(stages: Sequence[tuple[int, int]], pictures: int) -> int:
     return next((size for size, until in stages if pictures < until), stages[-1][0])
 
 
+def stage_begin(stages: Sequence[tuple[int, int]], pictures: int) -> int:
+    """How many pictures were seen when the stage after `pictures` began."""
+    return max((until for _, until in stages if until <= pictures), default=0)
+
+
 def check_stages(stages: Sequence[tuple[int, int]], *, end: int) -> None:
     """Raise a SettingError unless sizes grow, to the renderer's size `end`, pixels."""
     sizes = [size for size, _ in stages]

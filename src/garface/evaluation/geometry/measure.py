@@ -107,7 +107,7 @@ class _Maker:
 
     def __init__(self, name: str, folder: Path, dataset: GeometryDataset, settings: GeometrySettings) -> None:
         self.method = METHODS[name] if name in settings.methods else None
-        self.folder = folder
+        self.folder, self.pictures = folder, dataset.pictures
         self.settings = MethodSettings(
             model=settings.model, seed=settings.seed, device=settings.device, neutral=dataset.neutral
         )
@@ -128,7 +128,10 @@ class _Maker:
         if self.method is None:
             return find_mesh(self.folder, picture.name) is not None
         if not (self.folder / f"{picture.name}{SUFFIX}").is_file():  # written last
-            write_prediction(self.folder, picture.name, self._reconstruct(picture.file), MorphableModel.embedded())
+            person = [one for one in self.pictures if one.subject == picture.subject]
+            shown = person if self.method.person else [picture]
+            for one, head in zip(shown, self._reconstruct([one.file for one in shown])):
+                write_prediction(self.folder, one.name, head, MorphableModel.embedded())
         return True
 
     @cached_property

@@ -25,7 +25,7 @@ from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.renderer import Device
 from garface.reconstruction.settings import DrawnBy, LatentStart, Quality
 
-BASELINES = ("mean", "landmarks")
+BASELINES = ("mean", "landmarks", "full")
 """What every other row is compared with."""
 _TEXTURE = 16
 """Texels; textures are not looked at."""
@@ -45,8 +45,9 @@ class MethodSettings:
     """Whether heads are wanted without expression."""
 
 
-Reconstruct = Callable[[Path], Head]
-"""From a picture to the head of its largest face; raises InputError where there is none."""
+Reconstruct = Callable[[Sequence[Path]], list[Head]]
+"""From pictures, of one person where there are several, to the heads of their largest faces; raises InputError where
+one has none."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Method:
     """What it does."""
     opened: Callable[[MethodSettings], AbstractContextManager[Reconstruct]]
     """Loads what it needs for as long as it is used."""
+    person: bool = False
+    """Whether it takes all pictures of a subject at once."""
 
 
 @contextmanager
@@ -65,13 +68,15 @@ def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[R
     model = MorphableModel.embedded()
     with FaceFinder() as finder:
 
-        def fitted(picture: Path) -> Head:
-            face = find_and_align(picture, finder, CROP)
-            fit = fit_aligned(model, [face])
-            camera, pose = face.to_photo(fit.camera, fit.pose)
+        def fitted(pictures: Sequence[Path]) -> list[Head]:
+            faces = [find_and_align(picture, finder, CROP) for picture in pictures]
+            fit = fit_aligned(model, faces, one_person=len(faces) > 1)
             expression = torch.zeros_like(fit.expression) if settings.neutral else fit.expression
-            vertices = model.mean if mean else model.vertices(fit.identity, expression)[0]
-            return Head(vertices.numpy(), camera, pose)
+            vertices = model.vertices(fit.identity, expression)
+            return [
+                Head((model.mean if mean else own).numpy(), *face.to_photo(fit.camera[row], fit.pose[row]))
+                for row, (face, own) in enumerate(zip(faces, vertices))
+            ]
 
         yield fitted
 
@@ -96,9 +101,9 @@ def reconstructions(
     )
     with Reconstructor(own) as reconstructor:
 
-        def reconstructed(picture: Path) -> Head:
-            face = reconstructor.reconstruct(picture)[0]
-            return Head(face.vertices(neutral=settings.neutral).numpy(), face.camera, face.pose)
+        def reconstructed(pictures: Sequence[Path]) -> list[Head]:
+            faces = reconstructor.reconstruct_person(pictures)
+            return [Head(face.vertices(neutral=settings.neutral).numpy(), face.camera, face.pose) for face in faces]
 
         yield reconstructed
 
@@ -110,6 +115,8 @@ METHODS = {
     "graphics": Method("the same descent through graphics rules", partial(reconstructions, drawn_by="graphics")),
     "mean-style": Method("the same descent from the mean style", partial(reconstructions, latent_start="mean")),
     "full": Method("the whole reconstruction (standard)", reconstructions),
+    "person-landmarks": Method("the landmark fit to all pictures of a subject at once", landmark_fits, person=True),
+    "person": Method("the whole reconstruction from all pictures of a subject at once", reconstructions, person=True),
 }
 """By name."""
 
