@@ -8,6 +8,7 @@ from torch import Tensor
 
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology
+from garface.metrics import psnr
 from garface.reconstruction import FaceState, RefineSettings, Target
 from garface.reconstruction.graphics import (
     GraphicsRenderer,
@@ -87,7 +88,7 @@ def test_a_descent_through_the_rules_approaches_the_shape_that_was_drawn_by_them
     start = state(torch.zeros_like(truth), torch.zeros(1, 1, 5))
     start = replace(start, noise=[torch.zeros(1, 1, 4, 4)])
     settings = RefineSettings(steps=60, rate_shape=0.03)
-    found, history = refine_by_graphics(start, target, MODEL, TOPOLOGY, settings)
+    found, history, picture = refine_by_graphics(start, target, MODEL, TOPOLOGY, settings)
     assert history[-1]["photometric"] < 0.7 * history[0]["photometric"]
     face = MODEL.masks["face"] if "face" in MODEL.masks else slice(None)
 
@@ -96,6 +97,7 @@ def test_a_descent_through_the_rules_approaches_the_shape_that_was_drawn_by_them
         return float((shapes[0] - shapes[1]).norm(dim=1).mean())
 
     assert error(found.identity) < 0.85 * error(start.identity)
+    assert float(psnr(picture, target.picture)) > 25
     assert torch.equal(found.w, start.w)
     assert len(found.noise) == 1
     assert torch.equal(found.noise[0], start.noise[0])

@@ -15,6 +15,7 @@ from garface.cli.data import Inspect, Prepare, Synthesize
 from garface.cli.evaluate import Fit, Photos
 from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
+from garface.cli.evaluate_faces import Faces
 from garface.cli.evaluate_fid import Fid
 from garface.cli.evaluate_geometry import Geometry
 from garface.cli.evaluate_normals import Normals as SeenNormals
@@ -56,6 +57,7 @@ Evaluate = (
     | Annotated[Ablation, subcommand("ablation")]
     | Annotated[Photos, subcommand("photos")]
     | Annotated[Fit, subcommand("fit")]
+    | Annotated[Faces, subcommand("faces")]
     | Annotated[Geometry, subcommand("geometry")]
 )
 Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]

@@ -113,8 +113,15 @@ def refine_by_graphics(
     *,
     one_person: bool = False,
     report: Report | None = None,
-) -> tuple[FaceState, list[dict[str, float]]]:
-    """As `refine`, through graphics rules: the geometry that comes out, with styles and noise as they were."""
+) -> tuple[FaceState, list[dict[str, float]], Tensor]:
+    """As `refine`, through graphics rules.
+
+    Returns:
+        The geometry that comes out, with styles and noise as they were; every step's terms; and the last pictures
+        (B, 3, R, R), photo around the head.
+    """
     renderer, begun = graphics_start(start, target, morphable, topology)
     found, history = refine(renderer, begun, target, settings, one_person=one_person, report=report)
-    return replace(found, w=start.w, noise=start.noise), history
+    with torch.no_grad():
+        picture = found.draw(renderer)
+    return replace(found, w=start.w, noise=start.noise), history, picture

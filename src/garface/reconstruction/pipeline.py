@@ -155,10 +155,11 @@ class Reconstructor:
             start, target = self._invert(aligned, fit)
         state: FaceState = start
         history: list[dict[str, float]] = []
+        drawn: Tensor | None = None
         refinement = REFINE[self.settings.quality]
         if refinement is not None:
             with clock.stage("refine"):
-                state, history = self._refine(
+                state, history, drawn = self._refine(
                     start, target, refinement, lambda done, total: tell("refine", done, total), person=person
                 )
         results = []
@@ -166,18 +167,18 @@ class Reconstructor:
             shot.clock.add({stage: seconds / len(shots) for stage, seconds in clock.seconds.items()})
             with shot.clock.stage("texture"):
                 result = self._finish(shot, face, state[row])
-            results.append(
-                replace(result, start=start[row], history=history, seconds=shot.clock.seconds, target=target[row])
-            )
+            own = replace(result, start=start[row], history=history, seconds=shot.clock.seconds, target=target[row])
+            results.append(own if drawn is None else replace(own, drawn=drawn[row]))
         return results
 
     def _refine(
         self, start: FaceState, target: Target, settings: RefineSettings, report: Report, *, person: bool
-    ) -> tuple[FaceState, list[dict[str, float]]]:
+    ) -> tuple[FaceState, list[dict[str, float]], Tensor | None]:
+        """The refined state, every step's terms, and the pictures where something else than the renderer drew them."""
         if self.settings.drawn_by == "graphics":
             model, topology = self.renderer.morphable, self.renderer.topology
             return refine_by_graphics(start, target, model, topology, settings, one_person=person, report=report)
-        return refine(self.renderer, start, target, settings, one_person=person, report=report)
+        return *refine(self.renderer, start, target, settings, one_person=person, report=report), None
 
     @torch.no_grad()
     def _invert(self, aligned: Sequence[AlignedFace], fit: LandmarkFit) -> tuple[FaceState, Target]:

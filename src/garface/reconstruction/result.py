@@ -81,6 +81,7 @@ class Reconstruction:
         provenance: where the photo came from.
         start: the state before the refinement.
         target: the crop, its mask and its landmarks.
+        drawn: (3, R, R) in [-1, 1], what graphics rules drew where they took the renderer's place.
         history: every step's terms.
         seconds: time by stage.
     """
@@ -98,6 +99,7 @@ class Reconstruction:
     provenance: Provenance
     start: FaceState | None = None
     target: Target | None = None
+    drawn: Tensor | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -128,8 +130,9 @@ class Reconstruction:
 
     @torch.no_grad()
     def draw(self) -> Tensor:
-        """The renderer's picture (3, R, R) of the face, [-1, 1]."""
-        return self.state.draw(self.renderer)[0].clamp(-1, 1).cpu()
+        """The picture (3, R, R) of the face, [-1, 1], by the renderer or what took its place."""
+        picture = self.state.draw(self.renderer)[0] if self.drawn is None else self.drawn
+        return picture.clamp(-1, 1).cpu()
 
     def head(self) -> GltfHead:
         """The head as it goes into the GLB: neutral shape, 52 morph targets at the fitted strengths."""
@@ -162,10 +165,11 @@ class Reconstruction:
         """
         if self.target is None or self.start is None:
             return {}
-        mask = self.start.normals(self.renderer)[:, 3:] * self.target.mask
-        pairs = {"psnr_inverted": self.start, "psnr_refined": self.state}
-        drawn = {name: state.draw(self.renderer).clamp(-1, 1) for name, state in pairs.items()}
-        return {name: float(psnr(picture, self.target.picture, mask)) for name, picture in drawn.items()} | {
+        mask = (self.start.normals(self.renderer)[:, 3:] * self.target.mask).cpu()
+        first = self.start.draw(self.renderer).clamp(-1, 1).cpu()
+        drawn = {"psnr_inverted": first, "psnr_refined": self.draw()[None]}
+        photo = self.target.picture.cpu()
+        return {name: float(psnr(picture, photo, mask)) for name, picture in drawn.items()} | {
             "landmark_error_fitted": _landmark_error(self.start, self.renderer, self.target),
             "landmark_error_refined": _landmark_error(self.state, self.renderer, self.target),
         }
