@@ -145,8 +145,8 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
         return real(settings, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ablation, "train_gar", watched)
-    second = run_ablation(folder, tmp_path, small(variants=("full", "blind")), critics=judges(), base=base())
-    assert set(trained) == {"blind"}
+    second = run_ablation(folder, tmp_path, small(variants=("full", "seeing")), critics=judges(), base=base())
+    assert set(trained) == {"seeing"}
     assert second.figures[0] == first.figures[0]
     with Image.open(tmp_path / "curves.png") as plot:
         assert plot.height > 500

@@ -1,6 +1,7 @@
 """Obedience, persons and range of a renderer: planted answers, closed forms, and one whole measurement."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -242,6 +243,13 @@ def test_a_renderer_is_measured_the_same_twice(folder: Path, places: Embedding, 
         for _ in range(2)
     )
     assert first == again
+    sheets: list[np.ndarray] = []
+    settings = replace(settings, yaws=())
+    obedience.measure_control(
+        renderer(), folder, settings, instruments=tools, model="tiny", show_worst=sheets.append, progress=False
+    )
+    assert sheets[0].shape[0] > 2 * 32
+    assert sheets[0].shape[1] > 2 * 32
     write_json(tmp_path / "figures.json", first.to_json())
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["insightface106"]["drawn"]["pictures"] == 2  # names 7 and 17

@@ -190,7 +190,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         ("single-gain", {"generator.injection"}),
         ("papers-gain", {"generator.gain_offset", "generator.condition_channels"}),
         ("concatenate", {"generator.injection"}),
-        ("blind", {"discriminator.conditional"}),
+        ("seeing", {"discriminator.conditional"}),
         ("random-conditions", {"conditions"}),
         (
             "unconditional",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import arg
 
 from garface.cli.evaluate import check_json, write
-from garface.cli.terminal import say
+from garface.cli.render import STILL, write_picture
+from garface.cli.terminal import check_file, say
 
 NOTICE = "this measures with networks of InsightFace, which may be used for non-commercial research only."
 
@@ -36,12 +38,16 @@ class Control:
     """Fixes every choice."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
     """Receives all figures; a short form is printed in any case."""
+    worst: Annotated[Path | None, arg(metavar="FILE.{png,jpg}")] = None
+    """Receives a picture of the drawings that obey least, with the normals they were drawn from."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw; auto takes a GPU if there is one. InsightFace's networks always run on the processor."""
 
     def run(self) -> int:
         """Measure."""
         check_json(self.out)
+        if self.worst is not None:
+            check_file(self.worst, STILL)
         from garface.evaluation.control import find_estimator
         from garface.evaluation.obedience import ControlSettings, measure_control, open_instruments
         from garface.reconstruction import load_renderer
@@ -54,6 +60,13 @@ class Control:
             estimator = estimator.to(renderer.device)
         say(NOTICE)
         with open_instruments(self.faces, settings, estimator=estimator) as instruments:
-            figures = measure_control(renderer, self.faces, settings, instruments=instruments, model=self.model)
+            figures = measure_control(
+                renderer,
+                self.faces,
+                settings,
+                instruments=instruments,
+                model=self.model,
+                show_worst=None if self.worst is None else partial(write_picture, path=self.worst),
+            )
         write(figures, self.out)
         return 0

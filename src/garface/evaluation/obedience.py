@@ -7,7 +7,7 @@ stands beside the same figure of held-back photos: what fits, finders and estima
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,14 +30,19 @@ from garface.evaluation.control import (
     projected_landmarks,
 )
 from garface.evaluation.drawn import choose_rows, photos_of
+from garface.evaluation.figures.sheets import picture_table
 from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
 from garface.evaluation.persons import Persons, cosines, neighbours, retaken
 from garface.evaluation.points106 import Targets, learn_places, moved
 from garface.evaluation.second_opinion import SecondOpinion, SeenFace
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
 from garface.faces.model import Embedding
+from garface.io import to_uint8
 from garface.networks import NormalEstimator
 from garface.reconstruction import Renderer
+
+WORST = 8
+"""How many of the drawings that obey least are shown."""
 
 Pixels = NDArray[np.uint8]
 Seen = list[SeenFace | None]
@@ -194,6 +199,7 @@ def measure_control(
     *,
     instruments: Instruments,
     model: str = "builtin",
+    show_worst: Callable[[Pixels], None] | None = None,
     progress: bool = True,
 ) -> ControlFigures:
     """Measure a renderer's obedience on a folder made by `garface data prepare`.
@@ -204,6 +210,7 @@ def measure_control(
         settings: see `ControlSettings`.
         instruments: see `open_instruments`.
         model: how the weights are called in the result.
+        show_worst: is given a picture of the drawings that obey least, under the normals they were drawn from.
         progress: whether to show bars.
 
     Raises:
@@ -217,6 +224,8 @@ def measure_control(
     drawn, photos = bench.draw(bench.heads), photos_of(held, rows, renderer.resolution)
     seen = {"drawn": bench.see(drawn), "photos": bench.see(photos)}
     errors = {name: bench.targets.errors(faces) for name, faces in seen.items()}
+    if show_worst is not None:
+        show_worst(bench.worst(drawn, errors["drawn"]))
     persons, looks = _persons_and_looks(bench, seen["drawn"], seen["photos"])
     return ControlFigures(
         model=model,
@@ -270,6 +279,15 @@ class _Bench:
         if self.instruments.estimator is None:
             return None
         return normal_control(pictures, self.held, self.rows, self.instruments.estimator, progress=self.progress)
+
+
+    def worst(self, drawn: Pixels, errors: Sequence[float | None]) -> Pixels:
+        """Drawings without a face, then those with the largest errors, each under its normals and over its error."""
+        order = sorted(range(len(errors)), key=lambda index: -(errors[index] or float("inf")))[:WORST]
+        rows = torch.tensor([self.rows[index] for index in order])
+        normals = self.held.conditions(rows, resolution=self.renderer.resolution)[:, :3]
+        captions = [f"{error:.3f}" if (error := errors[index]) else "no face" for index in order]
+        return picture_table([[to_uint8(one) for one in normals], [drawn[index] for index in order]], columns=captions)
 
 
 def _persons_and_looks(bench: _Bench, drawn: Seen, photos: Seen) -> tuple[Persons, Looks]:

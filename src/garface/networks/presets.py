@@ -5,6 +5,7 @@ from garface.networks.generator import GeneratorConfig
 from garface.networks.inverter import InverterConfig
 
 SMALL = {4: 256, 8: 256, 16: 192, 32: 128, 64: 64, 128: 32}
+NARROW = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 16}
 TINY = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32}
 LARGE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
 
@@ -26,12 +27,12 @@ GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
         condition_channels=3,
     ),
 }
-"""`cpu-128` trains on two cores, `photos-128` is shipped, `ablate-64` compares variants, `paper-256` has the layout of
-StyleGAN2 and of the paper's released code."""
+"""`cpu-128` trains on two cores and is shipped, `photos-128` has noise and a deeper mapping, `ablate-64` compares
+variants, `paper-256` has the layout of StyleGAN2 and of the paper's released code."""
 
 DISCRIMINATOR_PRESETS: dict[str, DiscriminatorConfig] = {
-    "cpu-128": DiscriminatorConfig(channels=SMALL),
-    "ablate-64": DiscriminatorConfig(resolution=64, channels=TINY),
+    "cpu-128": DiscriminatorConfig(channels=NARROW, conditional=False),
+    "ablate-64": DiscriminatorConfig(resolution=64, channels=NARROW, conditional=False),
     "paper-256": DiscriminatorConfig(resolution=256, channels=LARGE, conditional=False),
 }
 

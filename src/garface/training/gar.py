@@ -143,7 +143,6 @@ class GarTraining:
                 every=path_every,
             ),
         )
-        self._rates = [group["lr"] for group in self.generator_optimiser.param_groups]
         self.discriminator_optimiser = self.runtime.register(
             "discriminator_optimiser",
             lazy_adam((self.discriminator, settings.discriminator_learning_rate), every=r1_every),
@@ -166,7 +165,6 @@ class GarTraining:
         if self._warm_start_ends():
             self.calibrate()
         warm = self._warm
-        self._set_rates(self.settings.warm_boost if warm else 1.0)
         known = None if self.known is None else self.known[indices]
         drawn = self._draw(photo, condition, known, share=1.0 if warm else self.settings.redrawn)
         change = self._draw_change(photo)
@@ -187,10 +185,6 @@ class GarTraining:
     def _warm(self) -> bool:
         """Whether only redrawing is learned by now."""
         return self.runtime.pictures < self.settings.warm_start
-
-    def _set_rates(self, factor: float) -> None:
-        for group, rate in zip(self.generator_optimiser.param_groups, self._rates):
-            group["lr"] = factor * rate
 
     @property
     def _fade(self) -> float:

@@ -108,8 +108,6 @@ class GarTrainingSettings(RunSettings):
     """Of the renderer (Adam, betas 0 and 0.99)."""
     discriminator_learning_rate: float = 0.002
     """Of the discriminator (likewise)."""
-    warm_boost: float = 1.0
-    """Factor of the renderer's learning rates during the warm start, where no game can be lost."""
     mapping_learning_rate: float = 0.02
     """Of the mapping network, whose stored weights are a hundred times the effective ones: 0.002 is StyleGAN's choice
     for millions of pictures, too slow for fewer."""
@@ -186,20 +184,24 @@ _PHOTOS = GarTrainingSettings(
 _OURS = replace(
     _PHOTOS,
     generator=GENERATOR_PRESETS["cpu-128"],
+    discriminator=DISCRIMINATOR_PRESETS["cpu-128"],
     latents="known",
     latent_every=4,
-    weights=GarWeights(prior=0.0, latent=1.0, perceptual=1.0),
-    augmentation=replace(_PHOTOS.augmentation, flip=0.5),
-    stages=((32, 24_000), (64, 64_000), (128, FOREVER)),
-    warm_start=96_000,
-    warm_boost=6.0,
-    fade_in=4_000,
-    redrawn=0.375,
+    weights=GarWeights(adversarial=1.0, r1=0.1, reconstruction=4.0, perceptual=0.0, prior=0.0, latent=1.0),
+    augmentation=replace(_PHOTOS.augmentation, flip=0.5, window=0),
+    objective="logistic",
+    stages=((32, 36_000), (64, 80_000), (128, FOREVER)),
+    warm_start=4_000,
+    fade_in=1_600,
+    learning_rate=0.006,
+    redrawn=0.25,
     swapped=0.2,
     style_mixing=0.25,
+    papers_every=16,
+    preload=True,
     batch=16,
-    average_half_life=4_000.0,
-    max_pictures=130_000,
+    average_half_life=2_000.0,
+    max_pictures=100_000,
 )
 
 PRESETS: dict[str, GarTrainingSettings] = {
@@ -211,11 +213,12 @@ PRESETS: dict[str, GarTrainingSettings] = {
             latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE, noise=False
         ),
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
+        discriminator=DiscriminatorConfig(channels=_WIDE, conditional=False),
         batch=64,
-        preload=True,
-        stages=((32, 100_000), (64, 500_000), (128, FOREVER)),
-        warm_start=300_000,
-        fade_in=50_000,
+        learning_rate=0.003,
+        stages=((32, 300_000), (64, 1_000_000), (128, FOREVER)),
+        warm_start=20_000,
+        fade_in=10_000,
         average_half_life=20_000.0,
         max_pictures=10_000_000,
         checkpoint_every=100_000,
@@ -225,7 +228,6 @@ PRESETS: dict[str, GarTrainingSettings] = {
     "unconditional-128": replace(
         _OURS,
         generator=replace(_OURS.generator, injection="none"),
-        discriminator=replace(_OURS.discriminator, conditional=False),
         weights=replace(_OURS.weights, consistency=0.0, texture_swap=0.0, geometry_swap=0.0),
     ),
     "paper-256": GarTrainingSettings(
@@ -256,15 +258,15 @@ PRESETS: dict[str, GarTrainingSettings] = {
         _OURS,
         generator=GENERATOR_PRESETS["ablate-64"],
         inverter=INVERTER_PRESETS["ablate-64"],
-        discriminator=FeatureDiscriminatorConfig(sides=(32, 32, 16, 8, 4, 2)),
-        augmentation=replace(_OURS.augmentation, window=32),
-        stages=((32, 6_000), (64, FOREVER)),
-        warm_start=9_000,
-        fade_in=1_000,
-        average_half_life=2_000.0,
+        discriminator=DISCRIMINATOR_PRESETS["ablate-64"],
+        stages=((32, 12_000), (64, FOREVER)),
+        warm_start=1_000,
+        fade_in=600,
+        preload=False,
+        average_half_life=1_000.0,
         max_pictures=20_000,
     ),
 }
-"""`cpu-128` trains on one or two cores from portraits whose latents are known, `photos-128` from any, as the shipped
-weights did; `gpu-128` is `cpu-128` wider for a GPU, `unconditional-128` its twin without normals, `paper-256` the
-paper's recipe (800,000 steps of 16); `ablate-64` compares variants."""
+"""`cpu-128` trains on one or two cores from portraits whose latents are known, `photos-128` from any; `gpu-128` is
+`cpu-128` wider for a GPU, `unconditional-128` its twin without normals, `paper-256` the paper's recipe (800,000 steps
+of 16); `ablate-64` compares variants."""

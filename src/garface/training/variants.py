@@ -41,12 +41,12 @@ def _weights(**changes: float) -> Change:
     return lambda settings: replace(settings, weights=replace(settings.weights, **changes))
 
 
-def _blind(settings: GarTrainingSettings) -> GarTrainingSettings:
-    return replace(settings, discriminator=replace(settings.discriminator, conditional=False))
+def _seeing(settings: GarTrainingSettings) -> GarTrainingSettings:
+    return replace(settings, discriminator=replace(settings.discriminator, conditional=True))
 
 
 def _random(settings: GarTrainingSettings) -> GarTrainingSettings:
-    return replace(_blind(settings), conditions="random")
+    return replace(settings, conditions="random")
 
 
 def _coefficients(settings: GarTrainingSettings) -> GarTrainingSettings:
@@ -55,9 +55,7 @@ def _coefficients(settings: GarTrainingSettings) -> GarTrainingSettings:
 
 
 def _unconditional(settings: GarTrainingSettings) -> GarTrainingSettings:
-    return _weights(consistency=0.0, texture_swap=0.0, geometry_swap=0.0)(
-        _blind(_generator(injection="none")(settings))
-    )
+    return _weights(consistency=0.0, texture_swap=0.0, geometry_swap=0.0)(_generator(injection="none")(settings))
 
 
 _ALL = (
@@ -70,9 +68,9 @@ _ALL = (
     Variant("papers-gain", "injection: one gain g, no mask, as released",
             _generator(injection="single", gain_offset=False, condition_channels=3), "single-gain"),
     Variant("concatenate", "injection: concatenation", _generator(injection="concatenate")),
-    Variant("blind", "discriminator without normals (paper)", _blind),
-    Variant("random-conditions", "heads of the model's prior, blind discriminator (paper)", _random, "blind"),
-    Variant("unconditional", "no condition at all, blind discriminator", _unconditional, "blind"),
+    Variant("seeing", "discriminator sees the normals beside the picture", _seeing),
+    Variant("random-conditions", "heads of the model's prior (paper)", _random),
+    Variant("unconditional", "no condition at all", _unconditional),
 )  # fmt: skip
 
 VARIANTS: dict[str, Variant] = {variant.name: variant for variant in _ALL}
