@@ -194,22 +194,22 @@ class RunningStandard(nn.Module):
         super().__init__()
         self.momentum, self.least = momentum, least
         self.register_buffer("mean", torch.zeros(count))
-        self.register_buffer("square", torch.ones(count))
+        self.register_buffer("deviation", torch.ones(count))
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised, clamped to [-10, 10]."""
-        mean, square = self.get_buffer("mean"), self.get_buffer("square")
+        mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
         if self.training:
-            self._follow(x.detach(), mean, square)
-        deviation = (square - mean.square()).clamp_min(self.least**2).sqrt()
-        return ((x - mean) / deviation).clamp(-10, 10)
+            self._follow(x.detach(), mean, deviation)
+        return ((x - mean) / deviation.clamp_min(self.least)).clamp(-10, 10)
 
-    def _follow(self, x: Tensor, mean: Tensor, square: Tensor) -> None:
+    def _follow(self, x: Tensor, mean: Tensor, deviation: Tensor) -> None:
         batches = self.get_buffer("batches")
         share = max(self.momentum, 1 / (1 + float(batches)))
+        square = torch.lerp(deviation.square() + mean.square(), x.square().mean(0), share)
         mean.lerp_(x.mean(0), share)
-        square.lerp_(x.square().mean(0), share)
+        deviation.copy_((square - mean.square()).clamp_min(0).sqrt())
         batches.add_(1)
 
 

@@ -34,7 +34,7 @@ Photo = Path | str | NDArray[np.uint8]
 
 REFINE: dict[str, RefineSettings | None] = {
     "fast": None,
-    "standard": RefineSettings(steps=80, rate_style=0.06),
+    "standard": RefineSettings(steps=80, rate_style=0.15),
     "best": RefineSettings(steps=400),
 }
 """The descent behind every quality."""
