@@ -18,6 +18,8 @@ from garface.networks import (
     load_generator,
     load_inverter,
 )
+from garface.networks.layers import upsample
+from garface.rendering import normal_pyramid
 from garface.training.gar import GarTraining, export_gar, train_gar
 from garface.training.gar_critics import Critics
 from garface.training.gar_settings import PRESETS, GarWeights
@@ -166,6 +168,28 @@ def test_stages_must_end_at_the_renderers_size(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="stages must grow and end at the renderer's 32 pixels"):
         train_gar(settings(tmp_path, stages=((16, 100),)), Balls(4))
     assert [settings(tmp_path).resolution(n) for n in (0, 7, 8, 10**6)] == [16, 16, 32, 32]
+
+
+def test_the_game_fades_in_after_the_warm_start_and_at_every_later_size(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, stages=((16, 100), (32, 10**9)), warm_start=20, fade_in=40)
+    runtime = Runtime(wanted, configuration={})
+    training = GarTraining(wanted, Balls(4), critics=Critics(), runtime=runtime)
+    shares = []
+    for runtime.pictures in (20, 40, 60, 99, 100, 110, 140, 10**6):
+        shares.append(training._fade)
+    assert shares == [0.0, 0.5, 1.0, 1.0, 0.0, 0.25, 1.0, 1.0]
+
+
+def test_a_size_that_is_new_begins_with_an_enlargement_of_the_last_one(tmp_path: Path) -> None:
+    balls, wanted = Balls(4), settings(tmp_path)
+    training = GarTraining(wanted, balls, critics=Critics(), runtime=Runtime(wanted, configuration={}))
+    generator, condition = training.generator, balls.conditions(torch.arange(4), resolution=32)
+    style = generator.mapping(torch.randn(4, 8))
+    with torch.no_grad():
+        small = generator(style, normal_pyramid(condition), resolution=16)
+        large = generator(style, normal_pyramid(condition))
+    assert float(small.std()) > 0.1
+    torch.testing.assert_close(large, upsample(small))
 
 
 def test_mixed_styles_change_once_and_between_the_ends() -> None:
