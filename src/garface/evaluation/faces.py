@@ -21,8 +21,8 @@ from tqdm import tqdm
 from garface.errors import InputError, SettingError
 from garface.evaluation.figures.drawing import Pixels
 from garface.evaluation.figures.sheets import picture_table
-from garface.evaluation.geometry.journal import Journal, Row
-from garface.evaluation.geometry.readers.files import read_json
+from garface.evaluation.geometry.journal import Journal, Row, check_same
+from garface.evaluation.photos import photo_hash
 from garface.evaluation.summaries import Summary, markdown_table, summarise
 from garface.io import make_folder, read_photo, to_uint8, write_atomic, write_json, write_png
 from garface.losses import perceptual_distance
@@ -32,7 +32,6 @@ from garface.reconstruction import Reconstruction, ReconstructionSettings, Recon
 from garface.reconstruction.renderer import Device
 from garface.reconstruction.result import shaded_mesh
 from garface.training.critics import IdentityFeatures, load_identity_features
-from garface.weights.fetch import sha256_of
 
 METHODS: dict[str, dict[str, str]] = {
     "inverted": {"quality": "fast"},
@@ -171,9 +170,9 @@ def compare_methods(
     """
     settings.check()
     make_folder(out)
-    _check_same(out / "settings.json", settings)
+    check_same(out / "settings.json", {"model": settings.model, "seed": settings.seed})
     journal = Journal(out / "rows.jsonl")
-    hashes = {name: _hash(photo) for name, photo in photos.items()}
+    hashes = {name: photo_hash(photo) for name, photo in photos.items()}
     rows = []
     with tqdm(total=len(settings.methods) * len(photos), unit="face", disable=not progress) as bar:
         for method in settings.methods:
@@ -261,20 +260,3 @@ def _row(out: Path, name: str, methods: Sequence[str]) -> Iterator[Pixels]:
     files = [out / "photos", *(out / kind / method for method in methods for kind in ("drawings", "meshes"))]
     for folder in files:
         yield np.asarray(read_photo(folder / f"{name}.png").pixels)
-
-
-def _hash(photo: Path) -> str:
-    try:
-        return sha256_of(photo)
-    except OSError as error:
-        raise InputError(f"{photo} cannot be read ({error.strerror}); check name and permissions.") from error
-
-
-def _check_same(path: Path, settings: FacesSettings) -> None:
-    """Write down what the results of a folder depend on, or raise if they depend on something else."""
-    wanted = {"model": settings.model, "seed": settings.seed}
-    found = read_json(path) if path.is_file() else wanted
-    differing = [name for name, value in wanted.items() if found.get(name) != value]
-    if differing:
-        raise SettingError(f"{path.parent} holds results of another {differing[0]}; choose a new folder with --out.")
-    write_json(path, wanted)

@@ -151,15 +151,20 @@ def _check_finished(folder: Path, photo: Path, settings: ReconstructionSettings,
     cards = json.loads(json.dumps({kind: asdict(card) for kind, card in renderer.cards.items()}))
     if report["weights"] != cards:
         differing.append("weights")
-    if _differs(photo, report["photo"].get("sha256")):
+    if photo_hash(photo) != report["photo"].get("sha256"):
         differing.append("photo")
     if differing:
         raise SettingError(f"{folder} holds a result of another {differing[0]}; choose a new folder or remove it.")
 
 
-def _differs(photo: Path, sha256: str | None) -> bool:
+def photo_hash(photo: Path) -> str:
+    """The sha256 of a photo's file, hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
-        return sha256_of(photo) != sha256
+        return sha256_of(photo)
     except OSError as error:
         raise InputError(f"{photo} cannot be read ({error.strerror}); check name and permissions.") from error
 

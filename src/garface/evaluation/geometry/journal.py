@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from garface.errors import InputError
+from garface.errors import InputError, SettingError
+from garface.evaluation.geometry.readers.files import read_json
+from garface.io import write_json
 from garface.io.folders import make_folder, output_error, write_atomic
 
 
@@ -56,6 +58,24 @@ class Journal:
         except OSError as error:
             raise output_error(self.path, error) from error
         self.rows[row.key] = row
+
+
+def check_same(path: Path, wanted: Mapping[str, str | int]) -> None:
+    """Write down in `path` what the results beside it depend on, unless it is there already.
+
+    Raises:
+        SettingError: they depend on something else.
+        InputError: the file is damaged.
+        OutputError: it cannot be written.
+    """
+    if not path.is_file():
+        write_json(path, dict(wanted))
+        return
+    found = read_json(path)
+    differing = [name for name, value in wanted.items() if found.get(name) != value]
+    if differing:
+        raise SettingError(f"{path.parent} holds results of another {differing[0]} ({found.get(differing[0])}); choose "
+                           "a new folder with --out.")  # fmt: skip
 
 
 def _read(path: Path) -> Iterator[Row]:

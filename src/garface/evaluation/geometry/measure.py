@@ -12,11 +12,10 @@ from tqdm import tqdm
 
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.dataset import GeometryDataset, Picture
-from garface.evaluation.geometry.journal import Journal, Row
+from garface.evaluation.geometry.journal import Journal, Row, check_same
 from garface.evaluation.geometry.methods import BASELINES, METHODS, MethodSettings, Reconstruct, check_methods
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction, write_prediction
 from garface.evaluation.geometry.protocols import PROTOCOLS, check_protocols
-from garface.evaluation.geometry.readers.files import read_json
 from garface.evaluation.geometry.table import GeometryTable
 from garface.evaluation.meshes import SUFFIX
 from garface.faces import MorphableModel
@@ -85,7 +84,10 @@ def measure_geometry(
     settings.check()
     protocols = settings.protocols or dataset.protocols
     make_folder(out)
-    _check_same(out / SETTINGS, dataset, settings)
+    check_same(
+        out / SETTINGS,
+        {"dataset": str(dataset.folder.resolve()), "model": settings.model, "seed": settings.seed},
+    )
     journal = Journal(out / JOURNAL)
     folders = settings.folders(out)
     with tqdm(total=len(folders) * len(dataset.pictures), unit="picture", disable=not progress) as bar:
@@ -161,16 +163,3 @@ def _scored(row: Row, prediction: Prediction, picture: Picture) -> Row:
         return replace(row, figures=PROTOCOLS[row.protocol].score(prediction, picture))
     except (InputError, SettingError) as error:
         return replace(row, reason=str(error))
-
-
-def _check_same(path: Path, dataset: GeometryDataset, settings: GeometrySettings) -> None:
-    """Write down what the results of a folder depend on, or raise if they depend on something else."""
-    wanted = {"dataset": str(dataset.folder.resolve()), "model": settings.model, "seed": settings.seed}
-    if not path.is_file():
-        write_json(path, wanted)
-        return
-    found = read_json(path)
-    differing = [name for name, value in wanted.items() if found.get(name) != value]
-    if differing:
-        raise SettingError(f"{path.parent} holds results of another {differing[0]} ({found.get(differing[0])}); choose "
-                           "a new folder with --out.")
