@@ -76,7 +76,7 @@ def test_landmark_rows_equal_landmarks_of_the_full_mesh() -> None:
 def test_jacobian_equals_automatic_differentiation() -> None:
     identity, expression, pose, camera = heads(2)
     observed = project(identity, expression, pose, camera).double()
-    problem = _Problem(MODEL, observed, camera, None, None, FitSettings(), one_person=False)
+    problem = _Problem(MODEL, observed, camera, None, None, None, FitSettings(), one_person=False)
     state = problem.start(pose.rotation)
 
     def moved(delta: torch.Tensor) -> torch.Tensor:

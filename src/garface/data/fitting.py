@@ -82,11 +82,13 @@ def fit_aligned(
     faces: Sequence[AlignedFace],
     settings: FitSettings = FitSettings(),
     *,
+    identity: Tensor | None = None,
     one_person: bool = False,
 ) -> LandmarkFit:
     """Fit the model to the landmarks of aligned faces of one crop size, all in one batch, in the crops' frames.
 
-    With `one_person` they share one identity; see `fit_landmarks`.
+    Their expected identities are `identity` (B, K), those of the mean head by default; with `one_person` they share
+    one. See `fit_landmarks`.
     """
     first = faces[0].camera
     camera = Camera(
@@ -100,6 +102,7 @@ def fit_aligned(
         torch.cat([face.points for face in faces]),
         camera,
         rotation=torch.cat([face.rotation for face in faces]),
+        identity=identity,
         expression=torch.cat([face.blendshapes for face in faces]),
         settings=settings,
         one_person=one_person,

@@ -3,7 +3,7 @@
 The objective of one face is a sum of squares (paper section 3.3, "3DMM start"; priors as in Blanz & Vetter 1999):
 
     sum_n weight_n |project(R X_n + t) - observed_n|^2 / sigma_landmark^2
-    + |identity|^2 / sigma_identity^2 + |expression - expected|^2 / sigma_expression^2
+    + |identity - expected|^2 / sigma_identity^2 + |expression - expected|^2 / sigma_expression^2
     + (log distance - log distance_mean)^2 / sigma_distance^2
 
 Unknowns: rotation (axis-angle increment), translation, log focal length, identity, expression. A change of the focal
@@ -103,6 +103,7 @@ def fit_landmarks(
     camera: Camera,
     *,
     rotation: Tensor | None = None,
+    identity: Tensor | None = None,
     expression: Tensor | None = None,
     weights: Tensor | None = None,
     settings: FitSettings = FitSettings(),
@@ -116,6 +117,8 @@ def fit_landmarks(
             result: float32 does for photos, float64 for landmarks without noise.
         camera: B cameras; the focal length is the start (and stays, with `fit_focal=False`).
         rotation: (B, 3, 3) start, camera from head; default: looking into the camera.
+        identity: (B, K) expected identity in standard deviations, both start and centre of its prior; default: the mean
+            head. Faces of one person are expected to have the mean of theirs.
         expression: (B, 52) expected expression in [0, 1], both start and centre of its prior; default: neutral.
         weights: (N,) weight of each landmark; default 1.
         settings: see `FitSettings`.
@@ -128,7 +131,7 @@ def fit_landmarks(
     if settings.landmarks not in model.landmarks:
         known = ", ".join(sorted(model.landmarks))
         raise SettingError(f"The model has no landmarks '{settings.landmarks}'; it has: {known}.")
-    problem = _Problem(model, observed, camera, expression, weights, settings, one_person)
+    problem = _Problem(model, observed, camera, identity, expression, weights, settings, one_person)
     return problem.solve(problem.start(rotation))
 
 
@@ -140,6 +143,7 @@ class _Problem:
         model: MorphableModel,
         observed: Tensor,
         camera: Camera,
+        identity: Tensor | None,
         expression: Tensor | None,
         weights: Tensor | None,
         settings: FitSettings,
@@ -153,6 +157,12 @@ class _Problem:
         self.observed, self.settings, self.one_person = observed, settings, one_person
         self.sigma_identity = settings.sigma_identity * (len(observed) ** 0.5 if one_person else 1.0)
         self.camera = replace(camera, focal=camera.focal.to(observed), principal=camera.principal.to(observed))
+        average = observed.new_zeros(self.batch, model.identities)
+        self.expected_identity = average if identity is None else identity.to(observed)
+        check_shape("identity", self.expected_identity, average.shape)
+        check_finite("identity", self.expected_identity)
+        if one_person:
+            self.expected_identity = self.expected_identity.mean(0, keepdim=True).expand_as(average)
         neutral = observed.new_zeros(self.batch, model.expressions)
         self.expected = neutral if expression is None else expression.to(observed).clamp(0, 1)
         self.scale = eye_distance(observed, settings.landmarks)  # (B,)
@@ -160,11 +170,12 @@ class _Problem:
         self.weight = weights.sqrt()[None, :] / (settings.sigma_landmark * self.scale[:, None])  # (B, N)
 
     def start(self, rotation: Tensor | None) -> _State:
-        """Mean shape, placed by a scaled orthographic fit at the expected distance (or the known focal length)."""
+        """Expected shape, placed by a scaled orthographic fit at the expected distance (or the known focal length)."""
         if rotation is None:
             rotation = torch.eye(3).expand(self.batch, 3, 3)
         rotation = rotation.to(self.observed)
         offsets = torch.einsum("be,enc->bnc", self.expected, self.expression_basis)
+        offsets = offsets + torch.einsum("bk,knc->bnc", self.expected_identity, self.identity_basis)
         turned = (self.mean + offsets) @ rotation.mT
         flat = turned[..., :2] * turned.new_tensor([1.0, -1.0])  # picture y points down
         a, b = flat - flat.mean(1, keepdim=True), self.observed - self.observed.mean(1, keepdim=True)
@@ -179,9 +190,7 @@ class _Problem:
         centre = (self.observed.mean(1) - self.camera.principal) / scale[:, None] - flat.mean(1)
         depth = -distance - turned[..., 2].mean(1)
         translation = torch.stack([centre[:, 0], -centre[:, 1], depth], 1)
-        return _State(
-            rotation, translation, focal.log(), self.mean.new_zeros(self.batch, len(self.identity_basis)), self.expected
-        )
+        return _State(rotation, translation, focal.log(), self.expected_identity, self.expected)
 
     def residuals(self, state: _State) -> Tensor:
         """All residuals (B, 2 N + K + E + 1), in units of their standard deviation."""
@@ -194,7 +203,7 @@ class _Problem:
         settings = self.settings
         distance = (-state.translation[:, 2:]).log() - math.log(settings.distance_mean)
         return (
-            state.identity / self.sigma_identity,
+            (state.identity - self.expected_identity) / self.sigma_identity,
             (state.expression - self.expected) / settings.sigma_expression,
             distance / settings.sigma_distance,
         )
