@@ -16,7 +16,7 @@ from garface.data.dataset import FittedFaces
 from garface.data.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
 from garface.data.drawings import Drawings, DrawingSettings, _mirrored
 from garface.data.jpeg import compress
-from garface.data.skins import MEAN_SKIN, unwrapped_skin
+from garface.data.skins import MEAN_SKIN, _sample, landmark_pull, unwrapped_skin
 from garface.errors import SettingError
 from garface.io import to_tensor, to_uint8
 
@@ -268,8 +268,35 @@ def test_the_photo_around_a_head_is_that_of_its_pose_and_covers_the_scalp(faces:
         assert float(through.float().sum() / (mask > 0.99).float().sum()) < 0.5
 
 
+def test_vertices_go_along_with_landmarks_that_are_near(faces: FittedFaces) -> None:
+    model = faces.model
+    pull = landmark_pull(model)
+    marks = model.landmarks["mediapipe478"].points(model.mean[None], model.triangles)[0]
+    distance = torch.cdist(model.mean, marks)
+    assert float(pull.sum(1).max()) < 1 + 1e-5
+    assert float(pull[distance.amin(1) > 40].sum(1).max()) < 1e-3
+    assert float(pull.sum(1)[(distance < 5).sum(1) >= 3].min()) > 0.99
+    assert float(distance.gather(1, pull.argmax(1, keepdim=True))[model.masks["face"]].max()) < 25
+
+
+def test_skins_are_taken_from_where_the_landmarks_are(faces: FittedFaces) -> None:
+    """In a photo that brightens to the right, skins brighten where the landmarks lie farther right than the fit."""
+    shown = faces.select(torch.arange(2))
+    size, moved = shown.size, faces.select(torch.arange(2))
+    ramp = np.tile(np.linspace(60, 180, size, dtype=np.uint8)[None, None, :, None], (2, size, 1, 3))
+    shown.arrays["pictures"] = moved.arrays["pictures"] = ramp
+    moved.arrays["points"] = moved.arrays["points"] + np.array([4.0, 0.0], np.float32)
+    rows, pull = torch.tensor([0]), landmark_pull(faces.model)
+    head = shown.vertices_camera(rows)
+    change = _sample(moved, rows, head, pull) - _sample(shown, rows, head, pull)
+    expected = 4.0 * 120 / (size - 1) / 127.5 * pull.sum(1)
+    near = faces.model.masks["lips"]
+    torch.testing.assert_close(change[0, near, 0], expected[near], rtol=0, atol=0.01)
+    assert float(expected[near].min()) > 0.01
+
+
 def test_mouths_are_dark_inside_whatever_the_photo_shows(faces: FittedFaces) -> None:
-    skin = unwrapped_skin(faces, 0)
+    skin = unwrapped_skin(faces, 0, landmark_pull(faces.model))
     inside = skin[faces.model.masks["inner_mouth"] & ~faces.model.masks["tongue"] & ~faces.model.masks["teeth"]]
     assert float(inside.max()) < min(MEAN_SKIN) + 0.01
 

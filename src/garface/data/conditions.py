@@ -10,7 +10,7 @@ Randomness comes from PyTorch's default CPU generator, whose state is in every c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -250,11 +250,19 @@ class FittedConditions(Conditions):
         poses = torch.multinomial(self.weights, len(identity), replacement=True, generator=self.source)
         return self.combine(identity, expression, poses)
 
-    def combine(self, identity: Tensor, expression: Tensor, poses: Tensor) -> Heads:
-        """Heads of identities (B, K) with expressions (B, 52), posed and framed as photos of index `poses` (B,)."""
+    def combine(
+        self, identity: Tensor, expression: Tensor, poses: Tensor, *, farther: Tensor | None = None
+    ) -> Heads:
+        """Heads of identities (B, K) with expressions (B, 52), posed and framed as photos of index `poses` (B,).
+
+        `farther` (B,) times as far away, and by as much longer a lens, which keeps their size but not the perspective.
+        """
         faces, points = self.faces, self.landmarks(identity, expression)
-        placed = framed(points, faces.poses(poses), faces.cameras(poses), frame=self.frames[poses])
-        return Heads(identity, expression, *placed)
+        pose, camera = faces.poses(poses), faces.cameras(poses)
+        if farther is not None:
+            pose = Pose(pose.rotation, pose.translation * farther[:, None])
+            camera = replace(camera, focal=camera.focal * farther)
+        return Heads(identity, expression, *framed(points, pose, camera, frame=self.frames[poses]))
 
     def _rows(self, count: int) -> Tensor:
         return self.trustworthy[torch.randint(len(self.trustworthy), (count,), generator=self.source)]

@@ -1,9 +1,10 @@
-"""Faces drawn by graphics rules, whose normals are known: training data of the normal estimator without labels.
+"""Faces drawn by graphics rules, about which everything is known: training data of the estimators without labels.
 
 The paper, section 3.3 (after SfSNet, Sengupta et al. 2018). Shape, expression and pose come from three fitted photos,
 some expressions from further than photos show; skin colours from the photo of another face with its light divided out,
 the light from `sample_light`. Behind the head is the photo whose pose it took, so that there is hair around it, or
-any other one. `degradations` then spoils the picture.
+any other one. `degradations` then spoils the picture. Shapes can also come from the model's prior, cameras from nearer
+and farther than the photos', and skins can shine.
 
 The normals stay those of the head where something hides it, and count in training: the estimator judges drawings of
 given heads, in which hair and glasses hide the same, and what a head is like there follows from the rest of it.
@@ -21,11 +22,13 @@ from torch.nn.functional import normalize
 from garface.data.conditions import FittedConditions, Heads, RandomHeads, random_expressions, yaw_degrees
 from garface.data.dataset import FittedFaces, mirror_where
 from garface.data.degradations import Degradations, degrade
-from garface.data.skins import unwrapped_skin
+from garface.data.skins import landmark_pull, unwrapped_skin
 from garface.errors import SettingError
-from garface.rendering import barycentrics, normal_map, rasterise, sample_light, shade
+from garface.rendering import barycentrics, highlight, normal_map, rasterise, sample_light, shade
 from garface.rendering import interpolate as interpolate_attributes
 
+NEAREST = 250.0
+"""Millimetres: nobody is photographed from less."""
 _RARE = ("eyeBlink", "jawOpen", "cheekPuff")
 """Expressions that photos hardly show, and that are therefore made often."""
 _PUPILS = (468, 473)
@@ -44,14 +47,24 @@ class DrawingSettings:
     """Share of heads that close their eyes; of those that open the jaw; of those that puff their cheeks."""
     surrounded: float = 0.6
     """Share of heads before the photo whose pose they took, which shows through where they would have hair."""
+    identity: float | None = None
+    """Standard deviation of identities drawn from the model's prior; None takes those of photos."""
+    distance: float = 0.0
+    """Cameras lie up to e^this times nearer or farther than the photos', but no nearer than `NEAREST`."""
+    shiny: float = 0.0
+    """Share of heads with a highlight."""
+    mirrored: float = 0.5
+    """Share of drawings that are mirrored."""
     degradations: Degradations = field(default_factory=Degradations)
     """How pictures are spoiled."""
 
     def check(self) -> None:
         """Raise a SettingError if a value is out of its range."""
-        for name in ("flatten", "expressive", "rare", "surrounded"):
+        for name in ("flatten", "expressive", "rare", "surrounded", "distance", "shiny", "mirrored"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} of drawings must be 0 to 1, not {getattr(self, name)}.")
+        if self.identity is not None and not 0 <= self.identity <= 3:
+            raise SettingError(f"identity of drawings must be 0 to 3, not {self.identity}.")
         self.degradations.check()
 
 
@@ -71,8 +84,12 @@ class Drawn:
     """(B, 1, R, R) 0 or 1: skin of the face, without scalp, ears, neck, eyes and mouth, also where it is hidden."""
     cover: Tensor
     """(B, 1, R, R) in [0, 1]: what is before the head."""
+    places: Tensor
+    """(B, 3, R, R) points of the mean head that are seen, head frame, decimetres; zero where there is no head."""
     yaw: Tensor
     """(B,) degrees to the viewer's right."""
+    heads: Heads
+    """As they were before any of them was mirrored."""
 
 
 class Drawings:
@@ -93,7 +110,8 @@ class Drawings:
         settings.check()
         self.faces, self.resolution, self.settings = faces, resolution, settings
         self.conditions = FittedConditions(faces, flatten=settings.flatten)
-        self.skin_of = lru_cache(maxsize=8192)(lambda row: unwrapped_skin(faces, row))
+        pull = landmark_pull(faces.model)
+        self.skin_of = lru_cache(maxsize=8192)(lambda row: unwrapped_skin(faces, row, pull))
 
     def __call__(self, count: int, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw `count` faces; the generator decides everything.
@@ -113,14 +131,14 @@ class Drawings:
         own = torch.rand(count, generator=source) < self.settings.surrounded
         background = self.faces.pictures(torch.where(own, poses, backs), resolution=self.resolution)
         drawn = self._compose(heads, skins, background, own, source)
-        mirrored = torch.rand(count, generator=source) < 0.5
+        mirrored = torch.rand(count, generator=source) < self.settings.mirrored
         drawn, eyes = _mirrored(drawn, mirrored), self._eyes(heads, mirrored)
         patches = self.faces.pictures(others, resolution=self.resolution)
         picture, cover = degrade(drawn.clean, patches, eyes, source, self.settings.degradations)
         return replace(drawn, picture=picture, cover=cover)
 
     def _heads(self, poses: Tensor, source: Generator) -> Heads:
-        """Identities and expressions of random photos, or random expressions, in the poses of photos `poses` (B,)."""
+        """Identities and expressions of random photos, or random ones, in the poses of photos `poses` (B,)."""
         count, trusted = len(poses), self.conditions.trustworthy
         rows = trusted[torch.randint(len(trusted), (2, count), generator=source)]
         names = self.faces.model.expression_names
@@ -128,7 +146,13 @@ class Drawings:
         made = torch.rand(count, 1, generator=source) < self.settings.expressive
         expression = torch.where(made, random, self.faces.take("expression", rows[1]))
         expression = torch.maximum(expression, _rare_expressions(names, count, self.settings.rare, source))
-        return self.conditions.combine(self.faces.take("identity", rows[0]), expression, poses)
+        identity = self.faces.take("identity", rows[0])
+        if self.settings.identity is not None:
+            identity = self.settings.identity * torch.randn(identity.shape, generator=source)
+        distance = -self.faces.take("translation", poses)[:, 2]
+        farther = (self.settings.distance * (2 * torch.rand(count, generator=source) - 1)).exp()
+        farther = torch.maximum(farther, (NEAREST / distance).clamp_max(1))
+        return self.conditions.combine(identity, expression, poses, farther=farther)
 
     def _compose(self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, source: Generator) -> Drawn:
         """Light the heads, with the skins of photos `skins`, before the background; `own` lets it through as hair."""
@@ -140,15 +164,28 @@ class Drawings:
         normals = normal_map(vertices, faces.topology, camera)
         skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
         bald = (~model.masks["scalp"]).float().view(1, -1, 1).expand(len(skin), -1, -1)
-        found = interpolate_attributes(torch.cat([skin, bald], 2), model.triangles, triangle, weights)
+        place = (model.mean / 100).expand(len(skin), -1, -1)
+        found = interpolate_attributes(torch.cat([skin, bald, place], 2), model.triangles, triangle, weights)
         facing, mask = normalize(normals[:, :3], dim=1), normals[:, 3:]
         light = torch.cat([sample_light(source) for _ in range(len(skin))])
-        lit = shade(facing, found[:, :3].clamp(0, 1), light)
-        seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, 3:], 1.0)
+        lit = self._with_highlights(shade(facing, found[:, :3].clamp(0, 1), light), facing, source)
+        seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, 3:4], 1.0)
         picture = lit * seen + background * (1 - seen)
         of_face = model.masks["face"][model.triangles].all(1)
-        face = (of_face[triangle.clamp(min=0)] & (triangle >= 0))[:, None].float()
-        return Drawn(picture, picture, facing, mask, face, torch.zeros_like(mask), yaw_degrees(heads.pose.rotation))
+        there = (triangle >= 0)[:, None]
+        face = (of_face[triangle.clamp(min=0)][:, None] & there).float()
+        places, yaw = found[:, 4:] * there, yaw_degrees(heads.pose.rotation)
+        return Drawn(picture, picture, facing, mask, face, torch.zeros_like(mask), places, yaw, heads)
+
+    def _with_highlights(self, lit: Tensor, normals: Tensor, source: Generator) -> Tensor:
+        """Some pictures (B, 3, R, R) in [-1, 1] with the reflection of a lamp, weaker in the dark."""
+        count = len(lit)
+        halfway = torch.randn(count, 3, generator=source)
+        halfway = normalize(torch.cat([halfway[:, :2], halfway[:, 2:].abs() + 0.5], 1), dim=1)
+        sharp, made, strong = torch.rand(3, count, generator=source)
+        shine = highlight(normals, halfway, 8 * 8**sharp)
+        strength = (made < self.settings.shiny) * 0.8 * strong * (lit.mean((1, 2, 3)) + 1.2).clamp(0, 1)
+        return (lit + strength.view(-1, 1, 1, 1) * shine).clamp_max(1)
 
     def _eyes(self, heads: Heads, mirrored: Tensor) -> Tensor:
         """Pixels (B, 2, 2) of the pupils, the left of the picture first, of drawings some of which are `mirrored`."""
@@ -169,10 +206,12 @@ def _rare_expressions(names: tuple[str, ...], count: int, share: float, source: 
 def _mirrored(drawn: Drawn, where: Tensor) -> Drawn:
     """Drawings flipped left to right where `where` (B,) says so."""
     chosen = where.view(-1, 1, 1, 1)
-    parts = {part.name: getattr(drawn, part.name) for part in fields(drawn)}
-    flipped = {name: torch.where(chosen, part.flip(3), part) for name, part in parts.items() if part.ndim == 4}
-    normals = mirror_where(torch.cat([drawn.normals, drawn.mask], 1), where)[:, :3]
-    return Drawn(**flipped | {"normals": normals, "yaw": torch.where(where, -drawn.yaw, drawn.yaw)})
+    maps = {part.name: getattr(drawn, part.name) for part in fields(drawn) if part.name not in ("yaw", "heads")}
+    flipped = {name: torch.where(chosen, part.flip(3), part) for name, part in maps.items()}
+    turned = {
+        name: mirror_where(torch.cat([maps[name], drawn.mask], 1), where)[:, :3] for name in ("normals", "places")
+    }
+    return Drawn(**flipped | turned, yaw=torch.where(where, -drawn.yaw, drawn.yaw), heads=drawn.heads)
 
 
 __all__ = ["DrawingSettings", "Drawings", "Drawn"]

@@ -4,13 +4,22 @@ from garface.rendering.antialias import antialias
 from garface.rendering.depth import depth_map
 from garface.rendering.normals import normal_map, normal_pyramid
 from garface.rendering.rasterise import barycentrics, interpolate, rasterise
-from garface.rendering.shading import fit_light, irradiance, linear_to_srgb, sample_light, shade, srgb_to_linear
+from garface.rendering.shading import (
+    fit_light,
+    highlight,
+    irradiance,
+    linear_to_srgb,
+    sample_light,
+    shade,
+    srgb_to_linear,
+)
 
 __all__ = [
     "antialias",
     "barycentrics",
     "depth_map",
     "fit_light",
+    "highlight",
     "interpolate",
     "irradiance",
     "linear_to_srgb",

@@ -76,6 +76,18 @@ def sample_light(generator: torch.Generator) -> Tensor:
     return (light * level / frontal)[None]
 
 
+def highlight(normals: Tensor, halfway: Tensor, sharpness: Tensor) -> Tensor:
+    """Brightness (B, 1, H, W) in [0, 1] of a lamp's reflection (Blinn 1977, doi:10.1145/965141.563893).
+
+    Args:
+        normals: (B, 3, H, W) unit vectors.
+        halfway: (B, 3) unit vectors between the directions to lamp and camera.
+        sharpness: (B,) exponent, 1 or more; larger ones are of smoother surfaces.
+    """
+    cosine = torch.einsum("bchw,bc->bhw", normals, halfway).clamp_min(0)
+    return (cosine ** sharpness.view(-1, 1, 1))[:, None]
+
+
 def fit_light(
     picture: Tensor, normals: Tensor, mask: Tensor, *, albedo: Tensor | None = None, ridge: float = 1e-4
 ) -> Tensor:
