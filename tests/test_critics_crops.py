@@ -14,8 +14,9 @@ from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
 from garface.io import to_tensor
 from garface.networks.critics import CHIP, SIDE
-from garface.training.critics import (
+from garface.networks.critics.crops import (
     IDENTITY_WINDOW,
+    LANDMARK_FEATURES,
     LANDMARK_WINDOW,
     IdentityFeatures,
     LandmarkPoints,
@@ -23,6 +24,7 @@ from garface.training.critics import (
     face_window,
     fixed_window,
     load_identity_features,
+    load_landmark_features,
     load_landmark_points,
     resampling,
 )
@@ -200,3 +202,14 @@ def test_identity_of_a_crop_hardly_depends_on_its_size() -> None:
         assert (critic(other) - anchor).norm() < 0.4
     assert not critic.training
     assert not any(parameter.requires_grad for parameter in critic.parameters())
+
+
+@pytest.mark.skipif(not cached("face-landmarker"), reason="needs `garface models fetch face-landmarker`")
+def test_features_of_a_face_hardly_change_with_its_size_and_much_with_its_turn() -> None:
+    crop_of = torch.nn.functional.interpolate
+    face = to_tensor(np.ascontiguousarray(data.astronaut()[:240, 100:340]))
+    features = load_landmark_features()
+    whole, half = (features(crop_of(face, size=(size, size), mode="area")) for size in (240, 120))
+    assert whole.shape == (1, LANDMARK_FEATURES)
+    mirrored = features(face.flip(3))
+    assert float((whole - half).norm()) < 0.4 * float((whole - mirrored).norm())

@@ -252,3 +252,20 @@ def test_the_critic_is_frozen_differentiable_and_bears_bfloat16() -> None:
     assert (rough - points)[..., :2].norm(dim=-1).mean() < 0.75
     with pytest.raises(SettingError, match="256"):
         critic(face(128))
+
+
+@needs_weights
+def test_what_was_seen_on_the_way_is_the_last_of_its_side() -> None:
+    """Against hooks on every step of a whole pass."""
+    network = load_landmark_critic().network
+    picture = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    outputs: list[torch.Tensor] = []
+    hooks = [step.register_forward_hook(lambda *given: outputs.append(given[2])) for step in network.steps]
+    network(picture.contiguous(memory_format=torch.channels_last))
+    for hook in hooks:
+        hook.remove()
+    for side in (4, 16):
+        wanted = [output for output in outputs if output.ndim == 4 and output.shape[-1] == side][-1]
+        torch.testing.assert_close(network.seen(picture, side=side), wanted, rtol=1e-4, atol=1e-4)
+    with pytest.raises(SettingError, match="no features of 5 x 5"):
+        network.seen(picture, side=5)

@@ -24,7 +24,7 @@ from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_figures import Figures
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
-from garface.cli.train import Gar, Inverter, Normals
+from garface.cli.train import Gar, Inverter, Normals, Shape
 from garface.errors import GarfaceError
 
 DESCRIPTION = (
@@ -49,6 +49,7 @@ Train = (
     Annotated[Gar, subcommand("gar")]
     | Annotated[Normals, subcommand("normals")]
     | Annotated[Inverter, subcommand("inverter")]
+    | Annotated[Shape, subcommand("shape")]
 )
 Evaluate = (
     Annotated[Fid, subcommand("fid")]
@@ -65,7 +66,7 @@ Command = (
     Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Render, subcommand("render", description="Draw faces with the renderer, still and moving.")]
     | Annotated[Data, subcommand("data", description="Make, prepare and inspect training data.")]
-    | Annotated[Train, subcommand("train", description="Train the renderer, the normal estimator or the inverter.")]
+    | Annotated[Train, subcommand("train", description="Train the renderer, the inverter or an estimator.")]
     | Annotated[Evaluate, subcommand("evaluate", description="Measure renderers, reconstructions and landmark fits.")]
     | Annotated[
         Models,

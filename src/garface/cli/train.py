@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Train:
-    """What all three networks share."""
+    """What all networks share."""
 
     preset: str = "cpu-128"
     """Named configuration; --dry-run prints it."""
@@ -134,6 +134,34 @@ class Normals(_Train):
 
         shape = settings.estimator if settings.start is None else load_normal_estimator(settings.start).config
         return train_normals(settings, Drawings(self.load_faces(), resolution=shape.resolution))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape(_Train):
+    """Train the shape estimator on faces drawn by graphics rules; writes shape.safetensors."""
+
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file, or builtin, to go on from; by default it starts afresh, on the trunk of the normal estimator."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-128."""
+        from garface.training import ShapeTrainingSettings
+
+        return {"cpu-128": ShapeTrainingSettings(start=self.start)}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on drawings with the skins, poses and backgrounds of the training split."""
+        from garface.data.drawings import Drawings
+        from garface.faces import shape_metric
+        from garface.networks import load_shape_estimator
+        from garface.networks.critics.crops import load_landmark_features
+        from garface.training import SHAPE_DRAWINGS, train_shape
+
+        faces = self.load_faces()
+        shape = settings.estimator if settings.start is None else load_shape_estimator(settings.start).config
+        drawings = Drawings(faces, resolution=shape.resolution, settings=SHAPE_DRAWINGS)
+        features = load_landmark_features() if shape.features else None
+        return train_shape(settings, drawings.draw, shape_metric(faces.model), features)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,15 +28,15 @@ from garface.io import make_folder, read_photo, to_uint8, write_atomic, write_js
 from garface.losses import perceptual_distance
 from garface.metrics import psnr, ssim
 from garface.networks.critics import FeatureTrunk, load_feature_trunk
+from garface.networks.critics.crops import IdentityFeatures, load_identity_features
 from garface.reconstruction import Reconstruction, ReconstructionSettings, Reconstructor
 from garface.reconstruction.renderer import Device
 from garface.reconstruction.result import shaded_mesh
-from garface.training.critics import IdentityFeatures, load_identity_features
 
 METHODS: dict[str, dict[str, str]] = {
     "inverted": {"quality": "fast"},
     "graphics": {"drawn_by": "graphics"},
-    "mean-style": {"latent_start": "mean"},
+    "no-start": {"latent_start": "mean", "shape_start": "landmarks"},
     "full": {},
     "best": {"quality": "best"},
 }

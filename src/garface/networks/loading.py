@@ -10,6 +10,7 @@ from garface.networks.configuration import from_dict
 from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.inverter import Inverter, InverterConfig
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig
 from garface.weights import load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -35,6 +36,11 @@ def load_inverter(path_or_name: str | Path = "builtin") -> Inverter:
 def load_normal_estimator(path_or_name: str | Path = "builtin") -> NormalEstimator:
     """A trained normal estimator; see `load_generator`."""
     return _load(NormalEstimator, NormalEstimatorConfig, "normals", "normals-128", path_or_name)
+
+
+def load_shape_estimator(path_or_name: str | Path = "builtin") -> ShapeEstimator:
+    """A trained shape estimator; see `load_generator`."""
+    return _load(ShapeEstimator, ShapeEstimatorConfig, "shape", "shape-128", path_or_name)
 
 
 def _load(network: type[Network], config: type, kind: str, builtin: str, source: str | Path) -> Network:

@@ -41,6 +41,20 @@ class ConvolutionPair(nn.Module):
         return x + activate(self.second(x))
 
 
+def down_and_up(x: Tensor, down: nn.ModuleList, up: nn.ModuleList) -> Tensor:
+    """The way through a U-Net (Ronneberger et al. 2015, arXiv 1505.04597), halving before all of `down` but the first.
+
+    Each of `up` doubles and takes what lay there on the way down; fewer of them end at a smaller size.
+    """
+    skips = list[Tensor]()
+    for k, pair in enumerate(down):
+        x = pair(downsample(x) if k else x)
+        skips.append(x)
+    for pair, skip in zip(up, skips[-2::-1]):
+        x = pair(torch.cat([upsample(x), skip], dim=1))
+    return x
+
+
 class NormalEstimator(nn.Module):
     """A U-Net from picture to unit normals in the camera frame.
 
@@ -74,10 +88,4 @@ class NormalEstimator(nn.Module):
         return F.normalize(self._raw(picture).float(), dim=1, eps=1e-6)
 
     def _raw(self, x: Tensor) -> Tensor:
-        x, skips = F.pixel_unshuffle(x, 2), list[Tensor]()
-        for k, pair in enumerate(self.down):
-            x = pair(downsample(x) if k else x)
-            skips.append(x)
-        for pair, skip in zip(self.up, skips[-2::-1]):
-            x = pair(torch.cat([upsample(x), skip], dim=1))
-        return self.normal(upsample(x))
+        return self.normal(upsample(down_and_up(F.pixel_unshuffle(x, 2), self.down, self.up)))

@@ -37,7 +37,7 @@ DISCRIMINATOR_PRESETS: dict[str, DiscriminatorConfig] = {
 }
 
 INVERTER_PRESETS: dict[str, InverterConfig] = {
-    "cpu-128": InverterConfig(channels=SMALL),
+    "cpu-128": InverterConfig(channels=NARROW, hidden=256),
     "ablate-64": InverterConfig(resolution=64, latent_dim=128, channels=TINY),
     "paper-256": InverterConfig(resolution=256, latent_dim=512, channels=LARGE),
 }

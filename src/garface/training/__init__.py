@@ -7,9 +7,11 @@ from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeigh
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
+from garface.training.shape import SHAPE_DRAWINGS, ShapeTrainingSettings, ShapeWeights, train_shape
 
 __all__ = [
     "PRESETS",
+    "SHAPE_DRAWINGS",
     "Critics",
     "Faces",
     "GarTrainingSettings",
@@ -21,10 +23,13 @@ __all__ = [
     "Outcome",
     "RunSettings",
     "Runtime",
+    "ShapeTrainingSettings",
+    "ShapeWeights",
     "describe",
     "export_gar",
     "load_critics",
     "train_gar",
     "train_inverter",
     "train_normals",
+    "train_shape",
 ]

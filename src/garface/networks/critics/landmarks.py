@@ -5,7 +5,7 @@ three outputs. Its half-precision constants are widened to float32 once.
 """
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from garface.checks import check_shape
-from garface.errors import AssetError
+from garface.errors import AssetError, SettingError
 from garface.networks.critics.tflite_file import Graph, Operator, read_graph
 from garface.networks.layers import full_precision
 from garface.weights import asset_path
@@ -58,14 +58,35 @@ class TfliteNetwork(nn.Module):
         What makes an output is computed in float32 whatever the precision of the rest.
         """
         values = {self.input: picture}
+        for _ in self._walk(values):
+            pass
+        return [values[i] for i in self.outputs]
+
+    def seen(self, picture: Tensor, *, side: int) -> Tensor:
+        """The last features (B, C, side, side), in the precision that they are computed in; what follows is left out.
+
+        Raises:
+            SettingError: there are none of that side.
+        """
+        found = None
+        for value in self._walk({self.input: picture.contiguous(memory_format=torch.channels_last)}):
+            if value.ndim == 4 and value.shape[-1] < side:
+                break
+            found = value if value.ndim == 4 and value.shape[-1] == side else found
+        if found is None:
+            raise SettingError(f"The network has no features of {side} x {side} places.")
+        return found
+
+    def _walk(self, values: dict[int, Tensor]) -> Iterator[Tensor]:
+        """Compute one tensor after the other into `values`, which holds the input."""
         for step, (inputs, output) in zip(self.steps, self.wiring):
             taken = [values[i] for i in inputs]
             if output in self.outputs:
-                with full_precision(picture):
+                with full_precision(taken[0]):
                     values[output] = step(*(one.float() for one in taken))
             else:
                 values[output] = step(*taken)
-        return [values[i] for i in self.outputs]
+            yield values[output]
 
 
 class LandmarkNetwork(nn.Module):

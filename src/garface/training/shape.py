@@ -1,0 +1,270 @@
+"""Training of the shape estimator on faces drawn by graphics rules, whose coefficients are known without end.
+
+The lead of the paper's section 3.4, where drawings with known latents teach the inversion network, applied to what the
+paper leaves to the descent alone: the shape.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from garface.data.degradations import Degradations
+from garface.data.drawings import DrawingSettings, Drawn
+from garface.errors import SettingError
+from garface.losses import masked_mean
+from garface.networks import (
+    ShapeEstimator,
+    ShapeEstimatorConfig,
+    ShapeMaps,
+    ShapeOutput,
+    load_normal_estimator,
+    load_shape_estimator,
+    to_dict,
+)
+from garface.training.ema import Average
+from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.terms import weighted
+from garface.weights import WeightsCard, save_weights
+
+DrawHeads = Callable[[int, torch.Generator], Drawn]
+"""(count, source of randomness) -> drawings none of which is mirrored."""
+
+Features = nn.Module
+"""Pictures (B, 3, R, R) to features (B, F)."""
+
+SHAPE_DRAWINGS = DrawingSettings(
+    surrounded=0.5,
+    identity=0.7,
+    distance=0.5,
+    shiny=0.5,
+    mirrored=0.0,
+    degradations=Degradations(occluded=0.2, glasses=0.06),
+)
+"""Heads as different as people are (0.7 is the spread of coefficients fitted to scans), with half of them before photos
+of their own, fewer things before them than the normal estimator is shown, and all that a face can be known by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeWeights:
+    """Weight of every term of the estimator's objective."""
+
+    shape: float = 0.5
+    """Mean square distance of estimated and true shape, mm^2; see `garface.faces.shape_metric`."""
+    coefficients: float = 0.02
+    """Mean square of the errors of the coefficients, standard deviations: for those that hardly move the face."""
+    cosine: float = 4.0
+    """One minus the cosine of the angle between normals, mean inside the head."""
+    places: float = 0.5
+    """Laplace negative log-likelihood of the places, decimetres, mean inside the head."""
+    mask: float = 0.5
+    """Binary cross-entropy of the mask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeTrainingSettings(RunSettings):
+    """Everything that decides how the shape estimator learns."""
+
+    folder: Path = free(Path("runs/shape"))  # noqa: RUF009
+    """Receives checkpoints, log.jsonl and, at the end, the weights."""
+    batch: int = 32
+    """Pictures of a step."""
+    start: str | None = None
+    """Weight file, or name of shipped weights, to go on from; None starts afresh with `estimator`."""
+    trunk: str | None = "normals-128"
+    """Weights of a normal estimator whose trunk a fresh network begins with; None begins at random."""
+    estimator: ShapeEstimatorConfig = field(default_factory=ShapeEstimatorConfig)
+    """Shape of a fresh network."""
+    weights: ShapeWeights = field(default_factory=ShapeWeights)
+    """Weight of every term."""
+    learning_rate: float = 7e-4
+    """Of AdamW (betas 0.9 and 0.99, decay 0.001), at its height."""
+    warm_up: int = 2_000
+    """Pictures over which it rises."""
+    decay_over: int = 100_000
+    """Pictures over which it falls along a cosine, to a thousandth."""
+    average_half_life: float = 4_000.0
+    """Half-life of the averaged weights, in pictures."""
+    measured: int = free(384)
+    """Drawings, never learned from, on which the error is measured."""
+    measure_every: int = free(4_000)
+    """Pictures between two measurements."""
+    licence: str = free("research only: set by the licence of the textures")
+    """Licence of the weights, written into their card."""
+    trained_on: str = free("faces drawn by graphics rules")
+    """The training pictures, written into the card."""
+
+    def check(self) -> None:
+        """Raise a SettingError on a setting outside its range."""
+        super().check()
+        for name in ("warm_up", "decay_over"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+
+    def rate(self, pictures: int) -> float:
+        """The learning rate after so many pictures."""
+        rise = min((pictures + self.batch) / self.warm_up, 1.0)
+        fall = 0.5 + 0.5 * math.cos(math.pi * min(pictures / self.decay_over, 1.0))
+        return self.learning_rate * max(rise * fall, 1e-3)
+
+
+def shape_errors(estimate: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
+    """Mean square distance (B,), mm^2, of the shapes of identities (B, K); see `garface.faces.shape_metric`."""
+    difference = estimate - truth
+    return ((difference @ metric) * difference).sum(1)
+
+
+def true_maps(drawn: Drawn, side: int) -> Mapping[str, Tensor]:
+    """Normals and places (B, 3, r, r), averaged over what the head covers of each place, and its share (B, 1, r, r)."""
+    share = F.adaptive_avg_pool2d(drawn.mask, side)
+    normals, places = (F.adaptive_avg_pool2d(part * drawn.mask, side) for part in (drawn.normals, drawn.places))
+    return {
+        "normals": F.normalize(normals, dim=1, eps=1e-4),
+        "places": places / share.clamp_min(1e-3),
+        "mask": share,
+    }
+
+
+def map_terms(maps: ShapeMaps, truth: Mapping[str, Tensor]) -> Figures:
+    """The terms (B,) of the answer for every place."""
+    there = truth["mask"]
+    cosine = 1.0 - (maps.normals * truth["normals"]).sum(dim=1, keepdim=True)
+    error = (maps.places - truth["places"]).abs().sum(dim=1, keepdim=True)
+    places = error * (-maps.log_error).exp() + 3.0 * maps.log_error
+    mask = F.binary_cross_entropy_with_logits(maps.mask, there, reduction="none")
+    return {
+        "cosine": masked_mean(cosine, there),
+        "places": masked_mean(places, there),
+        "mask": mask.mean(dim=(1, 2, 3)),
+    }
+
+
+class ShapeTraining:
+    """Network, optimiser and the step of the estimator's training.
+
+    Args:
+        settings: everything that decides how it learns.
+        draw_heads: draws training pictures.
+        metric: (K, K) of shapes.
+        features: what the network is given besides the picture, (B, 3, R, R) -> (B, F); None for nothing.
+        runtime: device, precision, registry.
+
+    Raises:
+        SettingError: the network gives another number of coefficients than the heads have.
+    """
+
+    def __init__(
+        self,
+        settings: ShapeTrainingSettings,
+        draw_heads: DrawHeads,
+        metric: Tensor,
+        features: Features | None,
+        *,
+        runtime: Runtime,
+    ) -> None:
+        self.settings, self.runtime, self.draw_heads = settings, runtime, draw_heads
+        estimator = _fresh(settings) if settings.start is None else load_shape_estimator(settings.start)
+        if estimator.config.coefficients != len(metric):
+            raise SettingError(f"The estimator gives {estimator.config.coefficients} coefficients, but heads have "
+                               f"{len(metric)}; set estimator.coefficients.")  # fmt: skip
+        self.metric = metric.to(runtime.device)
+        self.features = features if features is None else runtime.place(features)
+        self.estimator = runtime.register("estimator", estimator.train().requires_grad_(True))
+        self.average = runtime.register("average", Average(self.estimator, half_life=settings.average_half_life))
+        self.optimiser = runtime.register(
+            "optimiser",
+            AdamW(self.estimator.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3),
+        )
+        self.held_out = draw_heads(settings.measured, torch.Generator().manual_seed(settings.seed + 1_000_003))
+
+    def step(self) -> Figures:
+        """Take one step on freshly drawn heads and return its figures."""
+        runtime, settings = self.runtime, self.settings
+        drawn = self.draw_heads(runtime.batch, torch.default_generator)
+        identity, maps = self._estimate(self.estimator, drawn.picture)
+        truth = {name: part.to(runtime.device) for name, part in true_maps(drawn, maps.mask.shape[-1]).items()}
+        known = drawn.heads.identity.to(runtime.device)
+        terms = {
+            "shape": shape_errors(identity, known, self.metric),
+            "coefficients": (identity - known).square().mean(dim=1),
+            **map_terms(maps, truth),
+        }
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.rate(runtime.pictures)
+        runtime.descend(weighted(terms, settings.weights), self.optimiser)
+        runtime.share_buffers(self.estimator)
+        seen = runtime.pictures + settings.batch
+        self.average.update(self.estimator, batch=settings.batch, pictures=seen)
+        due = seen // settings.measure_every > runtime.pictures // settings.measure_every
+        return {**terms, **(self.measure() if due else {})}
+
+    def _estimate(self, network: nn.Module, picture: Tensor) -> ShapeOutput:
+        picture = picture.to(self.runtime.device)
+        with self.runtime.autocast():
+            with torch.no_grad():
+                features = None if self.features is None else self.features(picture)
+            estimated: ShapeOutput = network(picture, features)
+            return estimated
+
+    @torch.no_grad()
+    def measure(self) -> Figures:
+        """Root mean square distance of shapes, mm, of the averaged network on what was held out, and of mean heads."""
+        pictures = self.held_out.picture.split(self.runtime.batch)
+        truth = self.held_out.heads.identity.to(self.runtime.device)
+        identity = torch.cat([self._estimate(self.average.network, part).identity for part in pictures])
+        return {
+            "distance": shape_errors(identity, truth, self.metric).mean().sqrt(),
+            "distance_of_mean": shape_errors(torch.zeros_like(truth), truth, self.metric).mean().sqrt(),
+        }
+
+
+def train_shape(
+    settings: ShapeTrainingSettings, draw_heads: DrawHeads, metric: Tensor, features: Features | None
+) -> Outcome:
+    """Train the shape estimator, resuming if the folder holds a checkpoint, and write `shape.safetensors`.
+
+    Args:
+        settings: everything that decides how it learns.
+        draw_heads: draws training pictures; must take its randomness from the given source alone.
+        metric: (K, K) of shapes; see `garface.faces.shape_metric`.
+        features: what the network is given besides the picture, as many as it is configured for; see
+            `garface.networks.critics.crops.LandmarkFeatures`.
+
+    Raises:
+        SettingError: on a setting outside its range.
+        WeightsError: on a checkpoint of another configuration.
+    """
+    runtime = Runtime(settings, configuration=configuration(settings))
+    training = ShapeTraining(settings, draw_heads, metric, features, runtime=runtime)
+    outcome = runtime.run(training.step)
+    if runtime.is_main:
+        card = WeightsCard(
+            kind="shape",
+            config=to_dict(training.estimator.config),
+            licence=settings.licence,
+            trained_on=settings.trained_on,
+            pictures=runtime.pictures,
+            figures={f"{name}_mm": round(float(value), 3) for name, value in training.measure().items()},
+        )
+        save_weights(settings.folder / "shape.safetensors", training.average.state_dict(), card)
+    return outcome
+
+
+def _fresh(settings: ShapeTrainingSettings) -> ShapeEstimator:
+    """A fresh network, with the trunk of a normal estimator if one is named."""
+    estimator = ShapeEstimator(settings.estimator)
+    if settings.trunk is None:
+        return estimator
+    trunk = load_normal_estimator(settings.trunk)
+    if trunk.config.widths != settings.estimator.widths:
+        raise SettingError(f"The trunk {settings.trunk} has widths {trunk.config.widths}, but the estimator "
+                           f"{settings.estimator.widths}; make them equal, or set trunk to None.")  # fmt: skip
+    estimator.down.load_state_dict(trunk.down.state_dict())
+    for own, given in zip(estimator.up, trunk.up):
+        own.load_state_dict(given.state_dict())
+    return estimator
