@@ -4,6 +4,8 @@ Everything is computed per texel or per vertex on the surface in 3D, never acros
 islands leave no trace. Light is not removed: the texture is the skin as it was lit.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
 
@@ -55,7 +57,7 @@ class TextureSettings:
     stranger: float = 12.0
     """Within this distance from the outline, colours that the face does not have are taken for background or hair."""
     depth_pixels: int = 1024
-    """Longer side of the depth map."""
+    """Longer side of the depth map, at most that of the texture."""
     stiffness: float = 10.0
     """How closely the smooth guess follows what is seen, in units of the pull between neighbouring vertices."""
     forgetting: tuple[float, float] = (0.02, 0.0003)
@@ -82,6 +84,7 @@ def unwrap(
     *,
     size: int = 1024,
     settings: TextureSettings | None = None,
+    atlas: UVAtlas | None = None,
 ) -> UVTexture:
     """Take the texture of a head from a photo.
 
@@ -98,6 +101,7 @@ def unwrap(
         camera: of the photo, batch of one.
         size: S, texels a side.
         settings: when the photo is believed; None for the defaults.
+        atlas: of this model and size, where there are many photos; None draws it.
 
     Raises:
         SettingError: shapes that do not fit together, or a head that lies outside the picture.
@@ -105,8 +109,8 @@ def unwrap(
     settings = settings or TextureSettings()
     check_shape("photo", photo, (1, 3, camera.height, camera.width))
     check_shape("vertices_camera", vertices_camera, (1, len(model.mean), 3))
-    vertices, atlas = vertices_camera[0].float(), _uv_atlas(model, size)
-    sight = _Sight.build(photo, vertices, model, camera, 2 * size, settings)
+    vertices, atlas = vertices_camera[0].float(), atlas or UVAtlas.of(model, size)
+    sight = _Sight.build(photo, vertices, model, camera, size, settings)
     normals = vertex_normals(vertices[None], Topology.build(model.triangles, len(vertices)))[0]
     seen = sight.look(atlas.spread(vertices), atlas.spread(normals))
     mirrored = sight.look(atlas.spread(vertices[model.mirror]), atlas.spread(normals[model.mirror]))
@@ -130,38 +134,60 @@ def unwrap(
 # Texels and the surface
 
 
-@dataclass(frozen=True)
-class _Atlas:
+@dataclass(frozen=True, eq=False)
+class UVAtlas:
     """The N texels that lie on the surface, in row-major order, and where on it they lie."""
 
     covered: Tensor
     """(S, S) bool."""
-    corners: Tensor
-    """(N, 3) vertices of each texel's triangle."""
-    weights: Tensor
-    """(N, 3) barycentric."""
-    vertex_count: int
+    triangles: Tensor
+    """(F, 3) vertices of the mesh's triangles."""
+    triangle: Tensor
+    """(N,) each texel's triangle."""
+    mixing: sparse.csr_matrix
+    """(N, V) barycentric: vertices to texels."""
+    nearest: tuple[NDArray[np.int32], NDArray[np.int32]]
+    """Row and column (S, S) of the covered texel that is nearest to each."""
+
+    @staticmethod
+    def of(model: MorphableModel, size: int) -> UVAtlas:
+        """Draw the UV triangles with a camera whose picture is the texture: u to the right, v up, one unit wide."""
+        distance = 10.0
+        flat = torch.full_like(model.uv[:, :1], -distance)
+        plane = torch.cat([(model.uv.float() - 0.5) * distance, flat], dim=1)[None]
+        camera = Camera(torch.tensor([float(size)]), torch.full((1, 2), size / 2), size, size)
+        a, b, c = (plane[0, model.uv_triangles[:, k], :2] for k in range(3))
+        clockwise = (b - a)[:, 0] * (c - a)[:, 1] < (b - a)[:, 1] * (c - a)[:, 0]
+        order = torch.where(clockwise[:, None], torch.tensor([0, 2, 1]), torch.tensor([0, 1, 2]))
+        facing = model.uv_triangles.gather(1, order)
+        drawn = rasterise(plane, facing, camera)
+        covered = drawn[0] >= 0
+        triangle = drawn[0][covered]
+        weights = barycentrics(plane, facing, drawn, camera)[0][covered]
+        corners = model.triangles.gather(1, order)[triangle]
+        ends = np.arange(0, 3 * len(corners) + 1, 3)
+        entries = (weights.flatten().numpy(), corners.flatten().numpy(), ends)
+        mixing = sparse.csr_matrix(entries, shape=(len(corners), len(model.mean)))
+        nearest = ndimage.distance_transform_edt(~covered.numpy(), return_distances=False, return_indices=True)
+        return UVAtlas(covered, model.triangles, triangle, mixing, tuple(nearest))
 
     def spread(self, values: Tensor) -> Tensor:
         """(V, C) at vertices to (N, C) at texels."""
-        return (values[self.corners] * self.weights[..., None]).sum(1)
+        return torch.from_numpy(self.mixing @ values.numpy())
 
     def touches(self, mask: Tensor) -> Tensor:
         """(N,) bool: whether any corner of a texel's triangle is in `mask` (V,)."""
-        return mask[self.corners].any(1)
+        return mask[self.triangles].any(1)[self.triangle]
 
     def within(self, mask: Tensor) -> Tensor:
         """(N,) bool: whether all corners of a texel's triangle are in `mask` (V,)."""
-        return mask[self.corners].all(1)
+        return mask[self.triangles].all(1)[self.triangle]
 
     def gather(self, values: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:
         """Average (N, C) texels with weights (N,) to (V, C) at vertices; also the mean weight (V,) around each."""
-        pulls = (self.weights * belief[:, None]).flatten()
-        where = self.corners.flatten()
-        total = torch.zeros(self.vertex_count).index_add(0, where, pulls)
-        share = torch.zeros(self.vertex_count).index_add(0, where, self.weights.flatten())
-        weighted = pulls[:, None] * values.repeat_interleave(3, 0)
-        summed = torch.zeros(self.vertex_count, values.shape[1]).index_add(0, where, weighted)
+        weighted = torch.cat([belief[:, None] * values, belief[:, None], torch.ones_like(belief[:, None])], 1)
+        summed = torch.from_numpy(self.mixing.T @ weighted.numpy())
+        summed, total, share = summed[:, :-2], summed[:, -2], summed[:, -1]
         return summed / total.clamp(min=1e-9)[:, None], total / share.clamp(min=1e-9)
 
     def image(self, values: Tensor) -> Tensor:
@@ -169,22 +195,6 @@ class _Atlas:
         picture = torch.zeros(*self.covered.shape, values.shape[1])
         picture[self.covered] = values
         return picture
-
-
-def _uv_atlas(model: MorphableModel, size: int) -> _Atlas:
-    """Draw the UV triangles with a camera whose picture is the texture: u to the right, v up, one unit wide."""
-    distance = 10.0
-    plane = torch.cat([(model.uv.float() - 0.5) * distance, torch.full_like(model.uv[:, :1], -distance)], dim=1)[None]
-    camera = Camera(torch.tensor([float(size)]), torch.full((1, 2), size / 2), size, size)
-    a, b, c = (plane[0, model.uv_triangles[:, k], :2] for k in range(3))
-    clockwise = (b - a)[:, 0] * (c - a)[:, 1] < (b - a)[:, 1] * (c - a)[:, 0]
-    order = torch.where(clockwise[:, None], torch.tensor([0, 2, 1]), torch.tensor([0, 1, 2]))
-    facing = model.uv_triangles.gather(1, order)
-    triangle = rasterise(plane, facing, camera)
-    weights = barycentrics(plane, facing, triangle, camera)[0]
-    covered = triangle[0] >= 0
-    corners = model.triangles.gather(1, order)[triangle[0][covered]]
-    return _Atlas(covered, corners, weights[covered], len(model.mean))
 
 
 # What the photo shows
@@ -214,17 +224,19 @@ class _Sight:
     depth_camera: Camera
     nearest: Tensor
     """(1, 1, h', w') camera-frame z of the visible surface, minus infinity where there is none."""
+    around: Tensor
+    """(1, 1, h', w') the nearest of it within two pixels."""
     outline: Tensor
     """(1, 1, h', w') distance to the outline of the head, pixels of this map."""
     settings: TextureSettings
 
     @staticmethod
     def build(
-        photo: Tensor, vertices: Tensor, model: MorphableModel, camera: Camera, limit: int, settings: TextureSettings
-    ) -> "_Sight":
-        """Cut out the head, averaged down to at most about `limit` pixels a side, and draw its depth."""
-        picture, camera = _cut_out(photo, camera, camera.project(vertices[None])[0], limit)
-        scale = settings.depth_pixels / max(camera.height, camera.width)
+        photo: Tensor, vertices: Tensor, model: MorphableModel, camera: Camera, size: int, settings: TextureSettings
+    ) -> _Sight:
+        """Cut out the head, averaged down to about two pixels a texel of `size` a side, and draw its depth."""
+        picture, camera = _cut_out(photo, camera, camera.project(vertices[None])[0], 2 * size)
+        scale = min(settings.depth_pixels, size) / max(camera.height, camera.width)
         height, width = math.ceil(camera.height * scale), math.ceil(camera.width * scale)
         small = Camera(camera.focal * scale, camera.principal * scale, height, width)
         triangle = rasterise(vertices[None], model.triangles, small)
@@ -232,7 +244,8 @@ class _Sight:
         depth = interpolate(vertices[None, :, 2:], model.triangles, triangle, weights)
         depth = depth.masked_fill(triangle[:, None] < 0, -torch.inf)
         outline = torch.from_numpy(ndimage.distance_transform_edt(np.pad(triangle[0].numpy() >= 0, 1, mode="edge")))
-        return _Sight(picture, camera, small, depth, outline[None, None, 1:-1, 1:-1].float(), settings)
+        around = max_pool2d(depth, 5, stride=1, padding=2)
+        return _Sight(picture, camera, small, depth, around, outline[None, None, 1:-1, 1:-1].float(), settings)
 
     def look(self, points: Tensor, normals: Tensor) -> _View:
         """See (N, 3) points of the surface with (N, 3) normals."""
@@ -249,8 +262,7 @@ class _Sight:
         """Depth test with a tolerance that grows with the slope, and a margin beside steps in depth."""
         slope = (1 - facing.square()).clamp(min=0).sqrt() / facing.clamp(min=0.1)
         behind = _sample(self.nearest, pixels, mode="nearest")[:, 0] - points[:, 2]
-        around = max_pool2d(self.nearest, 5, stride=1, padding=2)
-        step = _sample(around, pixels, mode="nearest")[:, 0] - points[:, 2]
+        step = _sample(self.around, pixels, mode="nearest")[:, 0] - points[:, 2]
         return (behind < self.settings.tolerance + footprint * slope) & (step < self.settings.step)
 
     def _inside(self, points: Tensor) -> Tensor:
@@ -326,7 +338,7 @@ def _any_mask(model: MorphableModel, names: tuple[str, ...]) -> Tensor:
     return torch.stack([none, *(model.masks[name] for name in names if name in model.masks)]).any(0)
 
 
-def _plain_colours(model: MorphableModel, atlas: _Atlas, colour: Tensor, belief: Tensor) -> Tensor:
+def _plain_colours(model: MorphableModel, atlas: UVAtlas, colour: Tensor, belief: Tensor) -> Tensor:
     """(V, 3) the median colour that is seen of the scalp for its vertices, of the face for the others."""
     scalp, face = _any_mask(model, ("scalp",)), _any_mask(model, ("face",))
     trusted = belief > 0.5
@@ -339,7 +351,7 @@ def _median(values: Tensor, otherwise: Tensor) -> Tensor:
     return values.median(0).values if len(values) >= _ENOUGH else otherwise
 
 
-def _without_strangers(model: MorphableModel, atlas: _Atlas, view: _View, reach: float) -> _View:
+def _without_strangers(model: MorphableModel, atlas: UVAtlas, view: _View, reach: float) -> _View:
     """Doubt colours that the face does not have on ears and neck and near the outline: hair, clothes, background.
 
     The spread of the face's own colours, mostly shading, says what it may have. The scalp may have any.
@@ -368,7 +380,7 @@ def _distance(colour: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
 
 
 def _paint_regions(
-    model: MorphableModel, atlas: _Atlas, colour: Tensor, seen: Tensor, belief: Tensor
+    model: MorphableModel, atlas: UVAtlas, colour: Tensor, seen: Tensor, belief: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Paint mouth, teeth, tongue and eyeballs over (N, 3) colours; the belief (N,) is zero there."""
     for name in (*PLAIN_COLOURS, *EYES):
@@ -383,13 +395,13 @@ def _paint_regions(
     return colour, belief
 
 
-def _cavity(model: MorphableModel, atlas: _Atlas, mask: Tensor, plain: Tensor) -> Tensor:
+def _cavity(model: MorphableModel, atlas: UVAtlas, mask: Tensor, plain: Tensor) -> Tensor:
     """(N, 3) a plain colour (3,) that darkens to a third over 45 mm into the head, as little light gets there."""
     depth = model.mean[mask, 2].max() - atlas.spread(model.mean[:, 2:])
     return (plain + 1) * (1 - 0.67 * _ramp(depth, 0.0, 45.0)) - 1
 
 
-def _eyeball(model: MorphableModel, atlas: _Atlas, mask: Tensor, seen: Tensor, belief: Tensor) -> Tensor:
+def _eyeball(model: MorphableModel, atlas: UVAtlas, mask: Tensor, seen: Tensor, belief: Tensor) -> Tensor:
     """(N, 3) white, iris and pupil by the distance on the eyeball from its front, which looks along +z in the mean."""
     ball = model.mean[mask]
     centre = (ball.amin(0) + ball.amax(0)) / 2
@@ -419,8 +431,6 @@ def _colour(value: tuple[int, int, int]) -> Tensor:
     return to_tensor(np.array(value, np.uint8).reshape(1, 1, 3)).flatten()
 
 
-def _to_picture(image: Tensor, atlas: _Atlas) -> NDArray[np.uint8]:
+def _to_picture(image: Tensor, atlas: UVAtlas) -> NDArray[np.uint8]:
     """(S, S, 3) uint8; between the islands each texel repeats the nearest one, so that no filter sees a border."""
-    pixels = to_uint8(image.permute(2, 0, 1))
-    row, column = ndimage.distance_transform_edt(~atlas.covered.numpy(), return_distances=False, return_indices=True)
-    return pixels[row, column]
+    return to_uint8(image.permute(2, 0, 1))[atlas.nearest]
