@@ -61,9 +61,9 @@ def test_methods_stand_beside_each_other_and_finished_faces_are_kept(
     quick = {name: {**changes, "quality": "fast"} for name, changes in faces.METHODS.items()}
     monkeypatch.setattr(faces, "METHODS", quick)
     out = tmp_path / "out"
-    settings = FacesSettings(methods=("inverted", "mean-style"), model=str(model), device="cpu")
+    settings = FacesSettings(methods=("inverted", "no-start"), model=str(model), device="cpu")
     table = compare_methods(photos, out, settings, judges=JUDGES, progress=False)
-    assert [(row.method, row.picture) for row in table.missing] == [("inverted", "wall"), ("mean-style", "wall")]
+    assert [(row.method, row.picture) for row in table.missing] == [("inverted", "wall"), ("no-start", "wall")]
     assert "No face was found" in table.missing[0].reason
     assert set(table.summaries("inverted")) == set(FIGURES)
     assert read_photo(out / "sheet.png").pixels.shape[1] > 5 * 32

@@ -21,7 +21,7 @@ from garface.io import read_ply, write_png
 from garface.reconstruction import FaceState, ReconstructionSettings, Reconstructor, Target
 from garface.reconstruction.result import _landmark_error
 
-SETTINGS = ReconstructionSettings(quality="fast", texture_size=64, device="cpu")
+SETTINGS = ReconstructionSettings(quality="fast", texture_size=64, device="cpu", shape_start="landmarks")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_results_of_another_run_are_not_mixed_in(changed: str, photos: Path, tmp
     photo, tiny = tmp_path / "face.png", renderer()
     write_png(photo, astronaut())
     report = {
-        "settings": {"quality": "fast", "face": "largest", "seed": 0},
+        "settings": {"quality": "fast", "face": "largest", "seed": 0, "shape_start": "landmarks"},
         "weights": {kind: {**vars(card)} for kind, card in tiny.cards.items()},
         "photo": {"sha256": hashlib.sha256(photo.read_bytes()).hexdigest()},
         "figures": {},
@@ -162,7 +162,8 @@ def test_the_landmark_error_of_a_state_is_the_shift_of_its_target() -> None:
     state = FaceState(identity, expression, pose, camera, torch.zeros(1, 1, 8), [])
     head = tiny.vertices(identity, expression, pose)
     points = camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
-    target = Target(torch.zeros(1, 3, size, size), torch.ones(1, 1, size, size), points + torch.tensor([0.3, -0.4]))
+    moved = points + torch.tensor([0.3, -0.4])
+    target = Target(torch.zeros(1, 3, size, size), torch.ones(1, 1, size, size), moved, identity)
     assert _landmark_error(state, tiny, target) == pytest.approx(0.5 / float(eye_distance(points)), rel=1e-4)
 
 

@@ -40,7 +40,7 @@ def photo(identity: Tensor, light: Tensor) -> Target:
     picture = drawn.draw(renderer())  # type: ignore[arg-type]
     head = MODEL.vertices(identity, drawn.expression)
     points = CAMERA.project(POSE.apply(MODEL.landmarks["mediapipe478"].points(head, MODEL.triangles)))
-    return Target(picture, torch.ones(1, 1, SIDE, SIDE), points)
+    return Target(picture, torch.ones(1, 1, SIDE, SIDE), points, torch.zeros_like(identity))
 
 
 @pytest.fixture

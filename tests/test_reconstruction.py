@@ -86,7 +86,7 @@ def target_of(renderer: Renderer, state: FaceState) -> Target:
     points = state.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
     with torch.no_grad():
         picture = state.draw(renderer)
-    return Target(picture, torch.ones_like(picture[:, :1]), points)
+    return Target(picture, torch.ones_like(picture[:, :1]), points, torch.zeros_like(state.identity))
 
 
 def test_descent_finds_the_picture_of_another_latent(renderer: Renderer) -> None:
@@ -109,7 +109,7 @@ def test_faces_of_a_batch_do_not_influence_each_other(renderer: Renderer) -> Non
         start.identity[:1], start.expression[:1], start.pose[:1], start.camera[:1], start.w[:1],
         [layer[:1] for layer in start.noise],
     )  # fmt: skip
-    alone, _ = refine(renderer, first, Target(target.picture[:1], target.mask[:1], target.points[:1]), settings)
+    alone, _ = refine(renderer, first, target[0], settings)
     torch.testing.assert_close(alone.w, both.w[:1], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(alone.identity, both.identity[:1], rtol=1e-3, atol=1e-3)
 
@@ -123,7 +123,7 @@ def test_faces_of_one_person_share_an_identity_whose_prior_counts_once(renderer:
     assert history[0]["identity"] == pytest.approx(float(prior) / 2)
     double = replace(start, identity=start.identity[[0, 0]], expression=start.expression[[0, 0]], w=start.w[[0, 0]],
                      noise=[layer[[0, 0]] for layer in start.noise])  # fmt: skip
-    twice = Target(target.picture[[0, 0]], target.mask[[0, 0]], target.points[[0, 0]])
+    twice = Target(target.picture[[0, 0]], target.mask[[0, 0]], target.points[[0, 0]], target.identity[[0, 0]])
     weights = replace(settings.weights, identity=0.0)
     settings = replace(settings, weights=weights)
     same, _ = refine(renderer, double, twice, settings, one_person=True)
@@ -266,7 +266,7 @@ def test_the_rows_to_compare_with_start_and_descend_as_they_say(renderer: Render
 def test_settings_are_checked(model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="quality"):
         Reconstructor(ReconstructionSettings(quality="great", model=str(model_folder)))  # type: ignore[arg-type]
-    for wrong in ({"drawn_by": "hand"}, {"latent_start": "nowhere"}):
+    for wrong in ({"drawn_by": "hand"}, {"latent_start": "nowhere"}, {"shape_start": "guess"}):
         with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be"):
             Reconstructor(ReconstructionSettings(model=str(model_folder), **wrong))  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="no setting 'qualty'"):

@@ -24,7 +24,7 @@ class Faces:
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Receives sheet.png, table.json, table.md, rows.jsonl and the single pictures."""
     methods: tuple[str, ...] = ("inverted", "graphics", "full")
-    """Some of inverted, graphics, mean-style, full, best."""
+    """Some of inverted, graphics, no-start, full, best."""
     rows: int = 12
     """Photos that the sheet shows."""
     model: str = "builtin"

@@ -23,7 +23,7 @@ class Geometry:
     """Folder with pictures and scans."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Receives rows.jsonl, meshes, table.json and table.md."""
-    methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "graphics", "mean-style", "full")
+    methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "graphics", "no-start", "full")
     """Rows of the table that garface makes; give none to measure --predictions alone."""
     predictions: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
     """Rows of others: folders of meshes with landmarks, PICTURE.ply and PICTURE.lm7.npy."""

@@ -40,8 +40,10 @@ class Reconstruct:
     """Fixes every random draw."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
-    texture_size: int = 1024
-    """Side of the texture, texels."""
+    shape_model: Annotated[str, arg(metavar="FILE")] = "builtin"
+    """Weight file of a shape estimator, or builtin."""
+    texture_size: Annotated[int | None, arg(metavar="INT")] = None
+    """Side of the texture, texels; by default 512 for fast, else 1024."""
     overwrite: bool = False
     """Replace earlier results."""
 
@@ -88,6 +90,7 @@ class Reconstruct:
             device=self.device,
             seed=self.seed,
             model=self.model,
+            shape_model=self.shape_model,
             texture_size=self.texture_size,
         )
 
@@ -95,7 +98,7 @@ class Reconstruct:
         """Raise before any work on a setting out of its range or a place that cannot be written."""
         if isinstance(self.face, int) and self.face < 1:
             raise SettingError(f"--face must be largest, all or a number from 1, not {self.face}.")
-        if not 16 <= self.texture_size <= 8192:
+        if self.texture_size is not None and not 16 <= self.texture_size <= 8192:
             raise SettingError(f"--texture-size must be 16 to 8192 texels, not {self.texture_size}.")
         if self.same_person and (len(jobs) < 2 or self.face == "all"):
             raise SettingError("--same-person takes two photos or more, and one face of each: not --face all.")

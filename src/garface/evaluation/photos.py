@@ -18,7 +18,6 @@ from garface.reconstruction import (
     ReconstructionSettings,
     Reconstructor,
     Renderer,
-    load_renderer,
     load_state,
     read_report,
 )
@@ -112,15 +111,14 @@ def measure_photos(
         AssetError: the landmark model cannot be had.
     """
     make_folder(out)
-    renderer = renderer or load_renderer(settings.model, device=settings.device)
-    for name, photo in photos.items():
-        _check_finished(out / name, photo, settings, renderer)
     rows = []
     with Reconstructor(settings, renderer=renderer) as reconstructor:
+        for name, photo in photos.items():
+            _check_finished(out / name, photo, reconstructor)
         for name, photo in tqdm(photos.items(), unit="photo", disable=not progress):
             rows.append(_measure(name, photo, out / name, reconstructor))
             if meshes is not None and rows[-1].found:
-                _write_mesh(meshes, name, out / name, renderer)
+                _write_mesh(meshes, name, out / name, reconstructor.renderer)
     table = PhotoTable(settings, tuple(rows))
     write_json(out / f"{TABLE}.json", table.to_json())
     write_atomic(out / f"{TABLE}.md", (table.to_markdown() + "\n").encode())
@@ -141,14 +139,14 @@ def _measure(name: str, photo: Path, folder: Path, reconstructor: Reconstructor)
     return PhotoRow(name, str(photo), found=True, figures=report["figures"], seconds=report["seconds"])
 
 
-def _check_finished(folder: Path, photo: Path, settings: ReconstructionSettings, renderer: Renderer) -> None:
+def _check_finished(folder: Path, photo: Path, reconstructor: Reconstructor) -> None:
     """Raise if the folder holds a result that this run would not give."""
     if not (folder / REPORT_FILE).exists():
         return
     report = read_report(folder)
-    wanted = asdict(settings)
-    differing = [name for name in ("quality", "face", "seed") if report["settings"].get(name) != wanted[name]]
-    cards = json.loads(json.dumps({kind: asdict(card) for kind, card in renderer.cards.items()}))
+    wanted, names = asdict(reconstructor.settings), ("quality", "face", "seed", "shape_start")
+    differing = [name for name in names if report["settings"].get(name) != wanted[name]]
+    cards = json.loads(json.dumps({kind: asdict(card) for kind, card in reconstructor.cards.items()}))
     if report["weights"] != cards:
         differing.append("weights")
     if photo_hash(photo) != report["photo"].get("sha256"):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -20,17 +21,24 @@ from garface.data.landmarks import FaceFinder, FaceLandmarks, choose_faces
 from garface.errors import NoFaceError, SettingError
 from garface.faces import FitSettings, LandmarkFit
 from garface.io import read_photo, to_tensor
+from garface.networks import ShapeEstimator, load_shape_estimator
+from garface.networks.critics.crops import LandmarkFeatures, load_landmark_features
 from garface.reconstruction.graphics import refine_by_graphics
 from garface.reconstruction.refine import FaceState, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Provenance, Reconstruction
-from garface.reconstruction.settings import DrawnBy, LatentStart, ReconstructionSettings
-from garface.reconstruction.texture import unwrap
+from garface.reconstruction.settings import DrawnBy, LatentStart, ReconstructionSettings, ShapeStart
+from garface.reconstruction.texture import UVAtlas, unwrap
+from garface.weights import load_weights
 
 OnStage = Callable[[str, int, int], None]
 Photo = Path | str | NDArray[np.uint8]
 """A file, or pixels (H, W, 3)."""
 
+
+ESTIMATED = 0.05
+"""Standard deviation of identities about what the shape estimator answers, as far as landmarks may move them: it has
+seen where they are, and more."""
 
 REFINE: dict[str, RefineSettings | None] = {
     "fast": None,
@@ -77,7 +85,7 @@ class Reconstructor:
         renderer: a renderer that is already loaded; None loads `settings.model`.
 
     Raises:
-        SettingError: a setting outside its range.
+        SettingError: a setting outside its range, or a shape estimator of another head model.
         WeightsError: weights that cannot be used.
         AssetError: the landmark model cannot be had.
     """
@@ -88,6 +96,18 @@ class Reconstructor:
         _check(settings)
         self.settings = settings
         self.renderer = renderer or load_renderer(settings.model, device=settings.device)
+        self.shape: ShapeEstimator | None = None
+        self.features: LandmarkFeatures | None = None
+        self.cards = dict(self.renderer.cards)
+        """What all weights that are used say about themselves."""
+        if settings.shape_start == "estimator":
+            self.shape = load_shape_estimator(settings.shape_model).to(self.renderer.device)
+            _check_shape_model(self.shape, self.renderer, settings.shape_model)
+            if self.shape.config.features:
+                self.features = load_landmark_features().to(self.renderer.device)
+            self.cards["shape"] = load_weights(
+                "shape-128" if settings.shape_model == "builtin" else settings.shape_model
+            ).card
         self.finder = FaceFinder()
 
     def __enter__(self) -> Reconstructor:
@@ -95,6 +115,11 @@ class Reconstructor:
 
     def __exit__(self, *_: object) -> None:
         self.finder.close()
+
+    @cached_property
+    def atlas(self) -> UVAtlas:
+        """Where on the head the texels lie."""
+        return UVAtlas.of(self.renderer.morphable.to("cpu"), self.settings.texels)
 
     def reconstruct(
         self, photo: Photo, *, name: str | None = None, on_stage: OnStage | None = None
@@ -150,9 +175,11 @@ class Reconstructor:
         renderer, person, clock, tell = self.renderer, len(shots) > 1, _Clock(), on_stage or (lambda *_: None)
         with clock.stage("fit"):
             aligned = [align_face(shot.pixels, shot.face, 2 * renderer.resolution) for shot in shots]
-            fit = fit_aligned(renderer.morphable.to("cpu"), aligned, FitSettings(), one_person=person)
+            expected = self._expected_identity(aligned)
+            prior = FitSettings() if self.shape is None else FitSettings(sigma_identity=ESTIMATED)
+            fit = fit_aligned(renderer.morphable.to("cpu"), aligned, prior, identity=expected, one_person=person)
         with clock.stage("invert"):
-            start, target = self._invert(aligned, fit)
+            start, target = self._invert(aligned, fit, expected)
         state: FaceState = start
         history: list[dict[str, float]] = []
         drawn: Tensor | None = None
@@ -181,7 +208,18 @@ class Reconstructor:
         return *refine(self.renderer, start, target, settings, one_person=person, report=report), None
 
     @torch.no_grad()
-    def _invert(self, aligned: Sequence[AlignedFace], fit: LandmarkFit) -> tuple[FaceState, Target]:
+    def _expected_identity(self, aligned: Sequence[AlignedFace]) -> Tensor:
+        """Identities (B, K) by the shape estimator, or the mean head's."""
+        if self.shape is None:
+            return torch.zeros(len(aligned), self.renderer.morphable.identities)
+        crops = torch.cat([face.picture for face in aligned])
+        picture = _shrink(crops, self.shape.config.resolution).to(self.renderer.device)
+        return self.shape(picture, None if self.features is None else self.features(picture)).identity.cpu()
+
+    @torch.no_grad()
+    def _invert(
+        self, aligned: Sequence[AlignedFace], fit: LandmarkFit, expected: Tensor
+    ) -> tuple[FaceState, Target]:
         """States after the landmark fit and the inversion network, and what they should come to equal."""
         renderer = self.renderer
         place, size, count = renderer.device, renderer.resolution, len(aligned)
@@ -200,7 +238,7 @@ class Reconstructor:
         )
         mask = _shrink(torch.cat([face.inside for face in aligned]), size).to(place)
         points = torch.cat([face.points for face in aligned])
-        return state, Target(picture, mask, (points * half).to(place))
+        return state, Target(picture, mask, (points * half).to(place), expected.to(place))
 
     @torch.no_grad()
     def _finish(self, shot: _Shot, aligned: AlignedFace, state: FaceState) -> Reconstruction:
@@ -209,7 +247,7 @@ class Reconstructor:
         full_camera, full_pose = aligned.to_photo(camera, state.pose.to("cpu"))
         model = renderer.morphable.to("cpu")
         head = full_pose.apply(model.vertices(state.identity.cpu(), state.expression.cpu()))
-        texture = unwrap(to_tensor(shot.pixels), head, model, full_camera, size=self.settings.texture_size)
+        texture = unwrap(to_tensor(shot.pixels), head, model, full_camera, size=self.settings.texels, atlas=self.atlas)
         return Reconstruction(
             name=shot.name,
             identity=state.identity[0].cpu(),
@@ -222,6 +260,7 @@ class Reconstructor:
             texture=texture,
             settings=self.settings,
             provenance=shot.provenance,
+            cards=self.cards,
         )
 
 
@@ -268,8 +307,17 @@ def _shrink(picture: Tensor, size: int) -> Tensor:
 def _check(settings: ReconstructionSettings) -> None:
     if settings.quality not in REFINE:
         raise SettingError(f"quality must be {', '.join(REFINE)}, but is {settings.quality!r}.")
-    for name, known in (("drawn_by", DrawnBy), ("latent_start", LatentStart)):
+    for name, known in (("drawn_by", DrawnBy), ("latent_start", LatentStart), ("shape_start", ShapeStart)):
         if getattr(settings, name) not in get_args(known):
             raise SettingError(f"{name} must be {' or '.join(get_args(known))}, not {getattr(settings, name)!r}.")
+    if settings.texture_size is not None and not 16 <= settings.texture_size <= 8192:
+        raise SettingError(f"texture_size must be 16 to 8192 texels, not {settings.texture_size}.")
     if settings.face not in ("largest", "all") and not (isinstance(settings.face, int) and settings.face >= 1):
         raise SettingError(f"face must be largest, all or a number from 1, but is {settings.face!r}.")
+
+
+def _check_shape_model(shape: ShapeEstimator, renderer: Renderer, source: str) -> None:
+    given, wanted = shape.config.coefficients, renderer.morphable.identities
+    if given != wanted:
+        raise SettingError(f"The shape estimator {source} gives {given} identity coefficients, but the head model has "
+                           f"{wanted}; train one for it with `garface train shape`.")  # fmt: skip

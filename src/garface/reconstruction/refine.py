@@ -56,7 +56,7 @@ class RefineWeights:
         photometric: robust difference of colours over several scales, [-1, 1] units.
         detail: difference of the picture gradients, [-1, 1] units.
         landmarks: squared landmark error, (eye distances / `sigma_landmark`)^2, mean over landmarks.
-        identity: squared standard deviations, mean over coefficients.
+        identity: squared distance from the expected identity, in units of `sigma_identity`, mean over coefficients.
         expression: squared change from the landmark fit, in units of `sigma_expression`, mean.
         style: squared distance of w+ from the mean style, in units of the styles' own spread, mean.
         spread: squared distance of each layer's w from the mean over layers, likewise.
@@ -84,6 +84,7 @@ class RefineSettings:
         rate_shape: learning rate of identity (standard deviations), expression and pose.
         noise_from: share of the steps after which the noise may move; before it, it may not explain shading.
         sigma_landmark: in eye distances.
+        sigma_identity: in standard deviations.
         sigma_expression: in units of the coefficients.
         weights: see `RefineWeights`.
     """
@@ -94,6 +95,7 @@ class RefineSettings:
     rate_shape: float = 0.005
     noise_from: float = 0.5
     sigma_landmark: float = 0.03
+    sigma_identity: float = 1.0
     sigma_expression: float = 0.2
     weights: RefineWeights = field(default_factory=RefineWeights)
 
@@ -158,16 +160,18 @@ class Target:
         picture: (B, 3, R, R) aligned photo at the renderer's resolution.
         mask: (B, 1, R, R) where it counts: what the photo covers.
         points: (B, N, 2) landmarks, pixels of the crop's camera.
+        identity: (B, K) what is expected before the picture is looked at; the mean head is zero.
     """
 
     picture: Tensor
     mask: Tensor
     points: Tensor
+    identity: Tensor
 
     def __getitem__(self, row: int) -> Target:
         """One face of the batch, as a batch of one."""
         rows = slice(row, row + 1)
-        return Target(self.picture[rows], self.mask[rows], self.points[rows])
+        return Target(self.picture[rows], self.mask[rows], self.points[rows], self.identity[rows])
 
 
 def refine(
@@ -224,7 +228,7 @@ def objective(
         + 0.5 * pyramid_error(picture, target.picture, target.mask),
         "detail": gradient_error(picture, target.picture, target.mask),
         "landmarks": (((points - target.points) / scale) ** 2).mean((1, 2)),
-        "identity": gaussian_prior(state.identity).mean(1),
+        "identity": gaussian_prior((state.identity - target.identity) / settings.sigma_identity).mean(1),
         "expression": (((state.expression - start.expression) / settings.sigma_expression) ** 2).mean(1),
         "style": (((state.w - middle) / spread) ** 2).mean((1, 2)),
         "spread": (((state.w - state.w.mean(1, keepdim=True)) / spread) ** 2).mean((1, 2)),

@@ -39,7 +39,7 @@ from garface.reconstruction.renderer import Renderer
 from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.texture import UVTexture
 from garface.rendering import fit_light, normal_map, shade
-from garface.weights import find_asset
+from garface.weights import WeightsCard, find_asset
 
 LICENCE = "Head shape: computed from CC0 MakeHuman data. Texture: as the photo."
 OVERLAY_SIDE = 2048
@@ -79,6 +79,7 @@ class Reconstruction:
         texture: colour and confidence in UV.
         settings: what the user chose.
         provenance: where the photo came from.
+        cards: what all weights that were used say about themselves.
         start: the state before the refinement.
         target: the crop, its mask and its landmarks.
         drawn: (3, R, R) in [-1, 1], what graphics rules drew where they took the renderer's place.
@@ -97,6 +98,7 @@ class Reconstruction:
     texture: UVTexture
     settings: ReconstructionSettings
     provenance: Provenance
+    cards: dict[str, WeightsCard] = field(default_factory=dict)
     start: FaceState | None = None
     target: Target | None = None
     drawn: Tensor | None = None
@@ -194,7 +196,7 @@ class Reconstruction:
             "seconds": self.seconds,
             "history": self.history,
             "versions": {name: _version(name) for name in ("garface", "torch", "numpy", "mediapipe")},
-            "weights": {kind: asdict(card) for kind, card in self.renderer.cards.items()},
+            "weights": {kind: asdict(card) for kind, card in self.cards.items()},
             "assets": _assets(),
         }
 

@@ -8,6 +8,7 @@ from garface.reconstruction.renderer import Device
 Quality = Literal["fast", "standard", "best"]
 DrawnBy = Literal["renderer", "graphics"]
 LatentStart = Literal["inverter", "mean"]
+ShapeStart = Literal["estimator", "landmarks"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,11 @@ class ReconstructionSettings:
         device: "auto" takes the GPU if there is one.
         seed: fixes every random draw.
         model: "builtin", or a folder of trained weights.
-        texture_size: side of the texture, texels.
+        texture_size: side of the texture, 16 to 8192 texels; None takes 512 for "fast" and 1024 for the rest.
         drawn_by: what the refinement descends through: the renderer, or graphics rules, to be compared with it.
         latent_start: where it starts: at the inverter's latent, or at the mean style, to be compared with it.
+        shape_start: where its identity starts: at the shape estimator's, or where landmarks alone put it.
+        shape_model: "builtin", or a weight file of a shape estimator.
     """
 
     quality: Quality = "standard"
@@ -30,6 +33,13 @@ class ReconstructionSettings:
     device: Device = "auto"
     seed: int = 0
     model: str = "builtin"
-    texture_size: int = 1024
+    texture_size: int | None = None
     drawn_by: DrawnBy = "renderer"
     latent_start: LatentStart = "inverter"
+    shape_start: ShapeStart = "estimator"
+    shape_model: str = "builtin"
+
+    @property
+    def texels(self) -> int:
+        """Side of the texture."""
+        return self.texture_size or (512 if self.quality == "fast" else 1024)

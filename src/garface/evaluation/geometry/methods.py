@@ -23,7 +23,7 @@ from garface.evaluation.geometry.predictions import Head
 from garface.faces import MorphableModel
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.renderer import Device
-from garface.reconstruction.settings import DrawnBy, LatentStart, Quality
+from garface.reconstruction.settings import DrawnBy, LatentStart, Quality, ShapeStart
 
 BASELINES = ("mean", "landmarks", "full")
 """What every other row is compared with."""
@@ -88,6 +88,7 @@ def reconstructions(
     quality: Quality = "standard",
     drawn_by: DrawnBy = "renderer",
     latent_start: LatentStart = "inverter",
+    shape_start: ShapeStart = "estimator",
 ) -> Iterator[Reconstruct]:
     """Heads of full reconstructions of some quality, with what else `ReconstructionSettings` offers to compare."""
     own = ReconstructionSettings(
@@ -98,6 +99,7 @@ def reconstructions(
         texture_size=_TEXTURE,
         drawn_by=drawn_by,
         latent_start=latent_start,
+        shape_start=shape_start,
     )
     with Reconstructor(own) as reconstructor:
 
@@ -113,7 +115,14 @@ METHODS = {
     "landmarks": Method("the landmark fit", landmark_fits),
     "inverted": Method("one pass of the networks, nothing refined (fast)", partial(reconstructions, quality="fast")),
     "graphics": Method("the same descent through graphics rules", partial(reconstructions, drawn_by="graphics")),
-    "mean-style": Method("the same descent from the mean style", partial(reconstructions, latent_start="mean")),
+    "no-start": Method(
+        "the same descent without a learned start: landmark fit and mean style",
+        partial(reconstructions, latent_start="mean", shape_start="landmarks"),
+    ),
+    "graphics-no-start": Method(
+        "the descent through graphics rules from the landmark fit",
+        partial(reconstructions, drawn_by="graphics", shape_start="landmarks"),
+    ),
     "full": Method("the whole reconstruction (standard)", reconstructions),
     "person-landmarks": Method("the landmark fit to all pictures of a subject at once", landmark_fits, person=True),
     "person": Method("the whole reconstruction from all pictures of a subject at once", reconstructions, person=True),

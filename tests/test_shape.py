@@ -1,0 +1,367 @@
+"""Shape from a picture: the metric of shapes, the network, its training, and what a reconstruction makes of it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_evaluation import write_faces
+from tiny_model import portrait, write_model
+from torch import Generator, Tensor
+from torch.nn.functional import normalize
+
+from garface.cli.app import main
+from garface.cli.train import Shape
+from garface.data.conditions import FittedConditions
+from garface.data.dataset import FittedFaces
+from garface.data.degradations import Degradations
+from garface.data.drawings import Drawings, DrawingSettings, Drawn
+from garface.errors import SettingError
+from garface.faces import FitSettings, MorphableModel, fit_landmarks, shape_metric
+from garface.faces.fit import eye_distance
+from garface.faces.metric import vertex_areas
+from garface.geometry import Camera, Pose
+from garface.networks import (
+    NormalEstimator,
+    NormalEstimatorConfig,
+    ShapeEstimator,
+    ShapeEstimatorConfig,
+    ShapeMaps,
+    load_shape_estimator,
+    to_dict,
+)
+from garface.reconstruction import ReconstructionSettings, Reconstructor
+from garface.rendering import highlight
+from garface.training import ShapeTrainingSettings, train_shape
+from garface.training.checkpoints import newest_checkpoint, read_checkpoint
+from garface.training.shape import map_terms, shape_errors, true_maps
+from garface.weights import WeightsCard, load_weights, save_weights
+
+MODEL = MorphableModel.embedded()
+TINY = ShapeEstimatorConfig(resolution=32, widths=(8, 8, 8), summary=(8,), hidden=32, features=0)
+CLEAN = Degradations(occluded=0.0, glasses=0.0, compressed=0.0, noise=0.0)
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
+    return FittedFaces(write_faces(tmp_path_factory.mktemp("faces")), split="train")
+
+
+# The metric
+
+
+def test_shapes_differ_by_what_no_similarity_undoes() -> None:
+    """Against a plain least-squares fit of all seven freedoms to the moved points."""
+    difference = torch.randn(MODEL.identities, generator=seeded())
+    face = MODEL.masks["face"].numpy()
+    points = MODEL.mean.numpy()[face].astype(float)
+    moved = torch.einsum("k,kvc->vc", difference, MODEL.identity_basis).numpy()[face].astype(float)
+    area = vertex_areas(MODEL.mean, MODEL.triangles).numpy()[face].astype(float)
+    weight = np.sqrt(np.repeat(area / area.sum(), 3))[:, None]
+    turns = [np.cross(axis, points) for axis in np.eye(3)]
+    shifts = [np.broadcast_to(axis, points.shape) for axis in np.eye(3)]
+    freedoms = np.stack([*turns, *shifts, points]).reshape(7, -1).T
+    parts = np.linalg.lstsq(freedoms * weight, moved.reshape(-1, 1) * weight, rcond=None)[0]
+    left = ((moved.reshape(-1, 1) - freedoms @ parts) * weight) ** 2
+    assert float(difference @ shape_metric(MODEL) @ difference) == pytest.approx(left.sum(), rel=1e-3)
+
+
+def test_a_larger_or_turned_head_has_the_same_shape() -> None:
+    turned = torch.linalg.cross(torch.tensor([[0.0, 1.0, 0.0]]), MODEL.mean, dim=1)
+    basis = torch.stack([MODEL.mean * 0.1, turned * 0.1, MODEL.mean * torch.tensor([0.1, 0.0, 0.0])])
+    metric = shape_metric(replace(MODEL, identity_basis=basis))
+    assert float(metric[:2].abs().max()) < 1e-4
+    assert float(metric[2, 2]) > 1.0
+
+
+def test_areas_of_vertices_make_up_the_surface() -> None:
+    square = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [2.0, 2.0, 0.0], [0.0, 2.0, 0.0]])
+    areas = vertex_areas(square, torch.tensor([[0, 1, 2], [0, 2, 3]]))
+    torch.testing.assert_close(areas, torch.tensor([4 / 3, 2 / 3, 4 / 3, 2 / 3]))
+
+
+# Landmark fits about an expected identity
+
+
+def test_a_fit_starts_from_the_expected_identity_and_is_held_by_it() -> None:
+    identity = 0.7 * torch.randn(2, MODEL.identities, generator=seeded(1))
+    camera = Camera(torch.full((2,), 2000.0), torch.full((2, 2), 256.0), 512, 512)
+    pose = Pose(torch.eye(3).expand(2, 3, 3), torch.tensor([[0.0, 0.0, -900.0]]).expand(2, 3))
+    points = MODEL.landmarks["mediapipe478"].points(
+        pose.apply(MODEL.vertices(identity, torch.zeros(2, MODEL.expressions))), MODEL.triangles
+    )
+    observed = camera.project(points)
+    settings = FitSettings(sigma_identity=0.05)
+    known = fit_landmarks(MODEL, observed, camera, identity=identity, settings=settings)
+    assert float((known.identity - identity).abs().max()) < 0.02
+    assert float(known.error.max()) < 0.5
+    held = fit_landmarks(MODEL, observed, camera, settings=settings)
+    assert float(held.identity.abs().max()) < 0.2
+    together = fit_landmarks(MODEL, observed, camera, identity=identity, settings=settings, one_person=True)
+    assert float((together.identity[0] - identity.mean(0)).abs().max()) < 0.2
+    with pytest.raises(SettingError, match="identity must have shape"):
+        fit_landmarks(MODEL, observed, camera, identity=identity[:1], settings=settings)
+
+
+# Drawings of known shape
+
+
+def test_places_are_where_the_mean_head_lies_in_the_picture(faces: FittedFaces) -> None:
+    """Of mean heads: a place, posed and projected, is the pixel that it stands in."""
+    settings = DrawingSettings(identity=0.0, expressive=0.0, rare=0.0, mirrored=0.0, degradations=CLEAN)
+    drawn = Drawings(faces, resolution=64, settings=settings).draw(3, seeded())
+    heads = drawn.heads
+    assert float(heads.identity.abs().max()) == 0
+    inside = drawn.mask[:, 0] > 0.999
+    pixels = heads.camera.resized(64, 64).project(heads.pose.apply(100 * drawn.places.flatten(2).mT))
+    row, column = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    wanted = torch.stack([column, row], -1).flatten(0, 1) + 0.5
+    error = (pixels - wanted).norm(dim=-1)[inside.flatten(1)]
+    assert float(error.quantile(0.99)) < 0.1
+    assert float(drawn.places.abs().amax(1)[drawn.mask[:, 0] == 0].max()) == 0
+
+
+def test_heads_come_from_the_prior_and_cameras_from_near_and_far(faces: FittedFaces) -> None:
+    settings = DrawingSettings(identity=0.7, distance=0.5, mirrored=0.0, degradations=CLEAN)
+    draw = Drawings(faces, resolution=32, settings=settings)
+    heads = draw.draw(40, seeded()).heads
+    assert float(heads.identity.std()) == pytest.approx(0.7, abs=0.03)
+    ratio = (-heads.pose.translation[:, 2] / 900).log()
+    assert -0.55 < float(ratio.min()) < -0.3
+    assert 0.3 < float(ratio.max()) < 0.55
+    for wrong in ({"identity": -1.0}, {"distance": 2.0}, {"shiny": -0.1}):
+        with pytest.raises(SettingError, match=next(iter(wrong))):
+            Drawings(faces, settings=DrawingSettings(**wrong))  # type: ignore[arg-type]
+
+
+def test_what_is_farther_keeps_its_size_in_the_picture(faces: FittedFaces) -> None:
+    conditions, rows = FittedConditions(faces), torch.arange(3)
+    identity = torch.zeros(3, MODEL.identities)
+    made = [
+        conditions.combine(identity, torch.zeros(3, 52), rows, farther=torch.full((3,), factor))
+        for factor in (0.6, 1.0, 2.0)
+    ]
+    same = conditions.combine(identity, torch.zeros(3, 52), rows)
+    torch.testing.assert_close(made[1].pose.translation, same.pose.translation)
+    points = [heads.camera.project(heads.pose.apply(conditions.landmarks(identity, torch.zeros(3, 52))))
+              for heads in made]  # fmt: skip
+    for near, far in ((points[0], points[1]), (points[1], points[2])):
+        torch.testing.assert_close(eye_distance(near), eye_distance(far), rtol=0.05, atol=0)
+        assert float((near - far).norm(dim=-1).max()) > 0.3
+
+
+def test_highlights_are_brightest_halfway_and_narrower_where_sharper() -> None:
+    normals = normalize(torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 0.0, -1.0]]), dim=1)
+    halfway = torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3)
+    found = highlight(normals.T.view(1, 3, 1, 3).expand(2, 3, 1, 3), halfway, torch.tensor([2.0, 8.0]))
+    wanted = torch.tensor([[1.0, 0.5, 0.0], [1.0, 1 / 16, 0.0]])
+    torch.testing.assert_close(found[:, 0, 0], wanted)
+
+
+def test_shiny_heads_are_brighter_somewhere(faces: FittedFaces) -> None:
+    def draw(shiny: float) -> Tensor:
+        settings = DrawingSettings(shiny=shiny, degradations=CLEAN)
+        return Drawings(faces, resolution=32, settings=settings).draw(6, seeded()).clean
+
+    plain, shiny = draw(0.0), draw(1.0)
+    assert float((shiny - plain).min()) >= 0
+    assert float((shiny - plain).max()) > 0.1
+
+
+# The network
+
+
+def test_an_untrained_network_answers_the_mean_head() -> None:
+    torch.manual_seed(0)
+    answer = ShapeEstimator(TINY)(torch.rand(2, 3, 32, 32) * 2 - 1)
+    assert torch.equal(answer.identity, torch.zeros(2, 72))
+    assert [part.shape for part in answer.maps] == [(2, n, 8, 8) for n in (3, 3, 1, 1)]
+    torch.testing.assert_close(answer.maps.normals.norm(dim=1), torch.ones(2, 8, 8))
+    with pytest.raises(SettingError, match="picture must have shape"):
+        ShapeEstimator(TINY)(torch.zeros(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"widths": (8, 8)}, {"widths": (8, 8, 9)}, {"summary": ()}, {"resolution": 36}, {"resolution": 4}]
+)
+def test_sizes_that_do_not_fit_are_refused(wrong: dict) -> None:
+    with pytest.raises(SettingError):
+        replace(TINY, **wrong)
+
+
+# Training
+
+
+class Discs:
+    """Discs of the three colours that three coefficients say, with everything a drawing tells."""
+
+    def __init__(self, coefficients: int = 3) -> None:
+        self.coefficients = coefficients
+
+    def __call__(self, count: int, source: Generator) -> Drawn:
+        identity = 0.5 * torch.randn(count, self.coefficients, generator=source)
+        axis = (torch.arange(32) + 0.5) / 16 - 1
+        mask = (axis[:, None] ** 2 + axis**2 < 0.6).float().expand(count, 1, 32, 32)
+        picture = identity[:, :3, None, None].clamp(-1, 1) * mask
+        normals = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(count, 3, 32, 32)
+        places = torch.stack([axis.expand(32, 32), -axis[:, None].expand(32, 32), torch.zeros(32, 32)]) * mask
+        heads: Any = SimpleNamespace(identity=identity)
+        return Drawn(picture, picture, normals, mask, mask, 0 * mask, places, torch.zeros(count), heads)
+
+
+def settings(folder: Path, **changes: object) -> ShapeTrainingSettings:
+    base: dict[str, object] = {
+        "folder": folder, "batch": 16, "max_pictures": 1600, "decay_over": 1600, "warm_up": 160, "measured": 32,
+        "measure_every": 400, "log_every": 400, "average_half_life": 100.0, "trunk": None, "tensorboard": False,
+        "progress": False, "device": "cpu", "precision": "fp32", "learning_rate": 5e-3,
+        "estimator": replace(TINY, coefficients=3),
+    }  # fmt: skip
+    return ShapeTrainingSettings(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def test_the_estimator_learns_shapes_and_says_how_well(tmp_path: Path) -> None:
+    metric = torch.diag(torch.tensor([4.0, 1.0, 1.0]))
+    assert train_shape(settings(tmp_path), Discs(), metric, None).finished
+    card = load_weights(tmp_path / "shape.safetensors").card
+    assert card.kind == "shape"
+    assert card.figures["distance_mm"] < 0.6 * card.figures["distance_of_mean_mm"]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["places"] < lines[0]["places"] - 1
+    drawn = Discs()(64, seeded(9))
+    answer = load_shape_estimator(tmp_path / "shape.safetensors")(drawn.picture)
+    error = float(shape_errors(answer.identity, drawn.heads.identity, metric).mean().sqrt())
+    assert error < 0.7 * math.sqrt(6 * 0.25)
+
+
+def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    for name, stops in {"whole": (128,), "parts": (64, 128)}.items():
+        for stop in stops:
+            train_shape(settings(tmp_path / name, max_pictures=stop), Discs(), torch.eye(3), None)
+
+    def networks(name: str) -> Mapping[str, Tensor]:
+        path = newest_checkpoint(tmp_path / name / "checkpoints")
+        assert path is not None
+        return read_checkpoint(path)["things"]["estimator"]
+
+    whole, parts = networks("whole"), networks("parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    rates = settings(Path("nowhere"), learning_rate=1.0)
+    assert rates.rate(0) == pytest.approx(0.1, rel=1e-3)
+    assert rates.rate(800) == pytest.approx(0.5)
+    assert rates.rate(10_000) == pytest.approx(1e-3)
+    with pytest.raises(SettingError, match="decay_over"):
+        settings(Path("nowhere"), decay_over=0).check()
+
+
+def test_a_fresh_network_takes_the_trunk_of_a_normal_estimator(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    trunk = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8, 8)))
+    card = WeightsCard("normals", to_dict(trunk.config), "CC0-1.0", "nothing")
+    save_weights(tmp_path / "trunk.safetensors", trunk.state_dict(), card, half=False)
+    begun = settings(tmp_path / "run", trunk=str(tmp_path / "trunk.safetensors"), max_pictures=16, learning_rate=1e-9)
+    train_shape(begun, Discs(), torch.eye(3), None)
+    made, given = load_weights(tmp_path / "run" / "shape.safetensors").tensors, trunk.state_dict()
+    for name in ("down.0.first.weight", "down.2.second.weight", "up.0.first.weight"):
+        torch.testing.assert_close(made[name], given[name], rtol=1e-3, atol=1e-3)
+    with pytest.raises(SettingError, match="widths"):
+        train_shape(replace(begun, estimator=replace(begun.estimator, widths=(8, 8, 16))), Discs(), torch.eye(3), None)
+    with pytest.raises(SettingError, match="3 coefficients, but heads have 5"):
+        train_shape(settings(tmp_path / "other"), Discs(5), torch.eye(5), None)
+
+
+def test_features_of_another_network_are_taken_as_configured(tmp_path: Path) -> None:
+    """The picture is blank; the features tell it all."""
+
+    class Blank(Discs):
+        def __call__(self, count: int, source: Generator) -> Drawn:
+            drawn = super().__call__(count, source)
+            return replace(drawn, picture=0.01 * drawn.picture)
+
+    class Means(torch.nn.Module):
+        def forward(self, picture: Tensor) -> Tensor:
+            return 100 * picture.mean((2, 3))
+
+    given = settings(tmp_path, estimator=replace(TINY, coefficients=3, features=3))
+    train_shape(given, Blank(), torch.eye(3), Means())
+    card = load_weights(tmp_path / "shape.safetensors").card
+    assert card.figures["distance_mm"] < 0.6 * card.figures["distance_of_mean_mm"]
+    with pytest.raises(SettingError, match="features must have shape"):
+        train_shape(replace(given, folder=tmp_path / "none"), Blank(), torch.eye(3), None)
+
+
+def test_maps_that_are_right_cost_nothing_but_what_they_claim() -> None:
+    drawn = Discs()(2, seeded())
+    truth = true_maps(drawn, 8)
+    log_error = torch.full((2, 1, 8, 8), -2.0)
+    right = ShapeMaps(truth["normals"], truth["places"], log_error, 40.0 * (2 * truth["mask"] - 1))
+    terms = map_terms(right, truth)
+    torch.testing.assert_close(terms["cosine"], torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(terms["places"], torch.full((2,), -6.0))
+    wrong = map_terms(right._replace(places=truth["places"] + 0.1), truth)
+    torch.testing.assert_close(wrong["places"], torch.full((2,), 0.3 * math.exp(2) - 6.0))
+    whole = truth["mask"] == 1
+    axis = (torch.arange(8) + 0.5) / 4 - 1
+    torch.testing.assert_close(truth["places"][:, 0][whole[:, 0]], axis.expand(2, 8, 8)[whole[:, 0]])
+
+
+def test_the_command_trains_on_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_faces(tmp_path / "faces")
+    quick = settings(tmp_path / "run", max_pictures=4, batch=4, measured=2, estimator=TINY)
+    monkeypatch.setattr(Shape, "presets", lambda self: {"cpu-128": quick})
+    assert main(["train", "shape", "--faces", str(folder), "--folder", str(tmp_path / "run")]) == 0
+    assert load_shape_estimator(tmp_path / "run" / "shape.safetensors").config == TINY
+
+
+# Reconstruction
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny renderer, and estimators whose answers are known: of one shape, and of too few coefficients."""
+    folder = write_model(tmp_path_factory.mktemp("model"))
+    for name, count in (("shape", 72), ("short", 5)):
+        estimator = ShapeEstimator(replace(TINY, coefficients=count))
+        with torch.no_grad():
+            estimator.identity.bias.copy_(torch.linspace(-1, 1, count))
+        card = WeightsCard("shape", to_dict(estimator.config), "CC0-1.0", "nothing")
+        save_weights(folder / f"{name}.safetensors", estimator.state_dict(), card)
+    return folder
+
+
+def test_a_reconstruction_starts_at_the_estimated_shape(model: Path) -> None:
+    base = ReconstructionSettings(quality="fast", model=str(model), device="cpu", texture_size=16,
+                                  shape_model=str(model / "shape.safetensors"))  # fmt: skip
+    with Reconstructor(base) as reconstructor:
+        estimated = reconstructor.reconstruct(portrait(), name="a")[0]
+        person = reconstructor.reconstruct_person([portrait(), portrait()[:, ::-1].copy()], names=["a", "b"])
+    with Reconstructor(replace(base, shape_start="landmarks")) as reconstructor:
+        fitted = reconstructor.reconstruct(portrait(), name="a")[0]
+    expected = torch.linspace(-1, 1, 72)
+    for face in (estimated, *person):
+        assert float((face.identity - expected).abs().max()) < 0.15
+    assert torch.equal(person[0].identity, person[1].identity)
+    assert float(fitted.identity.abs().max()) < 1
+    assert float((fitted.identity - expected).abs().max()) > 0.5
+    assert estimated.target is not None
+    torch.testing.assert_close(estimated.target.identity[0], expected, atol=1e-3, rtol=0)
+    assert estimated.cards["shape"].kind == "shape"
+    assert "shape" not in fitted.cards
+
+
+def test_an_estimator_of_another_head_is_refused(model: Path) -> None:
+    settings = ReconstructionSettings(model=str(model), device="cpu", shape_model=str(model / "short.safetensors"))
+    with pytest.raises(SettingError, match="gives 5 identity coefficients, but the head model has 72"):
+        Reconstructor(settings)
