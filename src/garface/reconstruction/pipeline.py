@@ -39,13 +39,24 @@ Photo = Path | str | NDArray[np.uint8]
 ESTIMATED = 0.05
 """Standard deviation of identities about what the shape estimator answers, as far as landmarks may move them: it has
 seen where they are, and more."""
+ESTIMATED_REFINED, LANDMARKS_REFINED = 0.1, 0.2
+"""The same as far as the descent may, and its weight of landmarks: with one of 1, heads of known shape got worse."""
 
 REFINE: dict[str, RefineSettings | None] = {
     "fast": None,
     "standard": RefineSettings(steps=80, rate_style=0.15),
     "best": RefineSettings(steps=400),
 }
-"""The descent behind every quality."""
+"""The descent behind every quality, from a landmark fit."""
+
+
+def refine_settings(settings: ReconstructionSettings) -> RefineSettings | None:
+    """The descent of a reconstruction, None for none: one from the estimated shape stays near it."""
+    found = REFINE[settings.quality]
+    if found is None or settings.shape_start == "landmarks":
+        return found
+    weights = replace(found.weights, landmarks=LANDMARKS_REFINED)
+    return replace(found, sigma_identity=ESTIMATED_REFINED, weights=weights)
 
 
 @dataclass
@@ -183,7 +194,7 @@ class Reconstructor:
         state: FaceState = start
         history: list[dict[str, float]] = []
         drawn: Tensor | None = None
-        refinement = REFINE[self.settings.quality]
+        refinement = refine_settings(self.settings)
         if refinement is not None:
             with clock.stage("refine"):
                 state, history, drawn = self._refine(
