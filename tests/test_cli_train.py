@@ -58,6 +58,14 @@ def test_the_normal_estimator_goes_on_from_what_is_named(capsys: pytest.CaptureF
     assert starts == [None, "mine.safetensors", "builtin", "x"]
 
 
+def test_the_renderer_goes_on_from_what_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    starts = []
+    for more in ((), ("--preset", "fine-128"), ("--preset", "fine-128", "--start", "mine.safetensors")):
+        assert train("gar", "--dry-run", *more) == 0
+        starts.append(json.loads(capsys.readouterr().out)["start"])
+    assert starts == [None, "gar-128", "mine.safetensors"]
+
+
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_every_preset_is_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("gar", "--dry-run", "--preset", name) == 0

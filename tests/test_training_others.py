@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from garface.networks import (
     load_normal_estimator,
 )
 from garface.training import InverterTrainingSettings, NormalsTrainingSettings, train_gar, train_inverter, train_normals
+from garface.training.inverter import InverterTraining
 from garface.training.normals import angles, normal_terms
+from garface.training.runtime import Runtime, configuration
 from garface.weights import load_weights, save_weights
 
 QUIET = {"tensorboard": False, "progress": False, "sheet_every": 0, "device": "cpu"}
@@ -80,6 +83,21 @@ def test_the_inverter_goes_on_from_weights_and_resumes_exactly(renderer: Path, t
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     began = load_weights(start).tensors
     assert 0 < float((whole["last.weight"] - began["last.weight"]).abs().max()) < 0.1
+
+
+def test_the_rate_of_the_inverter_falls_to_a_thousandth(renderer: Path, tmp_path: Path) -> None:
+    wanted = inverter_settings(renderer, tmp_path, learning_rate=2e-3, decay_over=16)
+    runtime = Runtime(wanted, configuration=configuration(wanted))
+    training = InverterTraining(wanted, Balls(8), runtime=runtime)
+    rates = []
+    for _ in range(4):
+        training.step()
+        runtime.pictures += wanted.batch
+        rates.append(training.optimiser.param_groups[0]["lr"])
+    assert rates == pytest.approx([2e-3, 1e-3, 2e-6, 2e-6])
+    assert float(training.average.network.standard.batches) == 2  # photos and drawings of the first step
+    with pytest.raises(SettingError, match="decay_over"):
+        train_inverter(replace(wanted, decay_over=0), Balls(8))
 
 
 def test_an_inverter_of_another_latent_is_refused(renderer: Path, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from garface.errors import GarfaceError, OutputError, SettingError, WeightsError
+from garface.networks.layers import RunningStandard
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from garface.training.ema import Average, ema_decay
 from garface.training.order import picture_order
 from garface.training.runtime import Kept, RunSettings, Runtime, configuration, describe
+from garface.training.terms import cosine_rate, set_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,7 @@ def test_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
 
 KILLED = """
 import sys, pathlib, torch
+from garface.networks.layers import RunningStandard
 from garface.training.checkpoints import write_checkpoint
 folder, content = pathlib.Path(sys.argv[1]), {"configuration": {}, "x": torch.zeros(3_000_000)}
 for pictures in range(1, 1_000_000):
@@ -211,6 +214,35 @@ def test_average_halves_after_its_half_life() -> None:
         average.update(network, batch=4, pictures=10**6)
     assert float(average.network.weight) == pytest.approx(start + 0.5, abs=1e-5)
     assert ema_decay(batch=4, half_life=1000, pictures=4) < 1e-5
+
+
+def test_an_average_keeps_the_statistics_of_its_own_features() -> None:
+    """Weights that jump about zero from step to step have an average near zero, whose features hardly vary."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 6, bias=False), RunningStandard(6, momentum=0.2, least=1e-4))
+    average = Average(network, half_life=400)
+    for _ in range(200):
+        with torch.no_grad():
+            network[0].weight.normal_()
+        inputs = torch.randn(64, 4)
+        network(inputs)
+        average.update(network, batch=4, pictures=10**6)
+        average.observe(inputs)
+    inputs = torch.randn(4096, 4)
+    seen, foreign = average.network(inputs), network[1].eval()(average.network[0](inputs))
+    assert not average.network.training
+    assert seen.std(0).tolist() == pytest.approx([1.0] * 6, abs=0.15)
+    assert seen.mean(0).tolist() == pytest.approx([0.0] * 6, abs=0.15)
+    assert float(foreign.std(0).max()) < 0.5  # what the learning network's statistics would make of them
+
+
+def test_a_rate_falls_along_half_a_cosine() -> None:
+    rates = [cosine_rate(2.0, pictures, over=100) for pictures in (0, 50, 75, 100, 1000)]
+    assert rates == pytest.approx([2.0, 1.0, 1.0 - 0.5**0.5, 0.002, 0.002])
+    assert cosine_rate(2.0, 0, over=100, rise=0.25) == pytest.approx(0.5)
+    adam = torch.optim.Adam([{"params": [torch.zeros(1)], "lr": 1.0}, {"params": [torch.zeros(1)], "lr": 2.0}])
+    set_rate(adam, 0.5)
+    assert [group["lr"] for group in adam.param_groups] == [0.5, 0.5]
 
 
 def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:

@@ -91,11 +91,16 @@ class _Train:
 class Gar(_Train):
     """Train the renderer, and with it a first inverter; writes gar.safetensors and inverter.safetensors."""
 
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file of the renderer, or name of shipped weights, to go on from; by default the preset's."""
+
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
+        """cpu-128, fine-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
         from garface.training import PRESETS
 
-        return PRESETS
+        if self.start is None:
+            return PRESETS
+        return {name: replace(preset, start=self.start) for name, preset in PRESETS.items()}
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""
@@ -175,10 +180,18 @@ class Inverter(_Train):
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128 for renderers of the same preset, photos-128 for those that learned without known latents."""
+        from garface.networks import INVERTER_PRESETS
         from garface.training import InverterTrainingSettings
 
-        photos = InverterTrainingSettings(generator=self.renderer, start=self.start, half_size=24_000)
-        return {"cpu-128": replace(photos, latents="known"), "photos-128": photos}
+        ours = InverterTrainingSettings(
+            generator=self.renderer,
+            start=self.start,
+            inverter=INVERTER_PRESETS["cpu-128"],
+            latents="known",
+            average_half_life=2_000.0,
+            max_pictures=40_000,
+        )
+        return {"cpu-128": ours, "photos-128": replace(ours, latents="inverted", half_size=24_000)}
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split."""

@@ -210,7 +210,7 @@ class RunningStandard(nn.Module):
         square = torch.lerp(deviation.square() + mean.square(), x.square().mean(0), share)
         mean.lerp_(x.mean(0), share)
         deviation.copy_((square - mean.square()).clamp_min(0).sqrt())
-        batches.add_(1)
+        batches.add_(1).clamp_(max=1 / self.momentum)  # more would say nothing, and overflow half precision one day
 
 
 def join_channels(x: Tensor, more: Tensor) -> Tensor:

@@ -6,7 +6,11 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from garface.networks.layers import RunningStandard
+
 Network = TypeVar("Network", bound=nn.Module)
+OBSERVED_EVERY = 4
+"""Steps between two batches that an averaged network is shown for its running statistics (`Average.observe`)."""
 
 
 def ema_decay(*, batch: int, half_life: float, pictures: int, ramp: float = 0.05) -> float:
@@ -20,7 +24,11 @@ def ema_decay(*, batch: int, half_life: float, pictures: int, ramp: float = 0.05
 
 
 class Average(Generic[Network]):
-    """A frozen copy of `network` that follows it slowly; buffers are copied as they are.
+    """A frozen copy of `network` that follows it slowly.
+
+    Buffers are copied as they are, but for running statistics of features: averaged weights have features of their own,
+    of a smaller spread where single weights are noisy. `observe` keeps their statistics; without it a network that
+    standardises its features would see them through another's eyes.
 
     Args:
         network: the network that learns.
@@ -38,8 +46,17 @@ class Average(Generic[Network]):
         decay = ema_decay(batch=batch, half_life=self.half_life, pictures=pictures)
         mine: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(mine, [p.detach() for p in network.parameters()], 1.0 - decay)
-        for buffer, source in zip(self.network.buffers(), network.buffers()):
-            buffer.copy_(source)
+        for own, theirs in zip(self.network.modules(), network.modules()):
+            if not isinstance(own, RunningStandard):
+                for buffer, source in zip(own.buffers(recurse=False), theirs.buffers(recurse=False)):
+                    buffer.copy_(source)
+
+    @torch.no_grad()
+    def observe(self, *inputs: Tensor | None) -> None:
+        """Let the running statistics follow what the averaged network itself makes of a training batch."""
+        self.network.train()
+        self.network(*inputs)
+        self.network.eval()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors of the averaged network."""

@@ -20,7 +20,7 @@ from torch.optim import Adam
 
 from garface.data.known_latents import KnownLatents
 from garface.data.preloaded import PreloadedFaces
-from garface.errors import WeightsError
+from garface.errors import SettingError, WeightsError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
     OBJECTIVES,
@@ -44,19 +44,20 @@ from garface.networks import (
     Generator,
     Inverter,
     InverterOutput,
+    load_generator,
 )
 from garface.networks.critics import SMALLEST
 from garface.rendering import normal_pyramid
 from garface.training.calibrate import fold_latent, latent_moments
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
-from garface.training.ema import Average
+from garface.training.ema import OBSERVED_EVERY, Average
 from garface.training.faces import Faces, known_of
 from garface.training.gar_critics import Critics
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
 from garface.training.stages import stage_begin
 from garface.training.terms import first_rows, lazy_adam, mix_styles, sample_gaussian, weighted
-from garface.weights import WeightsCard, save_weights
+from garface.weights import WeightsCard, load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,23 @@ class GarTraining:
         self.critics = critics.to(runtime.place)
         if self.critics.features is not None and settings.precision == "bf16" and not settings.precise_regularisers:
             self.critics.features.to(torch.bfloat16)  # once; autocast would do it in every step
-        self.generator = runtime.register("generator", Generator(settings.generator))
-        self.generator.silence_above(settings.resolution(0))
+        self.generator = runtime.register("generator", build_generator(settings))
         self.discriminator = runtime.register("discriminator", build_discriminator(settings))
         self.inverter = runtime.register("inverter", Inverter(settings.inverter))
         life = settings.average_half_life
         self._known = None if known is None else runtime.register("known", Kept(self._start_from(known)))
         self.average_generator = runtime.register("average_generator", Average(self.generator, half_life=life))
         self.average_inverter = runtime.register("average_inverter", Average(self.inverter, half_life=life))
+        if settings.start is not None:
+            runtime.register("seen_before", Kept(torch.tensor(load_weights(settings.start).card.pictures)))
         self.mean_path = runtime.register("mean_path", Kept(torch.zeros(())))
         self._register_optimisers()
 
     def _start_from(self, known: KnownLatents) -> Tensor:
-        """The latents of all photos; the renderer starts with those that say much in the largest steps."""
-        with torch.no_grad():
-            self.generator.mapping.first.weight.mul_(known.spread.to(self.runtime.device))
+        """The latents of all photos; a fresh renderer starts with those that say much in the largest steps."""
+        if self.settings.start is None:
+            with torch.no_grad():
+                self.generator.mapping.first.weight.mul_(known.spread.to(self.runtime.device))
         return known.latents.to(self.runtime.device)
 
     def _register_optimisers(self) -> None:
@@ -173,12 +176,14 @@ class GarTraining:
                 real = self._see(photo, condition, change)
             fake = self._see(drawn.picture, drawn.condition, change)
         figures: Figures = {} if warm else self._update_discriminator(real, fake.detached())
+        if self._judge_only:
+            return figures
         figures |= self._update_drawing(drawn, photo, real, fake, adversarial=not warm)
         if self.settings.weights.latent > 0 and self.runtime.step % self.settings.latent_every == 0:
             figures |= self._update_inverter(drawn, photo)
         if not warm:
             figures |= self._regularise(photo, condition, change)
-        self._update_averages()
+        self._update_averages(photo, drawn)
         return figures
 
     @property
@@ -189,9 +194,14 @@ class GarTraining:
     @property
     def _fade(self) -> float:
         """How much of the adversarial term counts by now, [0, 1]: a discriminator must learn first, at every size."""
-        begun = max(self.settings.warm_start, stage_begin(self.settings.stages, self.runtime.pictures))
-        past = self.runtime.pictures - begun
-        return min(1.0, past / self.settings.fade_in) if self.settings.fade_in else 1.0
+        settings, pictures = self.settings, self.runtime.pictures
+        past = pictures - max(settings.warm_start, settings.judge_first, stage_begin(settings.stages, pictures))
+        return min(1.0, past / settings.fade_in) if settings.fade_in else 1.0
+
+    @property
+    def _judge_only(self) -> bool:
+        """Whether only the discriminator learns by now."""
+        return self.runtime.pictures < self.settings.judge_first
 
     def _warm_start_ends(self) -> bool:
         settings = self.settings
@@ -388,11 +398,34 @@ class GarTraining:
         self.runtime.descend(self.settings.papers_every * weighted(terms, weights), self.generator_optimiser)
         return terms
 
-    def _update_averages(self) -> None:
+    def _update_averages(self, photo: Tensor, drawn: Drawn) -> None:
         self.runtime.share_buffers(self.inverter)
         seen = self.runtime.pictures + self.settings.batch
         self.average_generator.update(self.generator, batch=self.settings.batch, pictures=seen)
         self.average_inverter.update(self.inverter, batch=self.settings.batch, pictures=seen)
+        learns = drawn.guess is not None or self.settings.weights.latent > 0
+        if learns and self.runtime.step % OBSERVED_EVERY == 0:
+            with self.runtime.autocast():
+                self.average_inverter.observe(torch.cat([photo, drawn.picture.detach()]))
+            self.runtime.share_buffers(self.average_inverter.network)
+
+
+def build_generator(settings: GarTrainingSettings) -> Generator:
+    """The renderer that the settings describe: a fresh one, or that of a weight file.
+
+    Raises:
+        SettingError: if the weights have another shape than the settings.
+        WeightsError: if they cannot be read.
+    """
+    if settings.start is None:
+        fresh = Generator(settings.generator)
+        fresh.silence_above(settings.resolution(0))
+        return fresh
+    started = load_generator(settings.start)
+    if started.config != settings.generator:
+        raise SettingError(f"The renderer {settings.start} has another shape than the settings ask for; set generator "
+                           f"to {started.config}.")  # fmt: skip
+    return started.train().requires_grad_(True)
 
 
 def build_discriminator(settings: GarTrainingSettings) -> Discriminator | FeatureDiscriminator:
@@ -450,9 +483,10 @@ def export_gar(run: Path, out: Path, *, licence: str, trained_on: str) -> None:
         raise WeightsError(f"{run} holds no checkpoint; let the training reach its first one.")
     content = read_checkpoint(checkpoint)
     parts: tuple[tuple[Literal["gar", "inverter"], str], ...] = (("gar", "generator"), ("inverter", "inverter"))
+    before = {"generator": int(content["things"].get("seen_before", {"value": 0})["value"]), "inverter": 0}
     for kind, part in parts:
         config = content["configuration"][part]
-        card = WeightsCard(kind, config, licence, trained_on, pictures=content["pictures"])
+        card = WeightsCard(kind, config, licence, trained_on, pictures=before[part] + content["pictures"])
         save_weights(out / f"{kind}.safetensors", content["things"][f"average_{part}"], card)
 
 

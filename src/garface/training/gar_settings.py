@@ -66,8 +66,10 @@ class GarTrainingSettings(RunSettings):
 
     folder: Path = free(Path("runs/gar"))  # noqa: RUF009
     """Receives checkpoints, log.jsonl, sample sheets and, at the end, the weights."""
+    start: str | None = None
+    """Weight file of the renderer, or name of shipped weights, to go on from; None starts afresh with `generator`."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    """Shape of the renderer."""
+    """Shape of the renderer; that of `start`, if it is given."""
     discriminator: DiscriminatorConfig | FeatureDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Shape of the discriminator, of pixels or of frozen features, and whether it sees the normal map (ours) or not
     (paper)."""
@@ -79,6 +81,8 @@ class GarTrainingSettings(RunSettings):
     """Progressive size: (pixels, until so many pictures), in growing order; the last stage has the final size."""
     warm_start: int = 0
     """First pictures on which only the reconstruction is trained, without a discriminator."""
+    judge_first: int = 0
+    """First pictures on which the discriminator alone learns: it is new where the renderer is not (`start`)."""
     fade_in: int = 0
     """Pictures after the warm start, and at the beginning of every later stage, over which the adversarial term grows
     from zero to its weight, while the discriminator learns already."""
@@ -206,6 +210,9 @@ _OURS = replace(
 
 PRESETS: dict[str, GarTrainingSettings] = {
     "cpu-128": _OURS,
+    "fine-128": replace(
+        _OURS, start="gar-128", stages=((128, FOREVER),), warm_start=0, judge_first=3_200, papers_every=8
+    ),
     "photos-128": _PHOTOS,
     "gpu-128": replace(
         _OURS,
@@ -267,6 +274,6 @@ PRESETS: dict[str, GarTrainingSettings] = {
         max_pictures=20_000,
     ),
 }
-"""`cpu-128` trains on one or two cores from portraits whose latents are known, `photos-128` from any; `gpu-128` is
-`cpu-128` wider for a GPU, `unconditional-128` its twin without normals, `paper-256` the paper's recipe (800,000 steps
-of 16); `ablate-64` compares variants."""
+"""`cpu-128` trains on one or two cores from portraits whose latents are known, `fine-128` goes on from its weights with
+a new discriminator, `photos-128` trains from any portraits; `gpu-128` is `cpu-128` wider for a GPU, `unconditional-128`
+its twin without normals, `paper-256` the paper's recipe (800,000 steps of 16); `ablate-64` compares variants."""

@@ -16,10 +16,10 @@ from garface.errors import SettingError
 from garface.losses import gaussian_likelihood_error, kl_to_standard_normal, pyramid_error
 from garface.networks import Generator, Inverter, InverterConfig, InverterOutput, load_generator, load_inverter, to_dict
 from garface.rendering import normal_pyramid
-from garface.training.ema import Average
+from garface.training.ema import OBSERVED_EVERY, Average
 from garface.training.faces import Faces, Latents, known_of
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
-from garface.training.terms import sample_gaussian, weighted
+from garface.training.terms import cosine_rate, sample_gaussian, set_rate, weighted
 from garface.weights import WeightsCard, save_weights
 
 
@@ -33,7 +33,7 @@ class InverterWeights:
     """Mean squared difference of guessed and known w of a random picture."""
     redrawing: float = 1.0
     """Mean absolute difference over several scales of a random picture and its redrawing, in [-1, 1] units."""
-    photo: float = 10.0
+    photo: float = 5.0
     """The same for a photo."""
     prior: float = 1e-3
     """KL divergence of the Gaussian of a photo from N(0, I), nats per picture."""
@@ -59,8 +59,10 @@ class InverterTrainingSettings(RunSettings):
     """`known` if the renderer was trained with known latents, on the same faces: photos are then judged by them too."""
     photos: float = 0.5
     """Share of photos in every batch; the rest are random pictures of the renderer."""
-    learning_rate: float = 1e-3
-    """Of Adam (betas 0.9 and 0.99)."""
+    learning_rate: float = 3e-3
+    """Of Adam (betas 0.9 and 0.99), at the beginning."""
+    decay_over: int = 40_000
+    """Pictures over which it falls along a cosine, to a thousandth."""
     average_half_life: float = 10_000.0
     """Half-life of the averaged weights, in pictures."""
     licence: str = free("research only: set by the licence of the training pictures")
@@ -71,6 +73,8 @@ class InverterTrainingSettings(RunSettings):
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
         super().check()
+        if self.decay_over < 1:
+            raise SettingError(f"decay_over must be at least 1, but is {self.decay_over}.")
         if not 0.0 <= self.photos <= 1.0:
             raise SettingError(f"photos must lie in [0, 1], but is {self.photos}.")
 
@@ -106,16 +110,31 @@ class InverterTraining:
         count = round(self.settings.photos * len(indices))
         photo = self.faces.pictures(indices[:count], resolution=size).to(device)
         condition = self.faces.conditions(indices, resolution=size).to(device)
-        terms = self._photo_terms(photo, condition[:count], indices[:count]) if count else {}
+        rate = cosine_rate(self.settings.learning_rate, self.runtime.pictures, over=self.settings.decay_over)
+        set_rate(self.optimiser, rate)
+        terms, shown = {}, []
+        if count:
+            terms = self._photo_terms(photo, condition[:count], indices[:count])
+            shown.append(photo)
         if count < len(indices):
-            random = self._random_terms(condition[count:])
+            z, w, picture = self._draw_random(condition[count:])
+            random = self._random_terms(z, w, picture, condition[count:])
             found = [part["latent"] for part in (terms, random) if "latent" in part]
             terms |= {**random, "latent": torch.cat(found)}
+            shown.append(picture)
         self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
-        self.runtime.share_buffers(self.inverter)
-        seen = self.runtime.pictures + self.settings.batch
-        self.average.update(self.inverter, batch=self.settings.batch, pictures=seen)
+        self._update_average(shown)
         return terms
+
+    def _update_average(self, shown: list[Tensor]) -> None:
+        runtime, batch = self.runtime, self.settings.batch
+        runtime.share_buffers(self.inverter)
+        self.average.update(self.inverter, batch=batch, pictures=runtime.pictures + batch)
+        if runtime.step % OBSERVED_EVERY == 0:
+            with runtime.autocast():
+                for pictures in shown:
+                    self.average.observe(pictures)
+            runtime.share_buffers(self.average.network)
 
     def _photo_terms(self, photo: Tensor, condition: Tensor, indices: Tensor) -> Figures:
         guess = self._guess(photo)
@@ -133,21 +152,25 @@ class InverterTraining:
             terms["latent"] = error.mean(dim=1)
         return terms
 
-    def _random_terms(self, condition: Tensor) -> Figures:
-        pyramid, weights, size = normal_pyramid(condition), self.settings.weights, condition.shape[-1]
+    @torch.no_grad()
+    def _draw_random(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Random latents z (B, Z), their w (B, W), and the renderer's pictures of them."""
         z = torch.randn(len(condition), self.generator.config.latent_dim, device=condition.device)
-        with self.runtime.autocast(), torch.no_grad():
+        with self.runtime.autocast():
             w = self.generator.mapping(z)
-            picture = self.generator(w, pyramid, resolution=size)
+            return z, w, self.generator(w, normal_pyramid(condition), resolution=condition.shape[-1])
+
+    def _random_terms(self, z: Tensor, w: Tensor, picture: Tensor, condition: Tensor) -> Figures:
         guess = self._guess(picture)
         guessed_w = self.generator.mapping(guess.mean)
         terms = {
             "latent": gaussian_likelihood_error(z, guess.mean, guess.log_variance).mean(dim=1),
             "style": (guessed_w - w).square().mean(dim=1),
         }
-        if weights.redrawing > 0:
+        if self.settings.weights.redrawing > 0:
             with self.runtime.autocast():
-                terms["redrawing"] = pyramid_error(self.generator(guessed_w, pyramid, resolution=size), picture)
+                redrawn = self.generator(guessed_w, normal_pyramid(condition), resolution=condition.shape[-1])
+            terms["redrawing"] = pyramid_error(redrawn, picture)
         return terms
 
     def _guess(self, picture: Tensor) -> InverterOutput:

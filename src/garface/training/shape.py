@@ -4,7 +4,6 @@ The lead of the paper's section 3.4, where drawings with known latents teach the
 paper leaves to the descent alone: the shape.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +21,13 @@ from garface.networks import (
     ShapeEstimator,
     ShapeEstimatorConfig,
     ShapeMaps,
-    ShapeOutput,
     load_normal_estimator,
     load_shape_estimator,
     to_dict,
 )
-from garface.training.ema import Average
+from garface.training.ema import OBSERVED_EVERY, Average
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
-from garface.training.terms import weighted
+from garface.training.terms import cosine_rate, set_rate, weighted
 from garface.weights import WeightsCard, save_weights
 
 DrawHeads = Callable[[int, torch.Generator], Drawn]
@@ -109,8 +107,7 @@ class ShapeTrainingSettings(RunSettings):
     def rate(self, pictures: int) -> float:
         """The learning rate after so many pictures."""
         rise = min((pictures + self.batch) / self.warm_up, 1.0)
-        fall = 0.5 + 0.5 * math.cos(math.pi * min(pictures / self.decay_over, 1.0))
-        return self.learning_rate * max(rise * fall, 1e-3)
+        return cosine_rate(self.learning_rate, pictures, over=self.decay_over, rise=rise)
 
 
 def shape_errors(estimate: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
@@ -186,7 +183,9 @@ class ShapeTraining:
         """Take one step on freshly drawn heads and return its figures."""
         runtime, settings = self.runtime, self.settings
         drawn = self.draw_heads(runtime.batch, torch.default_generator)
-        identity, maps = self._estimate(self.estimator, drawn.picture)
+        picture, features = self._prepared(drawn.picture)
+        with runtime.autocast():
+            identity, maps = self.estimator(picture, features)
         truth = {name: part.to(runtime.device) for name, part in true_maps(drawn, maps.mask.shape[-1]).items()}
         known = drawn.heads.identity.to(runtime.device)
         terms = {
@@ -194,29 +193,33 @@ class ShapeTraining:
             "coefficients": (identity - known).square().mean(dim=1),
             **map_terms(maps, truth),
         }
-        for group in self.optimiser.param_groups:
-            group["lr"] = settings.rate(runtime.pictures)
+        set_rate(self.optimiser, settings.rate(runtime.pictures))
         runtime.descend(weighted(terms, settings.weights), self.optimiser)
         runtime.share_buffers(self.estimator)
         seen = runtime.pictures + settings.batch
         self.average.update(self.estimator, batch=settings.batch, pictures=seen)
+        if runtime.step % OBSERVED_EVERY == 0:
+            with runtime.autocast():
+                self.average.observe(picture, features)
+            runtime.share_buffers(self.average.network)
         due = seen // settings.measure_every > runtime.pictures // settings.measure_every
         return {**terms, **(self.measure() if due else {})}
 
-    def _estimate(self, network: nn.Module, picture: Tensor) -> ShapeOutput:
+    @torch.no_grad()
+    def _prepared(self, picture: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pictures (B, 3, R, R) and what else the network is given of them, on the device."""
         picture = picture.to(self.runtime.device)
         with self.runtime.autocast():
-            with torch.no_grad():
-                features = None if self.features is None else self.features(picture)
-            estimated: ShapeOutput = network(picture, features)
-            return estimated
+            return picture, None if self.features is None else self.features(picture)
 
     @torch.no_grad()
     def measure(self) -> Figures:
         """Root mean square distance of shapes, mm, of the averaged network on what was held out, and of mean heads."""
         pictures = self.held_out.picture.split(self.runtime.batch)
         truth = self.held_out.heads.identity.to(self.runtime.device)
-        identity = torch.cat([self._estimate(self.average.network, part).identity for part in pictures])
+        with self.runtime.autocast():
+            estimated = [self.average.network(*self._prepared(part)) for part in pictures]
+        identity = torch.cat([one.identity for one in estimated])
         return {
             "distance": shape_errors(identity, truth, self.metric).mean().sqrt(),
             "distance_of_mean": shape_errors(torch.zeros_like(truth), truth, self.metric).mean().sqrt(),

@@ -1,9 +1,11 @@
 """Small parts of the renderer's training."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 
 def sample_gaussian(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -48,6 +50,21 @@ def lazy_adam(*parts: tuple[nn.Module, float], every: int | None) -> Adam:
         for rate in dict.fromkeys(rates.values())
     ]
     return Adam(groups, betas=(0.0, 0.99**ratio), eps=1e-8, foreach=True)
+
+
+def cosine_rate(height: float, pictures: int, *, over: int, rise: float = 1.0) -> float:
+    """A learning rate that falls from `height` along half a cosine, to a thousandth of it after `over` pictures.
+
+    While it still rises, `rise` is the share of it that is reached, [0, 1].
+    """
+    fall = 0.5 + 0.5 * math.cos(math.pi * min(pictures / over, 1.0))
+    return height * max(rise * fall, 1e-3)
+
+
+def set_rate(optimiser: Optimizer, rate: float) -> None:
+    """Give all parameters of an optimiser this learning rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 def weighted(terms: dict[str, Tensor], weights: object) -> Tensor:
