@@ -72,7 +72,7 @@ class Step:
         self.start = make_state(self.renderer, batch)
         self.target = make_target(self.renderer, self.start)
         self.settings = RefineSettings()
-        self.unknowns = _Unknowns(self.renderer, self.start, self.settings)
+        self.unknowns = _Unknowns(self.renderer, self.start, self.settings, one_person=False)
         self.optimiser = torch.optim.Adam(self.unknowns.groups(), betas=(0.9, 0.99))
 
     def fast(self) -> None:

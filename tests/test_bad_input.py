@@ -119,7 +119,8 @@ def test_of_several_faces_the_largest_or_all(reconstruct, place: Path) -> None:
     first, second = (
         json.loads(Path(f"out/pair-face{n}/reconstruction.json").read_text())["camera"] for n in (1, 2)
     )
-    assert first == largest
+    for part in ("focal_px", "principal_px", "rotation_camera_head", "translation_camera_head_mm"):
+        assert np.allclose(first[part], largest[part], rtol=1e-3, atol=1e-3), part
     assert first["translation_camera_head_mm"][0] < 0 < second["translation_camera_head_mm"][0]
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from garface.cli.terminal import FAILED, UNEXPECTED, debugging, one_line, say, table, unexpected
-from garface.errors import GarfaceError, OutputError
+from garface.errors import GarfaceError, InputError, OutputError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from garface.reconstruction import Reconstructor
+    from garface.reconstruction import Reconstruction, Reconstructor
 
 EXAMPLE = "astronaut"
 """Name of the embedded example: a photo by NASA, in the public domain, that comes with scikit-image."""
@@ -93,7 +93,7 @@ def unique(name: str, taken: set[str]) -> str:
 
 
 class Batch:
-    """Reconstructs jobs one after the other into folders below `out`.
+    """Reconstructs jobs, a few at a time, into folders below `out`.
 
     `outcomes` holds those that are done, also after an interruption.
     """
@@ -104,11 +104,11 @@ class Batch:
         self._taken = {job.name.casefold() for job in jobs}
 
     def run(self, reconstructor: Reconstructor) -> None:
-        """Try every job; once a result cannot be written, the rest is left."""
+        """Try every job, as many together as the settings say; once a result cannot be written, the rest is left."""
+        size = reconstructor.settings.batch
         with _progress(len(self.jobs)) as show:
-            for index, job in enumerate(self.jobs):
-                show(job.name, index)
-                self.outcomes.append(self._attempt(job, reconstructor, lambda share: show(job.name, index + share)))  # noqa: B023
+            for first in range(0, len(self.jobs), size):
+                self._attempt(self.jobs[first : first + size], reconstructor, first, show)
                 if isinstance(self.outcomes[-1].error, OutputError):
                     break
         untried = OutputError("not tried, because results can no longer be written.")
@@ -133,12 +133,39 @@ class Batch:
                 spent = (time.perf_counter() - start) / len(self.jobs)
                 self.outcomes.append(Outcome(job, (folder,), face.provenance.notes, spent))
 
-    def _attempt(self, job: Job, reconstructor: Reconstructor, show: Callable[[float], None]) -> Outcome:
+    def _attempt(
+        self, jobs: Sequence[Job], reconstructor: Reconstructor, before: int, show: Callable[[str, float], None]
+    ) -> None:
+        """Reconstruct jobs together and write their results; ends with the first result that cannot be written."""
+        label, start = jobs[0].name, time.perf_counter()
+        show(label, before)
+
+        def tell(_: str, done: int, total: int) -> None:
+            show(label, before + len(jobs) * done / max(total, 1))
+
+        try:
+            found = reconstructor.reconstruct_batch(
+                [job.source() for job in jobs], names=[job.name for job in jobs], on_stage=tell
+            )
+        except Exception as error:
+            if debugging() and not isinstance(error, GarfaceError):
+                raise
+            spent = (time.perf_counter() - start) / len(jobs)
+            self.outcomes += [Outcome(job, seconds=spent, error=error) for job in jobs]
+            return
+        spent = (time.perf_counter() - start) / len(jobs)
+        for job, faces in zip(jobs, found):
+            outcome = Outcome(job, error=faces) if isinstance(faces, InputError) else self._save(job, faces)
+            outcome.seconds += spent
+            self.outcomes.append(outcome)
+            if isinstance(outcome.error, OutputError):
+                return
+
+    def _save(self, job: Job, faces: Sequence[Reconstruction]) -> Outcome:
+        """Write the results of a job."""
         outcome, start = Outcome(job), time.perf_counter()
         try:
-            for face in reconstructor.reconstruct(
-                job.source(), name=job.name, on_stage=lambda _, done, total: show(done / max(total, 1))
-            ):
+            for face in faces:
                 name = job.name if face.name == job.name else unique(face.name, self._taken)
                 outcome.folders += (face.save(self.out / name),)
                 outcome.notes = face.provenance.notes

@@ -44,11 +44,13 @@ class Reconstruct:
     """Weight file of a shape estimator, or builtin."""
     texture_size: Annotated[int | None, arg(metavar="INT")] = None
     """Side of the texture, texels; by default 512 for fast, else 1024."""
+    batch: int = 4
+    """Photos that go through the networks together; more take more memory."""
     overwrite: bool = False
     """Replace earlier results."""
 
     def run(self) -> int:
-        """Check everything that can be checked, then reconstruct photo after photo."""
+        """Check everything that can be checked, then reconstruct the photos."""
         jobs = self.jobs()
         self._check(jobs)
         batch = Batch(jobs, self.out)
@@ -92,6 +94,7 @@ class Reconstruct:
             model=self.model,
             shape_model=self.shape_model,
             texture_size=self.texture_size,
+            batch=self.batch,
         )
 
     def _check(self, jobs: Sequence[Job]) -> None:
@@ -100,6 +103,8 @@ class Reconstruct:
             raise SettingError(f"--face must be largest, all or a number from 1, not {self.face}.")
         if self.texture_size is not None and not 16 <= self.texture_size <= 8192:
             raise SettingError(f"--texture-size must be 16 to 8192 texels, not {self.texture_size}.")
+        if self.batch < 1:
+            raise SettingError(f"--batch must be at least 1 photo, not {self.batch}.")
         if self.same_person and (len(jobs) < 2 or self.face == "all"):
             raise SettingError("--same-person takes two photos or more, and one face of each: not --face all.")
         from garface.io import check_writable

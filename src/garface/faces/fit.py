@@ -301,19 +301,20 @@ class _Problem:
         return cost.sum().expand(self.batch) if self.one_person else cost
 
     def solve(self, state: _State) -> LandmarkFit:
-        """Iterate until every face has stopped improving."""
+        """Iterate until every face has stopped improving; one that has waits for the others as it is."""
         cost = self.cost(state)
-        damping = torch.full_like(cost, 1e-3)
+        damping, done = torch.full_like(cost, 1e-3), torch.zeros_like(cost, dtype=torch.bool)
         history = [cost]
         floor = 1e-6 if cost.dtype == torch.float32 else 1e-12  # keeps the normal matrix invertible
         for _ in range(self.settings.iterations):
             trial = self.step(state, damping)
             trial_cost = self.cost(trial)
-            better = trial_cost < cost  # NaN counts as worse
+            better = (trial_cost < cost) & ~done  # NaN counts as worse
             improvement = torch.where(better, (cost - trial_cost) / cost, cost.new_zeros(()))
             state, cost = trial.where(better, state), torch.where(better, trial_cost, cost)
             history.append(cost)
-            if bool(((improvement < self.settings.tolerance) & (better | (damping > 1e3))).all()):
+            done |= (improvement < self.settings.tolerance) & (better | (damping > 1e3))
+            if bool(done.all()):
                 break
             damping = torch.where(better, damping * 0.2, damping * 10).clamp(floor, 1e6)
         return self._result(state, cost, history)

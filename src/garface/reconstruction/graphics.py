@@ -17,7 +17,7 @@ from torch.nn.functional import grid_sample
 
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology
-from garface.reconstruction.refine import FaceState, RefineSettings, Report, Target, refine
+from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import SAMPLES
 from garface.rendering import fit_light, normal_map, shade
 
@@ -113,7 +113,7 @@ def refine_by_graphics(
     *,
     one_person: bool = False,
     report: Report | None = None,
-) -> tuple[FaceState, list[dict[str, float]], Tensor]:
+) -> tuple[FaceState, History, Tensor]:
     """As `refine`, through graphics rules.
 
     Returns:

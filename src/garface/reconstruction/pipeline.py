@@ -18,13 +18,13 @@ from torch.nn.functional import interpolate
 
 from garface.data.fitting import AlignedFace, align_face, fit_aligned
 from garface.data.landmarks import FaceFinder, FaceLandmarks, choose_faces
-from garface.errors import NoFaceError, SettingError
+from garface.errors import InputError, NoFaceError, SettingError
 from garface.faces import FitSettings, LandmarkFit
 from garface.io import read_photo, to_tensor
 from garface.networks import ShapeEstimator, load_shape_estimator
 from garface.networks.critics.crops import LandmarkFeatures, load_landmark_features
 from garface.reconstruction.graphics import refine_by_graphics
-from garface.reconstruction.refine import FaceState, RefineSettings, Report, Target, refine
+from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Provenance, Reconstruction
 from garface.reconstruction.settings import DrawnBy, LatentStart, ReconstructionSettings, ShapeStart
@@ -89,7 +89,7 @@ class _Shot:
 
 
 class Reconstructor:
-    """Reconstructs photos one after the other; networks and landmark model are loaded once.
+    """Reconstructs photos, alone, in batches or as those of one person; networks and landmark model are loaded once.
 
     Args:
         settings: see `ReconstructionSettings`.
@@ -146,7 +146,33 @@ class Reconstructor:
             InputError: the photo cannot be read.
             NoFaceError: no face, or not the one asked for.
         """
-        return [self._solve([shot], on_stage)[0] for shot in self._shots(photo, name)]
+        return self._solve_each(self._shots(photo, name), on_stage)
+
+    def reconstruct_batch(
+        self, photos: Sequence[Photo], *, names: Sequence[str] | None = None, on_stage: OnStage | None = None
+    ) -> list[list[Reconstruction] | InputError]:
+        """Reconstruct the chosen faces of several photos, `settings.batch` of them at a time.
+
+        Args:
+            photos: files, or pixels (H, W, 3) uint8.
+            names: of the results, one for each photo; default: the files' stems.
+            on_stage: told (stage, done, total) as the work proceeds.
+
+        Returns:
+            For every photo its faces, or why it has none: it cannot be read, or shows no face.
+
+        Raises:
+            SettingError: as many names as there are not photos.
+        """
+        found: list[list[_Shot] | InputError] = []
+        for photo, name in zip(photos, _labels(photos, names)):
+            try:
+                found.append(self._shots(photo, name))
+            except InputError as error:
+                found.append(error)
+        shots = [shot for part in found if isinstance(part, list) for shot in part]
+        solved = iter(self._solve_each(shots, on_stage))
+        return [[next(solved) for _ in part] if isinstance(part, list) else part for part in found]
 
     def reconstruct_person(
         self, photos: Sequence[Photo], *, names: Sequence[str] | None = None, on_stage: OnStage | None = None
@@ -163,10 +189,10 @@ class Reconstructor:
             NoFaceError: a photo without a face, or without the one asked for.
             SettingError: no photo, or as many names as there are not photos.
         """
-        labels: Sequence[str | None] = [None] * len(photos) if names is None else names
-        if not photos or len(labels) != len(photos):
-            raise SettingError(f"{len(photos)} photos cannot be reconstructed under {len(labels)} names.")
-        return self._solve([self._shots(photo, name)[0] for photo, name in zip(photos, labels)], on_stage)
+        if not photos:
+            raise SettingError("A person cannot be reconstructed from no photo.")
+        shots = [self._shots(photo, name)[0] for photo, name in zip(photos, _labels(photos, names))]
+        return self._solve(shots, on_stage, person=True)
 
     def _shots(self, photo: Photo, name: str | None) -> list[_Shot]:
         """The chosen faces of a photo, the largest first."""
@@ -181,9 +207,22 @@ class Reconstructor:
             _Shot(own, pixels, face, provenance, _Clock(dict(clock.seconds))) for own, face in zip(names, faces)
         ]
 
-    def _solve(self, shots: Sequence[_Shot], on_stage: OnStage | None) -> list[Reconstruction]:
-        """Reconstruct the faces of one person; times of common work are shared out evenly."""
-        renderer, person, clock, tell = self.renderer, len(shots) > 1, _Clock(), on_stage or (lambda *_: None)
+    def _solve_each(self, shots: Sequence[_Shot], on_stage: OnStage | None) -> list[Reconstruction]:
+        """Reconstruct faces that have nothing to do with each other, so many at a time."""
+        size, solved = self.settings.batch, []
+        for first in range(0, len(shots), size):
+
+            def tell(stage: str, done: int, total: int, first: int = first) -> None:
+                if on_stage is not None:
+                    share = min(size, len(shots) - first) * done / max(total, 1)
+                    on_stage(stage, round(total * (first + share) / len(shots)), total)
+
+            solved += self._solve(shots[first : first + size], tell, person=False)
+        return solved
+
+    def _solve(self, shots: Sequence[_Shot], on_stage: OnStage | None, *, person: bool) -> list[Reconstruction]:
+        """Reconstruct faces together, as those of one person or not; times of common work are shared out evenly."""
+        renderer, clock, tell = self.renderer, _Clock(), on_stage or (lambda *_: None)
         with clock.stage("fit"):
             aligned = [align_face(shot.pixels, shot.face, 2 * renderer.resolution) for shot in shots]
             expected = self._expected_identity(aligned)
@@ -192,7 +231,7 @@ class Reconstructor:
         with clock.stage("invert"):
             start, target = self._invert(aligned, fit, expected)
         state: FaceState = start
-        history: list[dict[str, float]] = []
+        history: History = []
         drawn: Tensor | None = None
         refinement = refine_settings(self.settings)
         if refinement is not None:
@@ -205,13 +244,14 @@ class Reconstructor:
             shot.clock.add({stage: seconds / len(shots) for stage, seconds in clock.seconds.items()})
             with shot.clock.stage("texture"):
                 result = self._finish(shot, face, state[row])
-            own = replace(result, start=start[row], history=history, seconds=shot.clock.seconds, target=target[row])
+            terms = [{name: float(value[row]) for name, value in step.items()} for step in history]
+            own = replace(result, start=start[row], history=terms, seconds=shot.clock.seconds, target=target[row])
             results.append(own if drawn is None else replace(own, drawn=drawn[row]))
         return results
 
     def _refine(
         self, start: FaceState, target: Target, settings: RefineSettings, report: Report, *, person: bool
-    ) -> tuple[FaceState, list[dict[str, float]], Tensor | None]:
+    ) -> tuple[FaceState, History, Tensor | None]:
         """The refined state, every step's terms, and the pictures where something else than the renderer drew them."""
         if self.settings.drawn_by == "graphics":
             model, topology = self.renderer.morphable, self.renderer.topology
@@ -293,6 +333,13 @@ def reconstruct(photo: Photo, **settings: object) -> Reconstruction:
         return reconstructor.reconstruct(photo)[0]
 
 
+def _labels(photos: Sequence[Photo], names: Sequence[str] | None) -> Sequence[str | None]:
+    labels: Sequence[str | None] = [None] * len(photos) if names is None else names
+    if len(labels) != len(photos):
+        raise SettingError(f"{len(photos)} photos cannot be reconstructed under {len(labels)} names.")
+    return labels
+
+
 def _read(photo: Photo) -> tuple[NDArray[np.uint8], Provenance]:
     if isinstance(photo, str | Path):
         read = read_photo(photo)
@@ -323,6 +370,8 @@ def _check(settings: ReconstructionSettings) -> None:
             raise SettingError(f"{name} must be {' or '.join(get_args(known))}, not {getattr(settings, name)!r}.")
     if settings.texture_size is not None and not 16 <= settings.texture_size <= 8192:
         raise SettingError(f"texture_size must be 16 to 8192 texels, not {settings.texture_size}.")
+    if settings.batch < 1:
+        raise SettingError(f"batch must be at least 1 face, not {settings.batch}.")
     if settings.face not in ("largest", "all") and not (isinstance(settings.face, int) and settings.face >= 1):
         raise SettingError(f"face must be largest, all or a number from 1, but is {settings.face!r}.")
 

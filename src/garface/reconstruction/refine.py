@@ -21,6 +21,8 @@ from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.losses import gaussian_prior, gradient_error, photometric_error, pyramid_error
 
 Report = Callable[[int, int], None]
+History = list[dict[str, Tensor]]
+"""The terms of every step, (B,) each."""
 
 
 class Draws(Protocol):
@@ -182,15 +184,15 @@ def refine(
     *,
     one_person: bool = False,
     report: Report | None = None,
-) -> tuple[FaceState, list[dict[str, float]]]:
-    """Descend from `start`; returns the last state and every step's terms, averaged over the batch.
+) -> tuple[FaceState, History]:
+    """Descend from `start`; returns the last state and every step's terms.
 
     With `one_person` all faces of the batch share one identity, from the mean of their starts on, and its prior counts
     once. Else each face is on its own.
     """
     unknowns = _Unknowns(renderer, start, settings, one_person=one_person)
     optimiser = torch.optim.Adam(unknowns.groups(), betas=(0.9, 0.99))
-    history = []
+    history: History = []
     for step in range(settings.steps):
         progress = step / settings.steps
         unknowns.free_noise(progress >= settings.noise_from)
@@ -205,7 +207,7 @@ def refine(
         total.sum().backward()
         optimiser.step()
         unknowns.keep_range()
-        history.append({name: float(value.detach().mean()) for name, value in ({"total": total} | terms).items()})
+        history.append({name: value.detach().cpu() for name, value in ({"total": total} | terms).items()})
         if report:
             report(step + 1, settings.steps)
     return unknowns.state().detached(), history

@@ -26,6 +26,7 @@ class ReconstructionSettings:
         latent_start: where it starts: at the inverter's latent, or at the mean style, to be compared with it.
         shape_start: where its identity starts: at the shape estimator's, or where landmarks alone put it.
         shape_model: "builtin", or a weight file of a shape estimator.
+        batch: faces that go through the networks, and down the descent, together; more take more memory.
     """
 
     quality: Quality = "standard"
@@ -38,6 +39,7 @@ class ReconstructionSettings:
     latent_start: LatentStart = "inverter"
     shape_start: ShapeStart = "estimator"
     shape_model: str = "builtin"
+    batch: int = 4
 
     @property
     def texels(self) -> int:

@@ -167,16 +167,19 @@ class GarTraining:
         photo, condition = self.photos(self.faces, indices)
         if self._warm_start_ends():
             self.calibrate()
-        warm = self._warm
+        warm, judge_only = self._warm, self._judge_only
         known = None if self.known is None else self.known[indices]
-        drawn = self._draw(photo, condition, known, share=1.0 if warm else self.settings.redrawn)
+        with torch.set_grad_enabled(not judge_only):
+            drawn = self._draw(photo, condition, known, share=1.0 if warm else self.settings.redrawn)
         change = self._draw_change(photo)
         with self.runtime.autocast():
             with torch.no_grad():
                 real = self._see(photo, condition, change)
             fake = self._see(drawn.picture, drawn.condition, change)
         figures: Figures = {} if warm else self._update_discriminator(real, fake.detached())
-        if self._judge_only:
+        if judge_only:
+            if self.runtime.step % self.settings.r1_every == 0:
+                figures["r1"] = self._r1(photo, condition, change)
             return figures
         figures |= self._update_drawing(drawn, photo, real, fake, adversarial=not warm)
         if self.settings.weights.latent > 0 and self.runtime.step % self.settings.latent_every == 0:

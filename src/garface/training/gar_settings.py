@@ -82,7 +82,8 @@ class GarTrainingSettings(RunSettings):
     warm_start: int = 0
     """First pictures on which only the reconstruction is trained, without a discriminator."""
     judge_first: int = 0
-    """First pictures on which the discriminator alone learns: it is new where the renderer is not (`start`)."""
+    """First pictures on which the discriminator alone learns: it is new where the renderer is not (`start`), and what
+    it asks for before it knows faces is contrast, in waves. They count for the stages, so it can begin small."""
     fade_in: int = 0
     """Pictures after the warm start, and at the beginning of every later stage, over which the adversarial term grows
     from zero to its weight, while the discriminator learns already."""
@@ -211,7 +212,12 @@ _OURS = replace(
 PRESETS: dict[str, GarTrainingSettings] = {
     "cpu-128": _OURS,
     "fine-128": replace(
-        _OURS, start="gar-128", stages=((128, FOREVER),), warm_start=0, judge_first=3_200, papers_every=8
+        _OURS,
+        start="gar-128",
+        stages=((32, 12_000), (64, 22_000), (128, FOREVER)),
+        warm_start=0,
+        judge_first=32_000,
+        papers_every=8,
     ),
     "photos-128": _PHOTOS,
     "gpu-128": replace(
