@@ -13,18 +13,18 @@ from garface.errors import AssetError, SettingError
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
 from garface.io import to_tensor
-from garface.networks.critics import CHIP, SIDE
+from garface.networks.critics import CHIP, SIDE, load_identity_critic
 from garface.networks.critics.crops import (
+    FACE_FEATURES,
     IDENTITY_WINDOW,
-    LANDMARK_FEATURES,
     LANDMARK_WINDOW,
     IdentityFeatures,
     LandmarkPoints,
     cut,
     face_window,
     fixed_window,
+    load_face_features,
     load_identity_features,
-    load_landmark_features,
     load_landmark_points,
     resampling,
 )
@@ -204,12 +204,26 @@ def test_identity_of_a_crop_hardly_depends_on_its_size() -> None:
     assert not any(parameter.requires_grad for parameter in critic.parameters())
 
 
-@pytest.mark.skipif(not cached("face-landmarker"), reason="needs `garface models fetch face-landmarker`")
+@pytest.mark.skipif(
+    not (cached("dlib-face-resnet") and cached("face-landmarker")), reason="needs `garface models fetch`"
+)
 def test_features_of_a_face_hardly_change_with_its_size_and_much_with_its_turn() -> None:
     crop_of = torch.nn.functional.interpolate
     face = to_tensor(np.ascontiguousarray(data.astronaut()[:240, 100:340]))
-    features = load_landmark_features()
+    features = load_face_features()
     whole, half = (features(crop_of(face, size=(size, size), mode="area")) for size in (240, 120))
-    assert whole.shape == (1, LANDMARK_FEATURES)
+    assert whole.shape == (1, FACE_FEATURES)
     mirrored = features(face.flip(3))
-    assert float((whole - half).norm()) < 0.4 * float((whole - mirrored).norm())
+    for part in (slice(0, 2048), slice(2048, 3072), slice(3072, None)):  # landmarks, and two stages of the identity
+        change, turn = (float((whole - other)[:, part].norm()) for other in (half, mirrored))
+        assert change < 0.5 * turn
+    assert not any(parameter.requires_grad for parameter in features.parameters())
+
+
+@pytest.mark.skipif(not cached("dlib-face-resnet"), reason="needs `garface models fetch dlib-face-resnet`")
+def test_the_last_that_the_identity_network_sees_makes_up_its_answer() -> None:
+    network = load_identity_critic()
+    picture = torch.rand(2, 3, 150, 150, generator=torch.Generator().manual_seed(0))
+    seen = network.seen(picture)
+    assert [tuple(seen[row].shape[1:]) for row in (0, -1)] == [(32, 35, 35), (256, 2, 2)]
+    torch.testing.assert_close(seen[-1].mean((2, 3)) @ network.matrix, network(picture))

@@ -128,6 +128,19 @@ def test_a_running_standard_learns_mean_and_deviation_and_treats_samples_alone()
     assert torch.equal(layer(x), out)
 
 
+def test_a_standard_can_be_settled_at_once() -> None:
+    torch.manual_seed(0)
+    x = 3 + 2 * torch.randn(500, 4)
+    layer = RunningStandard(4)
+    layer.settle(x)
+    layer.eval()
+    torch.testing.assert_close(layer(x).mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(layer(x).std(0, correction=0), torch.ones(4), atol=1e-5, rtol=0)
+    layer.train()
+    layer(x + 1)  # one batch more hardly counts by now
+    assert float((layer.mean - x.mean(0)).max()) == pytest.approx(0.01, abs=1e-4)
+
+
 def test_a_running_standard_keeps_what_never_varies_small_and_gradients_plain() -> None:
     layer = RunningStandard(2, least=0.5)
     x = torch.zeros(4, 2, requires_grad=True)

@@ -22,7 +22,7 @@ from garface.data.conditions import FittedConditions
 from garface.data.dataset import FittedFaces
 from garface.data.degradations import Degradations
 from garface.data.drawings import Drawings, DrawingSettings, Drawn
-from garface.errors import SettingError
+from garface.errors import InputError, SettingError
 from garface.faces import FitSettings, MorphableModel, fit_landmarks, shape_metric
 from garface.faces.fit import eye_distance
 from garface.faces.metric import vertex_areas
@@ -38,7 +38,7 @@ from garface.networks import (
 )
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.rendering import highlight
-from garface.training import ShapeTrainingSettings, train_shape
+from garface.training import ShapeHeadSettings, ShapeTrainingSettings, train_shape, train_shape_head
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.shape import map_terms, shape_errors, true_maps
 from garface.weights import WeightsCard, load_weights, save_weights
@@ -300,6 +300,77 @@ def test_features_of_another_network_are_taken_as_configured(tmp_path: Path) -> 
     assert card.figures["distance_mm"] < 0.6 * card.figures["distance_of_mean_mm"]
     with pytest.raises(SettingError, match="features must have shape"):
         train_shape(replace(given, folder=tmp_path / "none"), Blank(), torch.eye(3), None)
+
+
+class SomeMeans(torch.nn.Module):
+    """Three numbers that say what three coefficients are, in another unit."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return 100 * picture.mean((2, 3)) + 7
+
+
+def head_settings(folder: Path, start: Path, **changes: object) -> ShapeHeadSettings:
+    base: dict[str, object] = {
+        "folder": folder, "start": str(start), "features": 3, "hidden": 16, "drawings": 1024, "batch": 64,
+        "max_pictures": 64 * 100, "learning_rate": 1e-2, "dropout": 0.1, "log_every": 640, "tensorboard": False,
+        "progress": False, "device": "cpu", "precision": "fp32",
+    }  # fmt: skip
+    return ShapeHeadSettings(**{**base, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An estimator that was hardly trained, without features."""
+    folder = tmp_path_factory.mktemp("start")
+    train_shape(settings(folder, max_pictures=32), Discs(), torch.eye(3), None)
+    return folder / "shape.safetensors"
+
+
+def test_the_last_layers_learn_from_kept_drawings_and_the_rest_stays(start: Path, tmp_path: Path) -> None:
+    metric = torch.diag(torch.tensor([4.0, 1.0, 1.0]))
+    assert train_shape_head(head_settings(tmp_path, start), Discs(), metric, SomeMeans()).finished
+    loaded, before = load_weights(tmp_path / "shape.safetensors"), load_weights(start)
+    assert loaded.card.pictures == 32 + 1024
+    assert loaded.card.figures["distance_mm"] < 0.45 * loaded.card.figures["distance_of_mean_mm"]
+    for name, value in before.tensors.items():
+        same = name.startswith(("standard.", "hidden.", "identity.")) or torch.equal(value, loaded.tensors[name])
+        assert same, name
+    drawn = Discs()(64, seeded(9))
+    answer = load_shape_estimator(tmp_path / "shape.safetensors")(drawn.picture, SomeMeans()(drawn.picture))
+    error = float(shape_errors(answer.identity, drawn.heads.identity, metric).mean().sqrt())
+    assert error < 0.45 * math.sqrt(6 * 0.25)
+
+
+def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: Path) -> None:
+    drawn = []
+
+    class Counted(Discs):
+        def __call__(self, count: int, source: Generator) -> Drawn:
+            drawn.append(count)
+            if len(drawn) == 40:  # in the second file
+                raise KeyboardInterrupt
+            return super().__call__(count, source)
+
+    wanted = head_settings(tmp_path / "parts", start, max_pictures=256)
+    with pytest.raises(KeyboardInterrupt):
+        train_shape_head(wanted, Counted(), torch.eye(3), SomeMeans())
+    assert [path.name for path in (tmp_path / "parts" / "seen").iterdir()] == ["0000.npz"]
+    train_shape_head(wanted, Counted(), torch.eye(3), SomeMeans())
+    assert sum(drawn) == 1024 + 8 * 16
+    train_shape_head(replace(wanted, folder=tmp_path / "whole"), Discs(), torch.eye(3), SomeMeans())
+    files = [(tmp_path / run / "shape.safetensors").read_bytes() for run in ("parts", "whole")]
+    assert files[0] == files[1]
+    with pytest.raises(SettingError, match="was made by"):
+        train_shape_head(replace(wanted, seed=1), Discs(), torch.eye(3), SomeMeans())
+    (tmp_path / "parts" / "seen" / "0001.npz").write_bytes(b"torn")
+    with pytest.raises(InputError, match="delete it"):
+        train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
+
+
+@pytest.mark.parametrize("wrong", [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}])
+def test_settings_of_the_last_layers_out_of_range_are_refused(start: Path, tmp_path: Path, wrong: dict) -> None:
+    with pytest.raises(SettingError, match=next(iter(wrong))):
+        train_shape_head(head_settings(tmp_path, start, **wrong), Discs(), torch.eye(3), SomeMeans())
 
 
 def test_maps_that_are_right_cost_nothing_but_what_they_claim() -> None:

@@ -24,7 +24,7 @@ from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_figures import Figures
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
-from garface.cli.train import Gar, Inverter, Normals, Shape
+from garface.cli.train import Gar, Inverter, Normals, Shape, ShapeHead
 from garface.errors import GarfaceError
 
 DESCRIPTION = (
@@ -50,6 +50,7 @@ Train = (
     | Annotated[Normals, subcommand("normals")]
     | Annotated[Inverter, subcommand("inverter")]
     | Annotated[Shape, subcommand("shape")]
+    | Annotated[ShapeHead, subcommand("shape-head")]
 )
 Evaluate = (
     Annotated[Fid, subcommand("fid")]

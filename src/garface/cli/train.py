@@ -159,14 +159,42 @@ class Shape(_Train):
         from garface.data.drawings import Drawings
         from garface.faces import shape_metric
         from garface.networks import load_shape_estimator
-        from garface.networks.critics.crops import load_landmark_features
+        from garface.networks.critics.crops import load_face_features
         from garface.training import SHAPE_DRAWINGS, train_shape
 
         faces = self.load_faces()
         shape = settings.estimator if settings.start is None else load_shape_estimator(settings.start).config
         drawings = Drawings(faces, resolution=shape.resolution, settings=SHAPE_DRAWINGS)
-        features = load_landmark_features() if shape.features else None
+        features = load_face_features() if shape.features else None
         return train_shape(settings, drawings.draw, shape_metric(faces.model), features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeHead(_Train):
+    """Train the shape estimator's last layers over kept drawings; writes shape.safetensors."""
+
+    start: Annotated[str, arg(metavar="FILE")] = "shape-128"
+    """Weight file, or name of shipped weights, whose other layers stay as they are."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-128."""
+        from garface.networks.critics.crops import FACE_FEATURES
+        from garface.training import ShapeHeadSettings
+
+        return {"cpu-128": ShapeHeadSettings(start=self.start, features=FACE_FEATURES)}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on drawings with the skins, poses and backgrounds of the training split."""
+        from garface.data.drawings import Drawings
+        from garface.faces import shape_metric
+        from garface.networks import load_shape_estimator
+        from garface.networks.critics.crops import load_face_features
+        from garface.training import SHAPE_DRAWINGS, train_shape_head
+
+        faces = self.load_faces()
+        size = load_shape_estimator(settings.start).config.resolution
+        drawings = Drawings(faces, resolution=size, settings=SHAPE_DRAWINGS)
+        return train_shape_head(settings, drawings.draw, shape_metric(faces.model), load_face_features())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,6 +204,13 @@ class RunningStandard(nn.Module):
             self._follow(x.detach(), mean, deviation)
         return ((x - mean) / deviation.clamp_min(self.least)).clamp(-10, 10)
 
+    @torch.no_grad()
+    def settle(self, x: Tensor) -> None:
+        """Take mean and deviation of many numbers `(N, count)` at once, as if they had been followed long enough."""
+        self.get_buffer("mean").copy_(x.mean(0))
+        self.get_buffer("deviation").copy_(x.std(0, correction=0))
+        self.get_buffer("batches").fill_(1 / self.momentum)
+
     def _follow(self, x: Tensor, mean: Tensor, deviation: Tensor) -> None:
         batches = self.get_buffer("batches")
         share = max(self.momentum, 1 / (1 + float(batches)))

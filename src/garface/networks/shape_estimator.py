@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from garface.checks import check_shape
 from garface.errors import SettingError
-from garface.networks.critics.crops import LANDMARK_FEATURES
+from garface.networks.critics.crops import FACE_FEATURES
 from garface.networks.layers import RunningStandard, activate, downsample, full_precision
 from garface.networks.normal_estimator import ConvolutionPair, down_and_up
 
@@ -59,7 +59,7 @@ class ShapeEstimatorConfig:
     """Channels from an eighth of the resolution down, on the way to the coefficients; multiples of 8."""
     hidden: int = 256
     """Width of the last hidden layer."""
-    features: int = LANDMARK_FEATURES
+    features: int = FACE_FEATURES
     """Features of another network that are given besides the picture; 0 for none."""
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class ShapeEstimator(nn.Module):
     """The trunk of the normal estimator up to a quarter of the resolution, then down again to the coefficients.
 
     They are read off the maps, at an eighth of the resolution, a summary of what the trunk has seen, and what a network
-    has seen that learned from photos (`critics.crops.LandmarkFeatures`), all of it standardised: from head to head it
+    has seen that learned from photos (`critics.crops.FaceFeatures`), all of it standardised: from head to head it
     varies by little of what it is. Maps are taught as maps alone. What is geometry is computed in float32: places must
     be exact to a tenth of a millimetre, and bfloat16 ends before.
     """
@@ -114,6 +114,16 @@ class ShapeEstimator(nn.Module):
         check_shape("picture", picture, (None, 3, side, side))
         features = picture.new_zeros(len(picture), 0) if features is None else features
         check_shape("features", features, (len(picture), self.config.features))
+        maps, known = self._look(picture)
+        with full_precision(picture):
+            return ShapeOutput(self._answer(torch.cat([known, features.float()], dim=1)), maps)
+
+    def read(self, picture: Tensor, features: Tensor) -> Tensor:
+        """What the last layers are given, `(B, N)`, float32, before it is standardised; arguments as of `forward`."""
+        return torch.cat([self._look(picture)[1], features.float()], dim=1)
+
+    def _look(self, picture: Tensor) -> tuple[ShapeMaps, Tensor]:
+        """The maps, and what the coefficients follow from but for the features."""
         seen = down_and_up(F.pixel_unshuffle(picture, 2), self.down, self.up)
         summary = seen
         for pair in self.summary:
@@ -121,10 +131,11 @@ class ShapeEstimator(nn.Module):
         with full_precision(picture):
             maps = self._maps(seen.float())
             there = maps.mask.sigmoid()
-            read = downsample(torch.cat([maps.normals * there, maps.places * there, there], dim=1).detach())
-            known = [read.flatten(1), summary.float().flatten(1), features.float()]
-            hidden = activate(self.hidden(self.standard(torch.cat(known, dim=1))))
-            return ShapeOutput(self.identity(hidden), maps)
+            found = downsample(torch.cat([maps.normals * there, maps.places * there, there], dim=1).detach())
+            return maps, torch.cat([found.flatten(1), summary.float().flatten(1)], dim=1)
+
+    def _answer(self, known: Tensor) -> Tensor:
+        return self.identity(activate(self.hidden(self.standard(known))))
 
     def _maps(self, seen: Tensor) -> ShapeMaps:
         normals, places, log_error, mask = self.maps(seen).split([3, 3, 1, 1], dim=1)

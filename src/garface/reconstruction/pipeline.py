@@ -22,7 +22,7 @@ from garface.errors import InputError, NoFaceError, SettingError
 from garface.faces import FitSettings, LandmarkFit
 from garface.io import read_photo, to_tensor
 from garface.networks import ShapeEstimator, load_shape_estimator
-from garface.networks.critics.crops import LandmarkFeatures, load_landmark_features
+from garface.networks.critics.crops import FaceFeatures, load_face_features
 from garface.reconstruction.graphics import refine_by_graphics
 from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import Renderer, load_renderer
@@ -108,14 +108,14 @@ class Reconstructor:
         self.settings = settings
         self.renderer = renderer or load_renderer(settings.model, device=settings.device)
         self.shape: ShapeEstimator | None = None
-        self.features: LandmarkFeatures | None = None
+        self.features: FaceFeatures | None = None
         self.cards = dict(self.renderer.cards)
         """What all weights that are used say about themselves."""
         if settings.shape_start == "estimator":
             self.shape = load_shape_estimator(settings.shape_model).to(self.renderer.device)
             _check_shape_model(self.shape, self.renderer, settings.shape_model)
             if self.shape.config.features:
-                self.features = load_landmark_features().to(self.renderer.device)
+                self.features = load_face_features().to(self.renderer.device)
             self.cards["shape"] = load_weights(
                 "shape-128" if settings.shape_model == "builtin" else settings.shape_model
             ).card

@@ -8,6 +8,7 @@ from garface.training.inverter import InverterTrainingSettings, InverterWeights,
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 from garface.training.shape import SHAPE_DRAWINGS, ShapeTrainingSettings, ShapeWeights, train_shape
+from garface.training.shape_head import ShapeHeadSettings, train_shape_head
 
 __all__ = [
     "PRESETS",
@@ -23,6 +24,7 @@ __all__ = [
     "Outcome",
     "RunSettings",
     "Runtime",
+    "ShapeHeadSettings",
     "ShapeTrainingSettings",
     "ShapeWeights",
     "describe",
@@ -32,4 +34,5 @@ __all__ = [
     "train_inverter",
     "train_normals",
     "train_shape",
+    "train_shape_head",
 ]

@@ -236,7 +236,7 @@ def train_shape(
         draw_heads: draws training pictures; must take its randomness from the given source alone.
         metric: (K, K) of shapes; see `garface.faces.shape_metric`.
         features: what the network is given besides the picture, as many as it is configured for; see
-            `garface.networks.critics.crops.LandmarkFeatures`.
+            `garface.networks.critics.crops.FaceFeatures`.
 
     Raises:
         SettingError: on a setting outside its range.

@@ -8,6 +8,7 @@ filter that is widened where the picture shrinks: two products with matrices, ex
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from garface.checks import check_shape
@@ -21,8 +22,10 @@ centre by 1 % of the crop and their angle by 1.6 degrees (standard deviations)."
 LANDMARK_WINDOW = (0.0175, 0.12, 0.9825, 1.085)
 """The same of MediaPipe's squares, see `face_window`; side and centre vary by 6 % and 5 %, the latter with the turn of
 the head. It reaches below the crop, whose last row is repeated there."""
-LANDMARK_FEATURES = 128 * 4 * 4
-"""Numbers that `LandmarkFeatures` gives."""
+_BEFORE = 128
+"""Channels of the identity network's last stage but one."""
+FACE_FEATURES = 128 * 4 * 4 + 256 * 2 * 2 + _BEFORE * 3 * 3
+"""Numbers that `FaceFeatures` gives."""
 _FACE_MARGIN = 1.5
 
 
@@ -76,31 +79,38 @@ class LandmarkPoints(nn.Module):
         return corner + points[..., :2] / SIDE * (opposite - corner)
 
 
-class LandmarkFeatures(nn.Module):
-    """Crops to what the landmark network has seen when a picture is left with 4 x 4 places.
+class FaceFeatures(nn.Module):
+    """Crops to what two networks that learned from photos have seen: one that finds landmarks, one that knows people.
+
+    From the first when a picture is left with 4 x 4 places, from the second at its end and, averaged over 3 x 3 places,
+    a stage before.
 
     Args:
-        network: frozen.
+        landmarks: frozen.
+        identity: frozen.
     """
 
-    def __init__(self, network: LandmarkNetwork) -> None:
+    def __init__(self, landmarks: LandmarkNetwork, identity: IdentityNetwork) -> None:
         super().__init__()
-        self.network = network
+        self.landmarks, self.identity = landmarks, identity
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Features (B, `LANDMARK_FEATURES`), float32, of crops (B, 3, R, R) in [-1, 1]."""
+        """Features (B, `FACE_FEATURES`), float32, of crops (B, 3, R, R) in [-1, 1]."""
         window = cut(picture, fixed_window(picture, LANDMARK_WINDOW), SIDE)
-        seen = self.network.network.seen((window + 1) / 2, side=4)
-        return seen.float().flatten(1)
+        landmarks = self.landmarks.network.seen((window + 1) / 2, side=4)
+        maps = self.identity.seen((cut(picture, fixed_window(picture, IDENTITY_WINDOW), CHIP) + 1) / 2)
+        before = next(x for x in reversed(maps) if x.shape[1] == _BEFORE)
+        parts = (landmarks, maps[-1], F.adaptive_avg_pool2d(before.float(), 3))
+        return torch.cat([part.float().flatten(1) for part in parts], dim=1)
 
 
-def load_landmark_features() -> LandmarkFeatures:
+def load_face_features() -> FaceFeatures:
     """Frozen and in evaluation mode.
 
     Raises:
-        AssetError: the network's file is neither here nor can be fetched.
+        AssetError: a network's file is neither here nor can be fetched.
     """
-    return LandmarkFeatures(load_landmark_critic()).eval()
+    return FaceFeatures(load_landmark_critic(), load_identity_critic()).eval()
 
 
 def load_identity_features() -> IdentityFeatures:

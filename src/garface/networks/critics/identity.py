@@ -52,13 +52,19 @@ class IdentityNetwork(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """RGB (B, 3, 150, 150) in [0, 1] (not the [-1, 1] of the rest) -> features (B, 128), float32."""
-        check_shape("picture", picture, (None, 3, *self.size))
-        x = (picture * 255 - self.mean) / 256
-        x = self.pool(F.relu(self.stem(x)))
-        for block in self.blocks:
-            x = block(x)
+        x = self.seen(picture)[-1]
         with full_precision(x):
             return x.float().mean((2, 3)) @ self.matrix
+
+    def seen(self, picture: Tensor) -> list[Tensor]:
+        """What every block makes of the same pictures: (B, 32, 35, 35) after the first, (B, 256, 2, 2) at the end."""
+        check_shape("picture", picture, (None, 3, *self.size))
+        x = (picture * 255 - self.mean) / 256
+        x, found = self.pool(F.relu(self.stem(x))), []
+        for block in self.blocks:
+            x = block(x)
+            found.append(x)
+        return found
 
 
 class _Block(nn.Module):
