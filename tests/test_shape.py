@@ -430,6 +430,10 @@ def test_a_reconstruction_starts_at_the_estimated_shape(model: Path) -> None:
     torch.testing.assert_close(estimated.target.identity[0], expected, atol=1e-3, rtol=0)
     assert estimated.cards["shape"].kind == "shape"
     assert "shape" not in fitted.cards
+    assert [asset["name"] for asset in estimated.report()["assets"]] == ["face-landmarker"]
+    seeing = replace(estimated.cards["shape"], config={"features": 4224})
+    told = replace(estimated, cards={**estimated.cards, "shape": seeing}).report()["assets"]
+    assert [asset["name"] for asset in told] == ["face-landmarker", "dlib-face-resnet"]
 
 
 def test_an_estimator_of_another_head_is_refused(model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -197,7 +198,7 @@ class Reconstruction:
             "history": self.history,
             "versions": {name: _version(name) for name in ("garface", "torch", "numpy", "mediapipe")},
             "weights": {kind: asdict(card) for kind, card in self.cards.items()},
-            "assets": _assets(),
+            "assets": _assets(self.cards),
         }
 
     def save(self, folder: Path | str) -> Path:
@@ -342,7 +343,11 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _assets() -> list[dict[str, str]]:
-    asset = find_asset("face-landmarker")
-    return [{"name": asset.name, "package": f"{asset.package}=={asset.version}", "licence": asset.licence,
-             "sha256": asset.member_sha256}]  # fmt: skip
+def _assets(cards: Mapping[str, WeightsCard]) -> list[dict[str, str]]:
+    used = ["face-landmarker"]
+    if "shape" in cards and cards["shape"].config["features"]:
+        used.append("dlib-face-resnet")
+    return [
+        {"name": asset.name, "package": f"{asset.package}=={asset.version}", "licence": asset.licence,
+         "sha256": asset.member_sha256} for asset in map(find_asset, used)
+    ]  # fmt: skip

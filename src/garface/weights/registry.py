@@ -114,7 +114,7 @@ ASSETS: dict[str, Asset] = {
             22466066,
             licence="CC0-1.0",
             origin="dlib face recognition ResNet (King)",
-            use="identity distance",
+            use="estimating shapes, identity distance",
         ),
         _FID.asset(
             "fid-inception",
