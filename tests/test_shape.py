@@ -37,6 +37,7 @@ from garface.networks import (
     to_dict,
 )
 from garface.reconstruction import ReconstructionSettings, Reconstructor
+from garface.reconstruction.pipeline import agreed_identity
 from garface.rendering import highlight
 from garface.training import ShapeHeadSettings, ShapeTrainingSettings, train_shape, train_shape_head
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
@@ -421,8 +422,8 @@ def test_a_reconstruction_starts_at_the_estimated_shape(model: Path) -> None:
     with Reconstructor(replace(base, shape_start="landmarks")) as reconstructor:
         fitted = reconstructor.reconstruct(portrait(), name="a")[0]
     expected = torch.linspace(-1, 1, 72)
-    for face in (estimated, *person):
-        assert float((face.identity - expected).abs().max()) < 0.15
+    for face, factor in ((estimated, 1.0), *((face, 2 / 1.7) for face in person)):
+        assert float((face.identity - factor * expected).abs().max()) < 0.15
     assert torch.equal(person[0].identity, person[1].identity)
     assert float(fitted.identity.abs().max()) < 1
     assert float((fitted.identity - expected).abs().max()) > 0.5
@@ -434,6 +435,16 @@ def test_a_reconstruction_starts_at_the_estimated_shape(model: Path) -> None:
     seeing = replace(estimated.cards["shape"], config={"features": 4224})
     told = replace(estimated, cards={**estimated.cards, "shape": seeing}).report()["assets"]
     assert [asset["name"] for asset in told] == ["face-landmarker", "dlib-face-resnet"]
+
+
+def test_photos_that_agree_say_more_than_each_alone() -> None:
+    one, other = torch.tensor([[1.0, -0.5], [0.6, 0.5]])
+    assert torch.equal(agreed_identity(one[None]), one[None])
+    both = agreed_identity(torch.stack([one, other]))
+    assert torch.equal(both[0], both[1])
+    torch.testing.assert_close(both[0], torch.tensor([0.8, 0.0]) * 2 / 1.7)
+    many = agreed_identity(one.expand(1000, 2))
+    torch.testing.assert_close(many[0], one / 0.7, rtol=1e-3, atol=0)
 
 
 def test_an_estimator_of_another_head_is_refused(model: Path) -> None:

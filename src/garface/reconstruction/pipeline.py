@@ -39,7 +39,9 @@ Photo = Path | str | NDArray[np.uint8]
 ESTIMATED = 0.05
 """Standard deviation of identities about what the shape estimator answers, as far as landmarks may move them: it has
 seen where they are, and more."""
-ESTIMATED_REFINED, LANDMARKS_REFINED = 0.1, 0.2
+REPEATED = 0.7
+"""Share of an estimate that another photo of the same person repeats: chosen on heads of known shape."""
+ESTIMATED_REFINED, LANDMARKS_REFINED = 0.05, 0.2
 """The same as far as the descent may, and its weight of landmarks: with one of 1, heads of known shape got worse."""
 
 REFINE: dict[str, RefineSettings | None] = {
@@ -57,6 +59,17 @@ def refine_settings(settings: ReconstructionSettings) -> RefineSettings | None:
         return found
     weights = replace(found.weights, landmarks=LANDMARKS_REFINED)
     return replace(found, sigma_identity=ESTIMATED_REFINED, weights=weights)
+
+
+def agreed_identity(estimates: Tensor) -> Tensor:
+    """What estimates (B, K) from B photos of one person say together, (B, K) with equal rows.
+
+    Each is an expected value, which stays near the mean head as far as one photo leaves the shape open. Several leave
+    less open, so their mean may go farther: by B / (1 + (B - 1) r), if r is the share of an estimate that any other
+    repeats, errors included.
+    """
+    count = len(estimates)
+    return (estimates.mean(0, keepdim=True) * count / (1 + (count - 1) * REPEATED)).expand_as(estimates)
 
 
 @dataclass
@@ -226,6 +239,7 @@ class Reconstructor:
         with clock.stage("fit"):
             aligned = [align_face(shot.pixels, shot.face, 2 * renderer.resolution) for shot in shots]
             expected = self._expected_identity(aligned)
+            expected = agreed_identity(expected) if person else expected
             prior = FitSettings() if self.shape is None else FitSettings(sigma_identity=ESTIMATED)
             fit = fit_aligned(renderer.morphable.to("cpu"), aligned, prior, identity=expected, one_person=person)
         with clock.stage("invert"):

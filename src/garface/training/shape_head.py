@@ -42,13 +42,13 @@ class ShapeHeadSettings(RunSettings):
     """Heads that are drawn, a multiple of `SHARD`; the first `SHARD` of them measure the error."""
     features: int = 0
     """Numbers that other networks see in a picture; the command line fills it in."""
-    hidden: int = 256
+    hidden: int = 192
     """Width of the last hidden layer."""
     batch: int = 128
     """Drawings of a step."""
-    max_pictures: int = free(1_200_000)
+    max_pictures: int = free(1_000_000)
     """Drawings shown to the layers in all, repeats counted; the learning rate falls until then."""
-    dropout: float = 0.3
+    dropout: float = 0.15
     """Share of the numbers, and of the hidden ones, that are left out of every step."""
     learning_rate: float = 1e-3
     """Of AdamW, at the beginning; it falls along a cosine."""
