@@ -20,7 +20,7 @@ from torch.optim import Adam
 
 from garface.data.known_latents import KnownLatents
 from garface.data.preloaded import PreloadedFaces
-from garface.errors import SettingError, WeightsError
+from garface.errors import WeightsError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
     OBJECTIVES,
@@ -38,13 +38,9 @@ from garface.losses import (
     texture_swap,
 )
 from garface.networks import (
-    Discriminator,
     FeatureDiscriminator,
-    FeatureDiscriminatorConfig,
-    Generator,
     Inverter,
     InverterOutput,
-    load_generator,
 )
 from garface.networks.critics import SMALLEST
 from garface.rendering import normal_pyramid
@@ -53,6 +49,7 @@ from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.ema import OBSERVED_EVERY, Average
 from garface.training.faces import Faces, known_of
 from garface.training.gar_critics import Critics
+from garface.training.gar_networks import build_discriminator, build_generator
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
 from garface.training.stages import stage_begin
@@ -411,32 +408,6 @@ class GarTraining:
             with self.runtime.autocast():
                 self.average_inverter.observe(torch.cat([photo, drawn.picture.detach()]))
             self.runtime.share_buffers(self.average_inverter.network)
-
-
-def build_generator(settings: GarTrainingSettings) -> Generator:
-    """The renderer that the settings describe: a fresh one, or that of a weight file.
-
-    Raises:
-        SettingError: if the weights have another shape than the settings.
-        WeightsError: if they cannot be read.
-    """
-    if settings.start is None:
-        fresh = Generator(settings.generator)
-        fresh.silence_above(settings.resolution(0))
-        return fresh
-    started = load_generator(settings.start)
-    if started.config != settings.generator:
-        raise SettingError(f"The renderer {settings.start} has another shape than the settings ask for; set generator "
-                           f"to {started.config}.")  # fmt: skip
-    return started.train().requires_grad_(True)
-
-
-def build_discriminator(settings: GarTrainingSettings) -> Discriminator | FeatureDiscriminator:
-    """The discriminator that the settings describe: one of pixels, or one of features."""
-    config = settings.discriminator
-    if isinstance(config, FeatureDiscriminatorConfig):
-        return FeatureDiscriminator(config)
-    return Discriminator(config)
 
 
 def train_gar(
