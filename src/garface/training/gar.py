@@ -175,7 +175,7 @@ class GarTraining:
             fake = self._see(drawn.picture, drawn.condition, change)
         figures: Figures = {} if warm else self._update_discriminator(real, fake.detached())
         if judge_only:
-            if self.runtime.step % self.settings.r1_every == 0:
+            if self.settings.weights.r1 > 0 and self.runtime.step % self.settings.r1_every == 0:
                 figures["r1"] = self._r1(photo, condition, change)
             return figures
         figures |= self._update_drawing(drawn, photo, real, fake, adversarial=not warm)
