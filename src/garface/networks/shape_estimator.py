@@ -116,7 +116,7 @@ class ShapeEstimator(nn.Module):
         check_shape("features", features, (len(picture), self.config.features))
         maps, known = self._look(picture)
         with full_precision(picture):
-            return ShapeOutput(self._answer(torch.cat([known, features.float()], dim=1)), maps)
+            return ShapeOutput(self.answer(torch.cat([known, features.float()], dim=1)), maps)
 
     def read(self, picture: Tensor, features: Tensor) -> Tensor:
         """What the last layers are given, `(B, N)`, float32, before it is standardised; arguments as of `forward`."""
@@ -134,8 +134,11 @@ class ShapeEstimator(nn.Module):
             found = downsample(torch.cat([maps.normals * there, maps.places * there, there], dim=1).detach())
             return maps, torch.cat([found.flatten(1), summary.float().flatten(1)], dim=1)
 
-    def _answer(self, known: Tensor) -> Tensor:
-        return self.identity(activate(self.hidden(self.standard(known))))
+    def answer(self, known: Tensor, *, dropout: float = 0.0) -> Tensor:
+        """Coefficients `(B, K)` of what was `read`, `(B, N)`; of it and of the hidden numbers a share is left out."""
+        hidden = activate(self.hidden(F.dropout(self.standard(known), dropout)))
+        coefficients: Tensor = self.identity(F.dropout(hidden, dropout))
+        return coefficients
 
     def _maps(self, seen: Tensor) -> ShapeMaps:
         normals, places, log_error, mask = self.maps(seen).split([3, 3, 1, 1], dim=1)

@@ -39,10 +39,10 @@ Photo = Path | str | NDArray[np.uint8]
 ESTIMATED = 0.05
 """Standard deviation of identities about what the shape estimator answers, as far as landmarks may move them: it has
 seen where they are, and more."""
-REPEATED = 0.7
-"""Share of an estimate that another photo of the same person repeats: chosen on heads of known shape."""
 ESTIMATED_REFINED, LANDMARKS_REFINED = 0.05, 0.2
 """The same as far as the descent may, and its weight of landmarks: with one of 1, heads of known shape got worse."""
+REPEATED = 0.7
+"""Share of an estimate that another photo of the same person repeats: chosen on heads of known shape."""
 
 REFINE: dict[str, RefineSettings | None] = {
     "fast": None,

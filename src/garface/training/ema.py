@@ -7,10 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from garface.networks.layers import RunningStandard
+from garface.training.runtime import Runtime
 
 Network = TypeVar("Network", bound=nn.Module)
 OBSERVED_EVERY = 4
 """Steps between two batches that an averaged network is shown for its running statistics (`Average.observe`)."""
+
+
+def observe_at_times(average: "Average[Network]", runtime: Runtime, *batches: tuple[Tensor | None, ...]) -> None:
+    """On every `OBSERVED_EVERY`-th step, show an average the inputs of these training batches; processes share it."""
+    if runtime.step % OBSERVED_EVERY == 0:
+        with runtime.autocast():
+            for inputs in batches:
+                average.observe(*inputs)
+        runtime.share_buffers(average.network)
 
 
 def ema_decay(*, batch: int, half_life: float, pictures: int, ramp: float = 0.05) -> float:

@@ -46,7 +46,7 @@ from garface.networks.critics import SMALLEST
 from garface.rendering import normal_pyramid
 from garface.training.calibrate import fold_latent, latent_moments
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
-from garface.training.ema import OBSERVED_EVERY, Average
+from garface.training.ema import Average, observe_at_times
 from garface.training.faces import Faces, known_of
 from garface.training.gar_critics import Critics
 from garface.training.gar_networks import build_discriminator, build_generator
@@ -404,10 +404,8 @@ class GarTraining:
         self.average_generator.update(self.generator, batch=self.settings.batch, pictures=seen)
         self.average_inverter.update(self.inverter, batch=self.settings.batch, pictures=seen)
         learns = drawn.guess is not None or self.settings.weights.latent > 0
-        if learns and self.runtime.step % OBSERVED_EVERY == 0:
-            with self.runtime.autocast():
-                self.average_inverter.observe(torch.cat([photo, drawn.picture.detach()]))
-            self.runtime.share_buffers(self.average_inverter.network)
+        if learns:
+            observe_at_times(self.average_inverter, self.runtime, (torch.cat([photo, drawn.picture.detach()]),))
 
 
 def train_gar(

@@ -16,7 +16,7 @@ from garface.errors import SettingError
 from garface.losses import gaussian_likelihood_error, kl_to_standard_normal, pyramid_error
 from garface.networks import Generator, Inverter, InverterConfig, InverterOutput, load_generator, load_inverter, to_dict
 from garface.rendering import normal_pyramid
-from garface.training.ema import OBSERVED_EVERY, Average
+from garface.training.ema import Average, observe_at_times
 from garface.training.faces import Faces, Latents, known_of
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import cosine_rate, sample_gaussian, set_rate, weighted
@@ -130,11 +130,7 @@ class InverterTraining:
         runtime, batch = self.runtime, self.settings.batch
         runtime.share_buffers(self.inverter)
         self.average.update(self.inverter, batch=batch, pictures=runtime.pictures + batch)
-        if runtime.step % OBSERVED_EVERY == 0:
-            with runtime.autocast():
-                for pictures in shown:
-                    self.average.observe(pictures)
-            runtime.share_buffers(self.average.network)
+        observe_at_times(self.average, runtime, *((pictures,) for pictures in shown))
 
     def _photo_terms(self, photo: Tensor, condition: Tensor, indices: Tensor) -> Figures:
         guess = self._guess(photo)

@@ -25,7 +25,7 @@ from garface.networks import (
     load_shape_estimator,
     to_dict,
 )
-from garface.training.ema import OBSERVED_EVERY, Average
+from garface.training.ema import Average, observe_at_times
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import cosine_rate, set_rate, weighted
 from garface.weights import WeightsCard, save_weights
@@ -198,10 +198,7 @@ class ShapeTraining:
         runtime.share_buffers(self.estimator)
         seen = runtime.pictures + settings.batch
         self.average.update(self.estimator, batch=settings.batch, pictures=seen)
-        if runtime.step % OBSERVED_EVERY == 0:
-            with runtime.autocast():
-                self.average.observe(picture, features)
-            runtime.share_buffers(self.average.network)
+        observe_at_times(self.average, runtime, (picture, features))
         due = seen // settings.measure_every > runtime.pictures // settings.measure_every
         return {**terms, **(self.measure() if due else {})}
 

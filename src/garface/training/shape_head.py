@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
@@ -19,7 +18,6 @@ from tqdm import tqdm
 from garface.errors import InputError, SettingError
 from garface.io import make_folder, write_atomic
 from garface.networks import ShapeEstimator, load_shape_estimator, to_dict
-from garface.networks.layers import activate
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.shape import DrawHeads, Features, shape_errors
 from garface.training.terms import cosine_rate, set_rate
@@ -157,8 +155,8 @@ class ShapeHeadTraining:
     ) -> None:
         self.settings, self.runtime, self.metric = settings, runtime, metric.to(runtime.device)
         self.seen, self.identity, self.held_out = seen[SHARD:], identity[SHARD:], (seen[:SHARD], identity[:SHARD])
-        self.standard = estimator.standard.to(runtime.device)
-        self.standard.settle(self.seen[: 16 * SHARD].float())
+        self.estimator = runtime.place(estimator)
+        estimator.standard.settle(self.seen[: 16 * SHARD].float())
         self.head = runtime.register("head", nn.ModuleList([estimator.hidden, estimator.identity]).requires_grad_(True))
         adam = AdamW(self.head.parameters(), lr=settings.learning_rate, weight_decay=settings.decay)
         self.optimiser = runtime.register("optimiser", adam)
@@ -180,10 +178,7 @@ class ShapeHeadTraining:
 
     def answer(self, seen: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Identities (B, K) of what was seen (B, D)."""
-        hidden, identity = self.head
-        x = F.dropout(self.standard(seen.to(self.runtime.device).float()), dropout)
-        answer: Tensor = identity(F.dropout(activate(hidden(x)), dropout))
-        return answer
+        return self.estimator.answer(seen.to(self.runtime.device).float(), dropout=dropout)
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
