@@ -76,7 +76,7 @@ def test_prepare_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     Image.fromarray(portrait()).save(photos / "a.png")
     Image.fromarray(portrait()[:, ::-1].copy()).save(photos / "b.png")
     (photos / "letter.jpg").write_text("no picture")
-    assert main(["data", "prepare", str(photos), "--out", str(out), "--size", "64"]) == 0
+    assert main(["data", "prepare", str(photos), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"2 faces in {out}; 1 ")
     assert "failures.json" in printed

@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,14 @@ from skimage.data import astronaut
 from garface.data.dataset import FittedFaces, held_back
 from garface.data.drawings import Drawings
 from garface.data.landmarks import FaceFinder
-from garface.data.prepare import PrepareSettings, prepare
+from garface.data.prepare import PrepareSettings, find_and_align, prepare
+from garface.data.starting_shapes import load_starting_shapes
 from garface.errors import InputError, SettingError
+from garface.faces import MorphableModel
 from garface.faces.fit import eye_distance
 from garface.io import write_png
 
-SETTINGS = PrepareSettings(size=64, shard=2)
+SETTINGS = PrepareSettings(size=64, shard=2, shape_start="landmarks")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def test_shards_that_are_there_are_not_made_again(photos: Path, prepared: Path) 
 
 def test_other_settings_need_another_folder(photos: Path, prepared: Path) -> None:
     with pytest.raises(SettingError, match="another size"):
-        prepare(photos, prepared, PrepareSettings(size=32, shard=2), progress=False)
+        prepare(photos, prepared, replace(SETTINGS, size=32), progress=False)
 
 
 def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:
@@ -136,3 +140,25 @@ def test_a_drawn_face_is_found_where_it_was_drawn(prepared: Path) -> None:
             column, row = points.long().clamp(0, 63).unbind(1)
             found += float(head[0, row, column].mean()) > 0.9
     assert found >= 4
+
+
+def test_identities_stay_near_what_the_estimator_sees(photos: Path, tmp_path: Path) -> None:
+    """As in a reconstruction, so that the renderer learns the geometry that it will be asked for."""
+    one = tmp_path / "one"
+    one.mkdir()
+    shutil.copy(photos / "face-01.png", one)
+    found = {}
+    for start in ("estimator", "landmarks"):
+        assert prepare(one, tmp_path / start, PrepareSettings(shape_start=start), progress=False) == 1
+        found[start] = FittedFaces(tmp_path / start).take("identity", torch.tensor([0]))
+    with FaceFinder() as finder:
+        face = find_and_align(one / "face-01.png", finder, 128)
+    seen = load_starting_shapes(model=MorphableModel.embedded()).identities([face])
+    assert (found["estimator"] - seen).norm() < 0.5 * seen.norm()
+    assert (found["estimator"] - seen).norm() < 0.5 * (found["landmarks"] - seen).norm()
+
+
+def test_crops_too_small_for_the_estimator_are_refused_before_anything_is_written(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"at least 128 px, not 64.*--shape-start landmarks"):
+        prepare(photos, tmp_path / "faces", PrepareSettings(size=64), progress=False)
+    assert not (tmp_path / "faces").exists()

@@ -65,6 +65,9 @@ class Prepare:
     """Receives the training set."""
     size: int = 128
     """Side of the aligned crops, pixels."""
+    shape_start: Literal["estimator", "landmarks"] = "estimator"
+    """Where identities start: at the shape estimator's, as those of reconstructions do (crops of at least 128 px), or
+    where landmarks alone put them."""
 
     def run(self) -> int:
         """Prepare."""
@@ -72,7 +75,7 @@ class Prepare:
             raise SettingError(f"--size must be 32 to 1024 pixels, not {self.size}.")
         from garface.data.prepare import FAILURES_FILE, PrepareSettings, prepare
 
-        faces = prepare(self.photos, self.out, PrepareSettings(size=self.size))
+        faces = prepare(self.photos, self.out, PrepareSettings(size=self.size, shape_start=self.shape_start))
         failures = _failures(self.out)
         why = f"; {len(failures)} photos gave none, see {self.out / FAILURES_FILE}" if failures else ""
         print(f"{faces} faces in {self.out}{why}")

@@ -10,17 +10,18 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from garface.data.fitting import AlignedFace, align_face, fit_aligned
+from garface.data.fitting import AlignedFace, align_face
 from garface.data.known_latents import copy_styles
 from garface.data.landmarks import FaceFinder
+from garface.data.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.faces import FitSettings, LandmarkFit, MorphableModel
+from garface.faces import LandmarkFit, MorphableModel
 from garface.io import list_photos, make_folder, read_photo, to_uint8, write_atomic, write_json
 
 SETTINGS_FILE = "settings.json"
@@ -34,12 +35,12 @@ class PrepareSettings:
     Attributes:
         size: side of the aligned crops, pixels.
         shard: photos per shard, which is also the batch of the landmark fit.
-        fit: settings of the landmark fit.
+        shape_start: where identities start: at the shape estimator's, or where landmarks alone put them.
     """
 
     size: int = 128
     shard: int = 64
-    fit: FitSettings = field(default_factory=FitSettings)
+    shape_start: ShapeStart = "estimator"
 
 
 def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings(), *, progress: bool = True) -> int:
@@ -48,20 +49,24 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
     Raises:
         InputError: no photo below `photos`.
         OutputError: `out` cannot be written.
-        SettingError: `out` holds shards made with other settings.
+        SettingError: `out` holds shards made with other settings, or crops are too small for the shape estimator.
+        AssetError: the landmark model, or a network that the shape estimator looks through, cannot be had.
     """
     paths = list_photos(photos)
+    model = MorphableModel.embedded()
+    shapes = load_starting_shapes(model=model) if settings.shape_start == "estimator" else None
+    if shapes is not None:
+        shapes.check_size(settings.size)
     make_folder(out)
     _check_settings(out, settings)
     copy_styles(photos, out)
-    model = MorphableModel.embedded()
     failures: dict[str, str] = _read_failures(out)
     count = 0
     with FaceFinder() as finder, tqdm(total=len(paths), unit="picture", disable=not progress) as bar:
         for index, group in enumerate(_groups(paths, settings.shard)):
             shard = out / f"part-{index:05d}.npz"
             if not shard.exists():
-                _prepare_shard(shard, group, finder, model, settings, failures)
+                _prepare_shard(shard, group, finder, model, shapes, settings, failures)
                 write_json(out / FAILURES_FILE, failures)
             count += int(np.load(shard, allow_pickle=False)["names"].shape[0])
             bar.update(len(group))
@@ -73,6 +78,7 @@ def _prepare_shard(
     paths: Sequence[Path],
     finder: FaceFinder,
     model: MorphableModel,
+    shapes: StartingShapes | None,
     settings: PrepareSettings,
     failures: dict[str, str],
 ) -> None:
@@ -83,10 +89,14 @@ def _prepare_shard(
             names.append(path.stem)
         except InputError as error:
             failures[path.name] = str(error)
-    arrays = _arrays(faces, fit_aligned(model, faces, settings.fit)) if faces else {}
+    arrays = _arrays(faces, _fit(model, shapes, faces)) if faces else {}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, names=np.array(names, dtype=str), **arrays)
     write_atomic(shard, buffer.getvalue())
+
+
+def _fit(model: MorphableModel, shapes: StartingShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:
+    return fit_from(model, faces, None if shapes is None else shapes.identities(faces))
 
 
 def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:

@@ -16,31 +16,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from garface.data.fitting import AlignedFace, align_face, fit_aligned
+from garface.data.fitting import AlignedFace, align_face
 from garface.data.landmarks import FaceFinder, FaceLandmarks, choose_faces
+from garface.data.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.faces import FitSettings, LandmarkFit
+from garface.faces import LandmarkFit
 from garface.io import read_photo, to_tensor
-from garface.networks import ShapeEstimator, load_shape_estimator
-from garface.networks.critics.crops import FaceFeatures, load_face_features
 from garface.reconstruction.graphics import refine_by_graphics
 from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Provenance, Reconstruction
-from garface.reconstruction.settings import DrawnBy, LatentStart, ReconstructionSettings, ShapeStart
+from garface.reconstruction.settings import DrawnBy, LatentStart, ReconstructionSettings
 from garface.reconstruction.texture import UVAtlas, unwrap
-from garface.weights import load_weights
 
 OnStage = Callable[[str, int, int], None]
 Photo = Path | str | NDArray[np.uint8]
 """A file, or pixels (H, W, 3)."""
 
 
-ESTIMATED = 0.05
-"""Standard deviation of identities about what the shape estimator answers, as far as landmarks may move them: it has
-seen where they are, and more."""
 ESTIMATED_REFINED, LANDMARKS_REFINED = 0.05, 0.2
-"""The same as far as the descent may, and its weight of landmarks: with one of 1, heads of known shape got worse."""
+"""Standard deviation of identities about what the shape estimator answers, as far as the descent may move them, and the
+descent's weight of landmarks: with one of 1, heads of known shape got worse."""
 REPEATED = 0.7
 """Share of an estimate that another photo of the same person repeats: chosen on heads of known shape."""
 
@@ -120,18 +116,13 @@ class Reconstructor:
         _check(settings)
         self.settings = settings
         self.renderer = renderer or load_renderer(settings.model, device=settings.device)
-        self.shape: ShapeEstimator | None = None
-        self.features: FaceFeatures | None = None
+        self.shapes: StartingShapes | None = None
         self.cards = dict(self.renderer.cards)
         """What all weights that are used say about themselves."""
         if settings.shape_start == "estimator":
-            self.shape = load_shape_estimator(settings.shape_model).to(self.renderer.device)
-            _check_shape_model(self.shape, self.renderer, settings.shape_model)
-            if self.shape.config.features:
-                self.features = load_face_features().to(self.renderer.device)
-            self.cards["shape"] = load_weights(
-                "shape-128" if settings.shape_model == "builtin" else settings.shape_model
-            ).card
+            model, device = self.renderer.morphable, self.renderer.device
+            self.shapes = load_starting_shapes(settings.shape_model, model=model, device=device)
+            self.cards["shape"] = self.shapes.card
         self.finder = FaceFinder()
 
     def __enter__(self) -> Reconstructor:
@@ -238,10 +229,9 @@ class Reconstructor:
         renderer, clock, tell = self.renderer, _Clock(), on_stage or (lambda *_: None)
         with clock.stage("fit"):
             aligned = [align_face(shot.pixels, shot.face, 2 * renderer.resolution) for shot in shots]
-            expected = self._expected_identity(aligned)
-            expected = agreed_identity(expected) if person else expected
-            prior = FitSettings() if self.shape is None else FitSettings(sigma_identity=ESTIMATED)
-            fit = fit_aligned(renderer.morphable.to("cpu"), aligned, prior, identity=expected, one_person=person)
+            expected = None if self.shapes is None else self.shapes.identities(aligned)
+            expected = agreed_identity(expected) if person and expected is not None else expected
+            fit = fit_from(renderer.morphable.to("cpu"), aligned, expected, one_person=person)
         with clock.stage("invert"):
             start, target = self._invert(aligned, fit, expected)
         state: FaceState = start
@@ -273,19 +263,11 @@ class Reconstructor:
         return *refine(self.renderer, start, target, settings, one_person=person, report=report), None
 
     @torch.no_grad()
-    def _expected_identity(self, aligned: Sequence[AlignedFace]) -> Tensor:
-        """Identities (B, K) by the shape estimator, or the mean head's."""
-        if self.shape is None:
-            return torch.zeros(len(aligned), self.renderer.morphable.identities)
-        crops = torch.cat([face.picture for face in aligned])
-        picture = _shrink(crops, self.shape.config.resolution).to(self.renderer.device)
-        return self.shape(picture, None if self.features is None else self.features(picture)).identity.cpu()
-
-    @torch.no_grad()
     def _invert(
-        self, aligned: Sequence[AlignedFace], fit: LandmarkFit, expected: Tensor
+        self, aligned: Sequence[AlignedFace], fit: LandmarkFit, expected: Tensor | None
     ) -> tuple[FaceState, Target]:
         """States after the landmark fit and the inversion network, and what they should come to equal."""
+        expected = torch.zeros_like(fit.identity) if expected is None else expected
         renderer = self.renderer
         place, size, count = renderer.device, renderer.resolution, len(aligned)
         half = size / fit.camera.width
@@ -388,10 +370,3 @@ def _check(settings: ReconstructionSettings) -> None:
         raise SettingError(f"batch must be at least 1 face, not {settings.batch}.")
     if settings.face not in ("largest", "all") and not (isinstance(settings.face, int) and settings.face >= 1):
         raise SettingError(f"face must be largest, all or a number from 1, but is {settings.face!r}.")
-
-
-def _check_shape_model(shape: ShapeEstimator, renderer: Renderer, source: str) -> None:
-    given, wanted = shape.config.coefficients, renderer.morphable.identities
-    if given != wanted:
-        raise SettingError(f"The shape estimator {source} gives {given} identity coefficients, but the head model has "
-                           f"{wanted}; train one for it with `garface train shape`.")  # fmt: skip

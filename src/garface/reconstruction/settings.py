@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from garface.data.starting_shapes import ShapeStart
 from garface.reconstruction.renderer import Device
 
 Quality = Literal["fast", "standard", "best"]
 DrawnBy = Literal["renderer", "graphics"]
 LatentStart = Literal["inverter", "mean"]
-ShapeStart = Literal["estimator", "landmarks"]
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ import torch
 from garface.data.fitting import fit_aligned
 from garface.data.landmarks import FaceFinder
 from garface.data.prepare import find_and_align
+from garface.data.starting_shapes import ShapeStart
 from garface.errors import SettingError
 from garface.evaluation.fits import CROP
 from garface.evaluation.geometry.predictions import Head
 from garface.faces import MorphableModel
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.renderer import Device
-from garface.reconstruction.settings import DrawnBy, LatentStart, Quality, ShapeStart
+from garface.reconstruction.settings import DrawnBy, LatentStart, Quality
 
 BASELINES = ("mean", "landmarks", "full")
 """What every other row is compared with."""
