@@ -58,12 +58,14 @@ def test_the_normal_estimator_goes_on_from_what_is_named(capsys: pytest.CaptureF
     assert starts == [None, "mine.safetensors", "builtin", "x"]
 
 
-def test_the_renderer_goes_on_from_what_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    starts = []
-    for more in ((), ("--preset", "fine-128"), ("--preset", "fine-128", "--start", "mine.safetensors")):
-        assert train("gar", "--dry-run", *more) == 0
-        starts.append(json.loads(capsys.readouterr().out)["start"])
-    assert starts == [None, "gar-128", "mine.safetensors"]
+def test_the_renderer_goes_on_from_what_is_named_at_its_full_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("gar", "--dry-run", "--start", "gar-128", "--start-discriminator", "mine.safetensors") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["start"], shown["start_discriminator"]) == ("gar-128", "mine.safetensors")
+    assert [stage[0] for stage in shown["stages"]] == [128]
+    assert (shown["warm_start"], shown["fade_in"]) == (0, 0)
+    assert train("gar", "--dry-run", "--start", "gar-128") == 2
+    assert "give both --start and --start-discriminator" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -108,6 +110,7 @@ def test_train_go_on_and_refuse(
     command = ["gar", "--preset", "tiny", "--faces", faces, "--folder", run]
     assert train(*command, "--licence", "CC0-1.0", "--trained-on", "noise") == 0
     assert "Finished at 8 pictures" in capsys.readouterr().out
+    assert load_weights(run / "discriminator.safetensors").card.kind == "discriminator"
     card = load_weights(run / "gar.safetensors").card
     assert (card.pictures, card.licence, card.trained_on) == (8, "CC0-1.0", "noise")
 

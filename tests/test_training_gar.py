@@ -22,7 +22,7 @@ from garface.networks.layers import upsample
 from garface.rendering import normal_pyramid
 from garface.training.gar import GarTraining, export_gar, train_gar
 from garface.training.gar_critics import Critics
-from garface.training.gar_settings import PRESETS, GarWeights
+from garface.training.gar_settings import PRESETS, GarWeights, going_on
 from garface.training.runtime import Runtime, configuration
 from garface.training.terms import first_rows, lazy_adam, mix_styles
 from garface.weights import load_weights
@@ -151,35 +151,42 @@ def test_written_weights_can_be_loaded_and_draw(tmp_path: Path) -> None:
         export_gar(tmp_path / "other", tmp_path, licence="", trained_on="")
 
 
-def test_a_training_goes_on_from_weights_and_judges_first(tmp_path: Path) -> None:
-    stages = ((32, 10**9),)
-    train_gar(settings(tmp_path / "first", stages=stages), Balls(6))
-    start = tmp_path / "first" / "gar.safetensors"
+def test_a_training_goes_on_from_weights_with_their_discriminator(tmp_path: Path) -> None:
+    first = settings(tmp_path / "first", warm_start=4)
+    train_gar(first, Balls(6))
+    start, discriminator = (str(tmp_path / "first" / f"{kind}.safetensors") for kind in ("gar", "discriminator"))
+    first = replace(first, folder=tmp_path / "later", max_pictures=12)
+    later = going_on(first, start=start, discriminator=discriminator)
+    training = GarTraining(later, Balls(6), critics=Critics(), runtime=Runtime(later, configuration={}))
+    grown = things(tmp_path / "first")["discriminator"]
+    for name, value in training.discriminator.state_dict().items():
+        torch.testing.assert_close(value, grown[name].half().to(value))
     given = load_generator(start).state_dict()
-    later = settings(tmp_path / "later", start=str(start), stages=stages, warm_start=0, judge_first=8, max_pictures=12)
-    runtime = Runtime(later, configuration=configuration(later))
-    training = GarTraining(later, Balls(6), critics=Critics(), runtime=runtime)
-    fresh = [parameter.clone() for parameter in training.discriminator.parameters()]
-    for _ in range(2):
-        assert "adversarial" not in training.step()
-        runtime.pictures += later.batch
     assert all(torch.equal(value, given[name]) for name, value in training.generator.state_dict().items())
-    assert not all(torch.equal(a, b) for a, b in zip(training.discriminator.parameters(), fresh))
-    assert "adversarial" in training.step()
+    assert {"adversarial", "discriminator"} <= training.step().keys()
     assert not all(torch.equal(value, given[name]) for name, value in training.generator.state_dict().items())
     train_gar(later, Balls(6))
-    assert load_weights(tmp_path / "later" / "gar.safetensors").card.pictures == 16 + 12
-    assert load_weights(tmp_path / "later" / "inverter.safetensors").card.pictures == 12
+    pictures = {kind: load_weights(tmp_path / "later" / f"{kind}.safetensors").card.pictures
+                for kind in ("gar", "discriminator", "inverter")}  # fmt: skip
+    assert pictures == {"gar": 16 + 12, "discriminator": 16 + 12, "inverter": 12}
 
 
 def test_weights_to_go_on_from_must_have_the_configured_shape(tmp_path: Path) -> None:
     train_gar(settings(tmp_path / "first"), Balls(6))
-    wanted = settings(tmp_path / "later", start=str(tmp_path / "first" / "gar.safetensors"))
+    start, discriminator = (str(tmp_path / "first" / f"{kind}.safetensors") for kind in ("gar", "discriminator"))
+    wanted = settings(tmp_path / "later", start=start, start_discriminator=discriminator)
     wider = replace(wanted, generator=replace(wanted.generator, injection_channels=8))
-    with pytest.raises(SettingError, match="another shape"):
+    with pytest.raises(SettingError, match=r"generator in .* has another shape"):
         train_gar(wider, Balls(6))
+    blind = replace(wanted, discriminator=replace(wanted.discriminator, conditional=False))
+    with pytest.raises(SettingError, match=r"discriminator in .* has another shape"):
+        train_gar(blind, Balls(6))
     with pytest.raises(WeightsError, match="no weights called 'nothing'"):
         train_gar(replace(wanted, start="nothing"), Balls(6))
+    with pytest.raises(WeightsError, match="holds gar weights, but discriminator weights are needed"):
+        train_gar(replace(wanted, start_discriminator=start), Balls(6))
+    with pytest.raises(SettingError, match="--start-discriminator, or neither"):
+        train_gar(replace(wanted, start_discriminator=None), Balls(6))
 
 
 def test_without_condition_the_discriminator_and_no_redrawing_is_the_papers_way(tmp_path: Path) -> None:

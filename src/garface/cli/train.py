@@ -89,18 +89,24 @@ class _Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Gar(_Train):
-    """Train the renderer, and with it a first inverter; writes gar.safetensors and inverter.safetensors."""
+    """Train the renderer, and with it a first inverter; writes gar, inverter and discriminator.safetensors."""
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file of the renderer, or name of shipped weights, to go on from; by default the preset's."""
+    """Weight file of the renderer, or name of shipped weights, to go on from, with --start-discriminator."""
+    start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file of the discriminator that grew up with --start."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128, fine-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
-        from garface.training import PRESETS
+        """cpu-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
+        from garface.training import PRESETS, going_on
 
-        if self.start is None:
+        if self.start is None and self.start_discriminator is None:
             return PRESETS
-        return {name: replace(preset, start=self.start) for name, preset in PRESETS.items()}
+        if self.start is None or self.start_discriminator is None:
+            raise SettingError("A renderer goes on with the discriminator that it grew up with: give both --start and "
+                               "--start-discriminator.")  # fmt: skip
+        start, discriminator = self.start, self.start_discriminator
+        return {name: going_on(preset, start=start, discriminator=discriminator) for name, preset in PRESETS.items()}
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""

@@ -5,7 +5,13 @@ from garface.networks.discriminator import Discriminator, DiscriminatorConfig
 from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
 from garface.networks.generator import Generator, GeneratorConfig, coefficient_planes
 from garface.networks.inverter import Inverter, InverterConfig, InverterOutput
-from garface.networks.loading import load_generator, load_inverter, load_normal_estimator, load_shape_estimator
+from garface.networks.loading import (
+    load_discriminator,
+    load_generator,
+    load_inverter,
+    load_normal_estimator,
+    load_shape_estimator,
+)
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
 from garface.networks.presets import DISCRIMINATOR_PRESETS, GENERATOR_PRESETS, INVERTER_PRESETS
 from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig, ShapeMaps, ShapeOutput
@@ -31,6 +37,7 @@ __all__ = [
     "ShapeOutput",
     "coefficient_planes",
     "from_dict",
+    "load_discriminator",
     "load_generator",
     "load_inverter",
     "load_normal_estimator",

@@ -7,6 +7,8 @@ from torch import nn
 
 from garface.errors import SettingError, WeightsError
 from garface.networks.configuration import from_dict
+from garface.networks.discriminator import Discriminator, DiscriminatorConfig
+from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
 from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.inverter import Inverter, InverterConfig
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
@@ -43,8 +45,17 @@ def load_shape_estimator(path_or_name: str | Path = "builtin") -> ShapeEstimator
     return _load(ShapeEstimator, ShapeEstimatorConfig, "shape", "shape-128", path_or_name)
 
 
-def _load(network: type[Network], config: type, kind: str, builtin: str, source: str | Path) -> Network:
-    loaded = load_weights(builtin if source == "builtin" else source)
+def load_discriminator(
+    path: str | Path, like: DiscriminatorConfig | FeatureDiscriminatorConfig
+) -> Discriminator | FeatureDiscriminator:
+    """A trained discriminator of the kind that `like` configures, of pixels or of features; see `load_generator`."""
+    if isinstance(like, FeatureDiscriminatorConfig):
+        return _load(FeatureDiscriminator, FeatureDiscriminatorConfig, "discriminator", None, path)
+    return _load(Discriminator, DiscriminatorConfig, "discriminator", None, path)
+
+
+def _load(network: type[Network], config: type, kind: str, builtin: str | None, source: str | Path) -> Network:
+    loaded = load_weights(builtin if builtin and source == "builtin" else source)
     if loaded.card.kind != kind:
         raise WeightsError(f"{source} holds {loaded.card.kind} weights, but {kind} weights are needed.")
     try:

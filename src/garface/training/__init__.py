@@ -3,7 +3,7 @@
 from garface.training.faces import Faces
 from garface.training.gar import export_gar, train_gar
 from garface.training.gar_critics import Critics, load_critics
-from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights
+from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights, going_on
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
@@ -29,6 +29,7 @@ __all__ = [
     "ShapeWeights",
     "describe",
     "export_gar",
+    "going_on",
     "load_critics",
     "train_gar",
     "train_inverter",

@@ -12,7 +12,6 @@ learns what is known.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -54,7 +53,7 @@ from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
 from garface.training.stages import stage_begin
 from garface.training.terms import first_rows, lazy_adam, mix_styles, sample_gaussian, weighted
-from garface.weights import WeightsCard, load_weights, save_weights
+from garface.weights import Kind, WeightsCard, load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -164,20 +163,15 @@ class GarTraining:
         photo, condition = self.photos(self.faces, indices)
         if self._warm_start_ends():
             self.calibrate()
-        warm, judge_only = self._warm, self._judge_only
+        warm = self._warm
         known = None if self.known is None else self.known[indices]
-        with torch.set_grad_enabled(not judge_only):
-            drawn = self._draw(photo, condition, known, share=1.0 if warm else self.settings.redrawn)
+        drawn = self._draw(photo, condition, known, share=1.0 if warm else self.settings.redrawn)
         change = self._draw_change(photo)
         with self.runtime.autocast():
             with torch.no_grad():
                 real = self._see(photo, condition, change)
             fake = self._see(drawn.picture, drawn.condition, change)
         figures: Figures = {} if warm else self._update_discriminator(real, fake.detached())
-        if judge_only:
-            if self.settings.weights.r1 > 0 and self.runtime.step % self.settings.r1_every == 0:
-                figures["r1"] = self._r1(photo, condition, change)
-            return figures
         figures |= self._update_drawing(drawn, photo, real, fake, adversarial=not warm)
         if self.settings.weights.latent > 0 and self.runtime.step % self.settings.latent_every == 0:
             figures |= self._update_inverter(drawn, photo)
@@ -195,13 +189,8 @@ class GarTraining:
     def _fade(self) -> float:
         """How much of the adversarial term counts by now, [0, 1]: a discriminator must learn first, at every size."""
         settings, pictures = self.settings, self.runtime.pictures
-        past = pictures - max(settings.warm_start, settings.judge_first, stage_begin(settings.stages, pictures))
+        past = pictures - max(settings.warm_start, stage_begin(settings.stages, pictures))
         return min(1.0, past / settings.fade_in) if settings.fade_in else 1.0
-
-    @property
-    def _judge_only(self) -> bool:
-        """Whether only the discriminator learns by now."""
-        return self.runtime.pictures < self.settings.judge_first
 
     def _warm_start_ends(self) -> bool:
         settings = self.settings
@@ -420,7 +409,8 @@ def train_gar(
         critics: for the terms that need them.
 
     Returns:
-        How the run ended. `gar.safetensors` and `inverter.safetensors` (averaged weights) lie in the folder.
+        How the run ended. `gar.safetensors` and `inverter.safetensors` (averaged weights) lie in the folder, and
+        `discriminator.safetensors`.
 
     Raises:
         SettingError: on settings that contradict each other, or a term whose critic is missing.
@@ -436,13 +426,13 @@ def train_gar(
 
 
 def export_gar(run: Path, out: Path, *, licence: str, trained_on: str) -> None:
-    """Write the averaged renderer and inverter of a run's newest checkpoint as float16 weight files.
+    """Write averaged renderer and inverter, and the discriminator, of a run's newest checkpoint in float16.
 
     The run may still be going on; nothing of it is touched.
 
     Args:
         run: folder of the run.
-        out: folder that receives `gar.safetensors` and `inverter.safetensors`.
+        out: folder that receives `gar.safetensors`, `inverter.safetensors` and `discriminator.safetensors`.
         licence: of the weights.
         trained_on: the training pictures.
 
@@ -454,12 +444,16 @@ def export_gar(run: Path, out: Path, *, licence: str, trained_on: str) -> None:
     if checkpoint is None:
         raise WeightsError(f"{run} holds no checkpoint; let the training reach its first one.")
     content = read_checkpoint(checkpoint)
-    parts: tuple[tuple[Literal["gar", "inverter"], str], ...] = (("gar", "generator"), ("inverter", "inverter"))
-    before = {"generator": int(content["things"].get("seen_before", {"value": 0})["value"]), "inverter": 0}
-    for kind, part in parts:
-        config = content["configuration"][part]
-        card = WeightsCard(kind, config, licence, trained_on, pictures=before[part] + content["pictures"])
-        save_weights(out / f"{kind}.safetensors", content["things"][f"average_{part}"], card)
+    parts: tuple[tuple[Kind, str, str], ...] = (
+        ("gar", "generator", "average_generator"),
+        ("inverter", "inverter", "average_inverter"),
+        ("discriminator", "discriminator", "discriminator"),
+    )
+    before = int(content["things"].get("seen_before", {"value": 0})["value"])
+    for kind, part, stored in parts:
+        pictures = content["pictures"] + (0 if kind == "inverter" else before)
+        card = WeightsCard(kind, content["configuration"][part], licence, trained_on, pictures=pictures)
+        save_weights(out / f"{kind}.safetensors", content["things"][stored], card)
 
 
 @torch.no_grad()

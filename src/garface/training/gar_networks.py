@@ -1,7 +1,14 @@
 """The networks that a training of the renderer begins with."""
 
 from garface.errors import SettingError
-from garface.networks import Discriminator, FeatureDiscriminator, FeatureDiscriminatorConfig, Generator, load_generator
+from garface.networks import (
+    Discriminator,
+    FeatureDiscriminator,
+    FeatureDiscriminatorConfig,
+    Generator,
+    load_discriminator,
+    load_generator,
+)
 from garface.training.gar_settings import GarTrainingSettings
 
 
@@ -17,15 +24,28 @@ def build_generator(settings: GarTrainingSettings) -> Generator:
         fresh.silence_above(settings.resolution(0))
         return fresh
     started = load_generator(settings.start)
-    if started.config != settings.generator:
-        raise SettingError(f"The renderer {settings.start} has another shape than the settings ask for; set generator "
-                           f"to {started.config}.")  # fmt: skip
+    _check_shape("generator", settings.start, started.config, settings.generator)
     return started.train().requires_grad_(True)
 
 
 def build_discriminator(settings: GarTrainingSettings) -> Discriminator | FeatureDiscriminator:
-    """The discriminator that the settings describe: one of pixels, or one of features."""
+    """The discriminator that the settings describe: one of pixels or of features, fresh or that of a weight file.
+
+    Raises:
+        SettingError: if the weights have another shape than the settings.
+        WeightsError: if they cannot be read.
+    """
     config = settings.discriminator
+    if settings.start_discriminator is not None:
+        started = load_discriminator(settings.start_discriminator, config)
+        _check_shape("discriminator", settings.start_discriminator, started.config, config)
+        return started.train().requires_grad_(True)
     if isinstance(config, FeatureDiscriminatorConfig):
         return FeatureDiscriminator(config)
     return Discriminator(config)
+
+
+def _check_shape(name: str, source: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise SettingError(f"The {name} in {source} has another shape than the settings ask for; "
+                           f"set {name} to {found}.")  # fmt: skip

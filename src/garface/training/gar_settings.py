@@ -68,6 +68,9 @@ class GarTrainingSettings(RunSettings):
     """Receives checkpoints, log.jsonl, sample sheets and, at the end, the weights."""
     start: str | None = None
     """Weight file of the renderer, or name of shipped weights, to go on from; None starts afresh with `generator`."""
+    start_discriminator: str | None = None
+    """Weight file of the discriminator that grew up with it, which must come along: a new one asks for contrast before
+    it knows faces, and drowns drawings in waves."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Shape of the renderer; that of `start`, if it is given."""
     discriminator: DiscriminatorConfig | FeatureDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -81,9 +84,6 @@ class GarTrainingSettings(RunSettings):
     """Progressive size: (pixels, until so many pictures), in growing order; the last stage has the final size."""
     warm_start: int = 0
     """First pictures on which only the reconstruction is trained, without a discriminator."""
-    judge_first: int = 0
-    """First pictures on which the discriminator alone learns: it is new where the renderer is not (`start`), and what
-    it asks for before it knows faces is contrast, in waves. They count for the stages, so it can begin small."""
     fade_in: int = 0
     """Pictures after the warm start, and at the beginning of every later stage, over which the adversarial term grows
     from zero to its weight, while the discriminator learns already."""
@@ -145,6 +145,9 @@ class GarTrainingSettings(RunSettings):
         for name, known in (("conditions", Conditions), ("objective", GanObjective), ("latents", Latents)):
             if getattr(self, name) not in get_args(known):
                 raise SettingError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}.")
+        if (self.start is None) != (self.start_discriminator is None):
+            raise SettingError("A renderer goes on with the discriminator that it grew up with; give both, --start and "
+                               "--start-discriminator, or neither.")  # fmt: skip
         for name in ("redrawn", "swapped", "style_mixing", "turned"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} must lie in [0, 1], but is {getattr(self, name)}.")
@@ -202,7 +205,7 @@ _OURS = replace(
     redrawn=0.25,
     swapped=0.2,
     style_mixing=0.25,
-    papers_every=16,
+    papers_every=8,
     preload=True,
     batch=16,
     average_half_life=2_000.0,
@@ -211,14 +214,6 @@ _OURS = replace(
 
 PRESETS: dict[str, GarTrainingSettings] = {
     "cpu-128": _OURS,
-    "fine-128": replace(
-        _OURS,
-        start="gar-128",
-        stages=((32, 12_000), (64, 22_000), (128, FOREVER)),
-        warm_start=0,
-        judge_first=32_000,
-        papers_every=8,
-    ),
     "photos-128": _PHOTOS,
     "gpu-128": replace(
         _OURS,
@@ -280,6 +275,20 @@ PRESETS: dict[str, GarTrainingSettings] = {
         max_pictures=20_000,
     ),
 }
-"""`cpu-128` trains on one or two cores from portraits whose latents are known, `fine-128` goes on from its weights with
-a new discriminator, `photos-128` trains from any portraits; `gpu-128` is `cpu-128` wider for a GPU, `unconditional-128`
-its twin without normals, `paper-256` the paper's recipe (800,000 steps of 16); `ablate-64` compares variants."""
+"""`cpu-128` trains on one or two cores from portraits whose latents are known, `photos-128` from any portraits;
+`gpu-128` is `cpu-128` wider for a GPU, `unconditional-128` its twin without normals, `paper-256` the paper's recipe
+(800,000 steps of 16); `ablate-64` compares variants."""
+
+
+def going_on(settings: GarTrainingSettings, *, start: str, discriminator: str) -> GarTrainingSettings:
+    """The same training from weights on: at its final size, and in the game from the first picture.
+
+    Args:
+        settings: of a training that starts afresh.
+        start: weight file of the renderer, or name of shipped weights.
+        discriminator: weight file of the discriminator.
+    """
+    stages = ((settings.generator.resolution, FOREVER),)
+    return replace(
+        settings, start=start, start_discriminator=discriminator, stages=stages, warm_start=0, fade_in=0
+    )

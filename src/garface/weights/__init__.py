@@ -1,6 +1,6 @@
 """Files with numbers in them: where they come from, their licences and hashes, and how they are read."""
 
-from garface.weights.cards import WeightsCard
+from garface.weights.cards import Kind, WeightsCard
 from garface.weights.fetch import asset_path, cache_folder, fetch_asset
 from garface.weights.files import LoadedWeights, load_weights, save_weights
 from garface.weights.legacy_torch import read_legacy_torch
@@ -10,6 +10,7 @@ from garface.weights.registry import ASSETS, Asset, find_asset
 __all__ = [
     "ASSETS",
     "Asset",
+    "Kind",
     "LoadedWeights",
     "ModelEntry",
     "WeightsCard",

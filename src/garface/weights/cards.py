@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 from garface.errors import WeightsError
 
-Kind = Literal["gar", "inverter", "normals", "shape"]
-"""Generator, inverter or normal estimator."""
+Kind = Literal["gar", "inverter", "discriminator", "normals", "shape"]
+"""Generator, inverter, discriminator, or estimator of normals or shape."""
 
 
 @dataclass(frozen=True)

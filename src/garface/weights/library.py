@@ -13,6 +13,7 @@ from garface.weights.registry import ASSETS, Asset
 _USES: dict[Kind, str] = {
     "gar": "drawing faces",
     "inverter": "starting a reconstruction",
+    "discriminator": "going on with a training",
     "normals": "normals of a photo",
     "shape": "shape of a photo's head",
 }
