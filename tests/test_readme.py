@@ -59,7 +59,7 @@ def commands(document: Path) -> Iterator[list[str]]:
 def check_command(words: list[str]) -> None:
     """Raise unless a command could be run from the root of the repository."""
     match [Path(words[0]).name, *words[1:]]:
-        case ["garface", *arguments] | ["accelerate", "launch", "--num_processes", _, "-m", "garface.cli", *arguments]:
+        case ["garface", *arguments] | ["torchrun", "--nproc_per_node", _, "-m", "garface.cli", *arguments]:
             check_arguments(arguments)
         case ["python", "-m", "venv", ".venv"]:
             pass
