@@ -42,10 +42,12 @@ class Heads:
 
     def __init__(self, stop_at: int = 99, blind: str = "") -> None:
         self.asked, self.opened, self.stop_at, self.blind = list[str](), 0, stop_at, blind
+        self.models = list[str]()
 
     @contextmanager
     def __call__(self, settings: MethodSettings) -> Iterator[rows.Reconstruct]:
         self.opened += 1
+        self.models.append(settings.model)
 
         def reconstruct(pictures: Sequence[Path]) -> list[Head]:
             if len(self.asked) == self.stop_at:
@@ -166,6 +168,21 @@ def test_heads_of_others_are_scored_beside_ours(bench: Path, tmp_path: Path, mon
         assert json.loads(row)["method"] in ("ours", "theirs")
 
 
+def test_other_weights_have_a_row_of_the_whole_reconstruction(
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads, plain = Heads(), tmp_path / "plain"
+    plain.mkdir()
+    use(monkeypatch, full=heads)
+    table = measured(bench, tmp_path / "out", methods=("full",), models={"plain": plain})
+    assert heads.models == ["builtin", str(plain)]
+    assert len(heads.asked) == 8
+    assert table.summary("now", "plain") == table.summary("now", "full")
+    assert (tmp_path / "out/meshes/plain/s000_v0.ply").exists()
+    with pytest.raises(SettingError, match="full comes twice"):
+        GeometrySettings(methods=("full",), models={"full": plain}).check()
+
+
 def test_a_row_needs_a_name_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="no method magic; there are: mean: the mean head"):
         GeometrySettings(methods=("magic",)).check()
@@ -175,6 +192,8 @@ def test_a_row_needs_a_name_of_its_own(tmp_path: Path) -> None:
         GeometrySettings(methods=()).check()
     with pytest.raises(InputError, match="not a folder"):
         GeometrySettings(predictions={"theirs": tmp_path / "nowhere"}).check()
+    with pytest.raises(InputError, match="the weights of theirs, is not a folder"):
+        GeometrySettings(models={"theirs": tmp_path / "nowhere"}).check()
 
 
 # Files of reconstructions
@@ -313,6 +332,7 @@ def test_the_command_measures_photos(tmp_path: Path, capsys: pytest.CaptureFixtu
     (["DATA", "--predictions", "theirs"], "NAME=FOLDER"),
     (["DATA", "--predictions", "a/b=."], "NAME=FOLDER"),
     (["DATA", "--predictions", "a=.", "a=."], "another name"),
+    (["DATA", "--models", "theirs"], "--models must be NAME=FOLDER"),
     (["DATA", "--protocols", "then"], "no protocol then"),
     (["DATA", "--subjects", "nobody"], "no subject nobody"),
     (["DATA", "--error-maps", "-1"], "0 or more"),

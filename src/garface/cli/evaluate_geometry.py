@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +26,8 @@ class Geometry:
     """Receives rows.jsonl, meshes, table.json and table.md."""
     methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "graphics", "no-start", "full")
     """Rows of the table that garface makes; give none to measure --predictions alone."""
+    models: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
+    """Rows of the whole reconstruction by other weights: folders of training runs, to compare trainings."""
     predictions: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
     """Rows of others: folders of meshes with landmarks, PICTURE.ply and PICTURE.lm7.npy."""
     protocols: tuple[str, ...] = ()
@@ -46,12 +49,16 @@ class Geometry:
 
     def run(self) -> int:
         """Measure what is missing, and print the table."""
-        predictions = self._predictions()
+        if self.error_maps < 0:
+            raise SettingError(f"--error-maps must be 0 or more pictures, but is {self.error_maps}.")
+        models = named_folders("--models", self.models)
+        predictions = named_folders("--predictions", self.predictions)
         from garface.evaluation.geometry.measure import GeometrySettings, measure_geometry
         from garface.evaluation.geometry.readers import open_dataset
 
-        settings = GeometrySettings(methods=self.methods, predictions=predictions, protocols=self.protocols,
-                                    model=self.model, seed=self.seed, device=self.device)  # fmt: skip
+        settings = GeometrySettings(methods=self.methods, models=models, predictions=predictions,
+                                    protocols=self.protocols, model=self.model, seed=self.seed,
+                                    device=self.device)  # fmt: skip
         settings.check()
         dataset = open_dataset(self.dataset, self.layout).only(subjects=self.subjects, split=self.split)
         table = measure_geometry(dataset, self.out, settings)
@@ -63,18 +70,17 @@ class Geometry:
             write_error_maps(self.out / "error_maps.png", pictures, settings.folders(self.out))
         return 0 if table.scored else FAILED
 
-    def _predictions(self) -> dict[str, Path]:
-        """Folders of others by the names of their rows.
 
-        Raises:
-            SettingError: one is not NAME=FOLDER, or a name comes twice.
-        """
-        if self.error_maps < 0:
-            raise SettingError(f"--error-maps must be 0 or more pictures, but is {self.error_maps}.")
-        parts = [text.partition("=") for text in self.predictions]
-        for text, (name, _, folder) in zip(self.predictions, parts):
-            if not name or not folder or not name.replace("-", "").replace("_", "").isalnum():
-                raise SettingError(f"--predictions must be NAME=FOLDER with a plain name, but is {text}.")
-        if len({name for name, _, _ in parts}) != len(parts):
-            raise SettingError("--predictions needs another name for every folder.")
-        return {name: Path(folder) for name, _, folder in parts}
+def named_folders(option: str, texts: Sequence[str]) -> dict[str, Path]:
+    """Folders by the names of their rows, from NAME=FOLDER.
+
+    Raises:
+        SettingError: one is not NAME=FOLDER, or a name comes twice.
+    """
+    parts = [text.partition("=") for text in texts]
+    for text, (name, _, folder) in zip(texts, parts):
+        if not name or not folder or not name.replace("-", "").replace("_", "").isalnum():
+            raise SettingError(f"{option} must be NAME=FOLDER with a plain name, but is {text}.")
+    if len({name for name, _, _ in parts}) != len(parts):
+        raise SettingError(f"{option} needs another name for every folder.")
+    return {name: Path(folder) for name, _, folder in parts}

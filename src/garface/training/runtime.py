@@ -138,8 +138,8 @@ class Outcome:
 class Runtime:
     """Device, precision, processes and one registry of everything that a checkpoint must hold.
 
-    Processes are those of `torchrun` (or, on GPUs, `accelerate launch`); without it there is one. Networks built after this object and before
-    `run` are equal in all processes, because all share the seed until `run` starts.
+    Processes are those of `torchrun` (or, on GPUs, `accelerate launch`); without it there is one. Networks built after
+    this object and before `run` are equal in all processes, because all share the seed until `run` starts.
 
     Args:
         settings: of the run.

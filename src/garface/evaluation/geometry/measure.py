@@ -32,6 +32,8 @@ class GeometrySettings:
 
     methods: tuple[str, ...] = tuple(METHODS)
     """Rows the package makes itself, of `METHODS`."""
+    models: Mapping[str, Path] = field(default_factory=dict)
+    """Rows of the whole reconstruction by other weights, to compare trainings: folders of weights by name."""
     predictions: Mapping[str, Path] = field(default_factory=dict)
     """Rows of others: folders of meshes by name; see `predictions`."""
     protocols: tuple[str, ...] = ()
@@ -45,21 +47,22 @@ class GeometrySettings:
 
     def folders(self, out: Path) -> dict[str, Path]:
         """Where the meshes of every row lie, for results in `out`."""
-        return {**{name: out / MESHES / name for name in self.methods}, **self.predictions}
+        return {**{name: out / MESHES / name for name in (*self.methods, *self.models)}, **self.predictions}
 
     def check(self) -> None:
         """Raise if something is not there.
 
         Raises:
             SettingError: a row or protocol that there is not, or a row twice.
-            InputError: a folder of meshes that does not exist.
+            InputError: a folder of weights or meshes that does not exist.
         """
-        check_methods(self.methods, list(self.predictions))
+        check_methods(self.methods, [*self.models, *self.predictions])
         if self.protocols:
             check_protocols(self.protocols)
-        for name, folder in self.predictions.items():
-            if not folder.is_dir():
-                raise InputError(f"{folder}, the meshes of {name}, is not a folder; check the spelling.")
+        for what, folders in (("weights", self.models), ("meshes", self.predictions)):
+            for name, folder in folders.items():
+                if not folder.is_dir():
+                    raise InputError(f"{folder}, the {what} of {name}, is not a folder; check the spelling.")
 
 
 def measure_geometry(
@@ -108,10 +111,14 @@ class _Maker:
     """Sees to it that heads are there: those that are missing are made, by a method that is loaded when one is."""
 
     def __init__(self, name: str, folder: Path, dataset: GeometryDataset, settings: GeometrySettings) -> None:
-        self.method = METHODS[name] if name in settings.methods else None
+        made_by = "full" if name in settings.models else name
+        self.method = None if name in settings.predictions else METHODS[made_by]
         self.folder, self.pictures = folder, dataset.pictures
         self.settings = MethodSettings(
-            model=settings.model, seed=settings.seed, device=settings.device, neutral=dataset.neutral
+            model=str(settings.models.get(name, settings.model)),
+            seed=settings.seed,
+            device=settings.device,
+            neutral=dataset.neutral,
         )
         self._stack = ExitStack()
 
