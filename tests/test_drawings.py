@@ -321,3 +321,15 @@ def test_pictures_are_found_in_a_folder(tmp_path: Path) -> None:
     drawn = Drawings(FittedFaces(write_faces(tmp_path), split="heldout"), resolution=32).draw(1, seeded())
     assert drawn.picture.shape == drawn.clean.shape == drawn.normals.shape == (1, 3, 32, 32)
     assert -1 <= float(drawn.picture.min()) <= float(drawn.picture.max()) <= 1
+
+
+def test_heads_keep_light_from_themselves_where_asked(faces: FittedFaces) -> None:
+    model = faces.model
+    lost = draw_as(faces, shadowed=1.0)._lost_light(model.mean[None] - torch.tensor([0.0, 0.0, 600.0]), seeded())
+    share = (lost[0, :, :1] / lost[0, :, 0].max()).expand(-1, 3)[None]
+    between_lips, tip_of_nose = model.landmarks["mediapipe478"].points(share, model.triangles)[0, [13, 4], 0]
+    assert float(tip_of_nose) < 0.02 < 0.05 < float(between_lips)
+    bright, dark = (draw_as(faces, shadowed=share, surrounded=0, expressive=0)._lost_light(
+        model.mean[None], seeded()).abs().max() for share in (0.0, 1.0))  # fmt: skip
+    assert float(bright) == 0 < float(dark)
+    assert float(draw_as(faces, shadowed=1.0).draw(4, seeded()).clean.isfinite().float().min()) == 1

@@ -24,13 +24,25 @@ from garface.data.dataset import FittedFaces, mirror_where
 from garface.data.degradations import Degradations, degrade
 from garface.data.skins import landmark_pull, unwrapped_skin
 from garface.errors import SettingError
-from garface.rendering import barycentrics, highlight, normal_map, rasterise, sample_light, shade
+from garface.geometry import vertex_normals
+from garface.rendering import (
+    barycentrics,
+    highlight,
+    lost_transfer,
+    normal_map,
+    rasterise,
+    sample_light,
+    shade,
+    sphere_directions,
+)
 from garface.rendering import interpolate as interpolate_attributes
 
 NEAREST = 250.0
 """Millimetres: nobody is photographed from less."""
 _RARE = ("eyeBlink", "jawOpen", "cheekPuff")
 """Expressions that photos hardly show, and that are therefore made often."""
+_DIRECTIONS = 64
+"""From which heads that throw shadows are lit."""
 _PUPILS = (468, 473)
 """Landmarks of mediapipe478 in the middle of the right and the left iris."""
 
@@ -53,6 +65,9 @@ class DrawingSettings:
     """Cameras lie up to e^this times nearer or farther than the photos', but no nearer than `NEAREST`."""
     shiny: float = 0.0
     """Share of heads with a highlight."""
+    shadowed: float = 0.0
+    """Share of heads that keep light from themselves: from half to all of what direct light loses on its way, since
+    some comes back from other skin."""
     mirrored: float = 0.5
     """Share of drawings that are mirrored."""
     degradations: Degradations = field(default_factory=Degradations)
@@ -60,7 +75,7 @@ class DrawingSettings:
 
     def check(self) -> None:
         """Raise a SettingError if a value is out of its range."""
-        for name in ("flatten", "expressive", "rare", "surrounded", "distance", "shiny", "mirrored"):
+        for name in ("flatten", "expressive", "rare", "surrounded", "distance", "shiny", "shadowed", "mirrored"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} of drawings must be 0 to 1, not {getattr(self, name)}.")
         if self.identity is not None and not 0 <= self.identity <= 3:
@@ -165,17 +180,33 @@ class Drawings:
         skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
         bald = (~model.masks["scalp"]).float().view(1, -1, 1).expand(len(skin), -1, -1)
         place = (model.mean / 100).expand(len(skin), -1, -1)
-        found = interpolate_attributes(torch.cat([skin, bald, place], 2), model.triangles, triangle, weights)
+        lost = self._lost_light(vertices, source)
+        found = interpolate_attributes(torch.cat([skin, bald, place, lost], 2), model.triangles, triangle, weights)
         facing, mask = normalize(normals[:, :3], dim=1), normals[:, 3:]
         light = torch.cat([sample_light(source) for _ in range(len(skin))])
-        lit = self._with_highlights(shade(facing, found[:, :3].clamp(0, 1), light), facing, source)
+        lit = shade(facing, found[:, :3].clamp(0, 1), light, found[:, 7:])
+        lit = self._with_highlights(lit, facing, source)
         seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, 3:4], 1.0)
         picture = lit * seen + background * (1 - seen)
         of_face = model.masks["face"][model.triangles].all(1)
         there = (triangle >= 0)[:, None]
         face = (of_face[triangle.clamp(min=0)][:, None] & there).float()
-        places, yaw = found[:, 4:] * there, yaw_degrees(heads.pose.rotation)
+        places, yaw = found[:, 4:7] * there, yaw_degrees(heads.pose.rotation)
         return Drawn(picture, picture, facing, mask, face, torch.zeros_like(mask), places, yaw, heads)
+
+    def _lost_light(self, vertices: Tensor, source: Generator) -> Tensor:
+        """What is in the light's way (B, V, 9), of heads (B, V, 3) some of which throw shadows on themselves."""
+        lost = vertices.new_zeros(*vertices.shape[:2], 9)
+        if self.settings.shadowed == 0:
+            return lost
+        made, strength = torch.rand(2, len(vertices), generator=source)
+        rows = (made < self.settings.shadowed).nonzero()[:, 0]
+        if len(rows):
+            normals = vertex_normals(vertices[rows], self.faces.topology)
+            directions = sphere_directions(_DIRECTIONS, like=vertices)
+            hidden = lost_transfer(vertices[rows], normals, self.faces.model.triangles, directions)
+            lost[rows] = (0.5 + 0.5 * strength[rows]).view(-1, 1, 1) * hidden
+        return lost
 
     def _with_highlights(self, lit: Tensor, normals: Tensor, source: Generator) -> Tensor:
         """Some pictures (B, 3, R, R) in [-1, 1] with the reflection of a lamp, weaker in the dark."""

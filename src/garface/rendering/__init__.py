@@ -13,6 +13,7 @@ from garface.rendering.shading import (
     shade,
     srgb_to_linear,
 )
+from garface.rendering.shadows import lost_transfer, sphere_directions
 
 __all__ = [
     "antialias",
@@ -23,10 +24,12 @@ __all__ = [
     "interpolate",
     "irradiance",
     "linear_to_srgb",
+    "lost_transfer",
     "normal_map",
     "normal_pyramid",
     "rasterise",
     "sample_light",
     "shade",
+    "sphere_directions",
     "srgb_to_linear",
 ]

@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile, and cache on disk unless no folder for the cache can be written."""
     try:
         return njit(cache=True, nogil=True)(function)
@@ -16,7 +16,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(nogil=True)(function)
 
 
-@_compiled
+@compiled
 def draw(
     screen: NDArray[np.float64],
     triangles: NDArray[np.int64],

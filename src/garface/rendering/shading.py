@@ -24,33 +24,36 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
     return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=0.003) ** (1 / 2.4) - 0.055)
 
 
-def irradiance(normals: Tensor, light: Tensor) -> Tensor:
+def irradiance(normals: Tensor, light: Tensor, lost: Tensor | None = None) -> Tensor:
     """Integrate the light over the cosine lobe around each normal (Ramamoorthi & Hanrahan 2001, eq. 9).
 
     Args:
         normals: (B, 3, H, W) unit vectors in the frame of the light.
         light: (B, 9, 3) radiance.
+        lost: (B, 9, H, W) what is in the light's way, see `lost_transfer`; None if nothing is.
 
     Returns:
         (B, 3, H, W) linear RGB irradiance; pi under constant radiance one. May be slightly negative, because the
         lobe is cut at second order.
     """
-    return torch.einsum("bkhw,bkc->bchw", _transfer(normals), light)
+    transfer = _transfer(normals)
+    return torch.einsum("bkhw,bkc->bchw", transfer if lost is None else transfer - lost, light)
 
 
-def shade(normals: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
+def shade(normals: Tensor, albedo: Tensor, light: Tensor, lost: Tensor | None = None) -> Tensor:
     """Draw a Lambertian surface: `sRGB(albedo / pi * irradiance)`.
 
     Args:
         normals: (B, 3, H, W) unit vectors in the frame of the light.
         albedo: (B, 3, H, W) linear reflectance in [0, 1].
         light: (B, 9, 3) radiance.
+        lost: (B, 9, H, W) what is in the light's way, see `lost_transfer`; None if nothing is.
 
     Returns:
         (B, 3, H, W) sRGB-encoded picture in [-1, 1]; light beyond what the picture can hold is clipped. Where
         normals are zero the value means nothing: mask it.
     """
-    radiance = albedo / math.pi * irradiance(normals, light)
+    radiance = albedo / math.pi * irradiance(normals, light, lost)
     return 2 * linear_to_srgb(radiance.clamp(0, 1)) - 1
 
 
