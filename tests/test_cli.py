@@ -191,9 +191,9 @@ def test_models_fetch(cache: Path, capsys: pytest.CaptureFixture[str], monkeypat
     asked: list[str] = []
     monkeypatch.setattr("garface.weights.fetch_asset", lambda name: asked.append(name) or Path("somewhere"))
     assert main(["models", "fetch"]) == 0
-    assert asked == ["face-landmarker"]
+    assert asked == ["face-landmarker", "dlib-face-resnet"]
     assert main(["models", "fetch", "fid-inception", "nonsense"]) == 2
-    assert asked == ["face-landmarker"], "names are checked before anything is fetched"
+    assert asked == ["face-landmarker", "dlib-face-resnet"], "names are checked before anything is fetched"
     assert "nonsense" in capsys.readouterr().err
 
 

@@ -63,6 +63,13 @@ def test_other_settings_need_another_folder(photos: Path, prepared: Path) -> Non
         prepare(photos, prepared, replace(SETTINGS, size=32), progress=False)
 
 
+def test_sets_from_before_shapes_were_estimated_can_grow(photos: Path, prepared: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(prepared, older)
+    (older / "settings.json").write_text(json.dumps({"size": 64, "shard": 2, "fit": {}}))
+    assert prepare(photos, older, SETTINGS, progress=False) == 3
+
+
 def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="garface data prepare"):
         FittedFaces(tmp_path)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from tiny_evaluation import astronaut, open_finder
+from tiny_model import write_model
 from tiny_scans import head, head_scan, prediction_of, write_aflw2000, write_bench
 
 from garface.cli import main
-from garface.errors import InputError, NoFaceError, SettingError
+from garface.errors import InputError, NoFaceError, SettingError, WeightsError
 from garface.evaluation.geometry import (
     GeometrySettings,
     GeometryTable,
@@ -171,16 +172,19 @@ def test_heads_of_others_are_scored_beside_ours(bench: Path, tmp_path: Path, mon
 def test_other_weights_have_a_row_of_the_whole_reconstruction(
     bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heads, plain = Heads(), tmp_path / "plain"
-    plain.mkdir()
+    heads, plain = Heads(), write_model(tmp_path / "plain")
     use(monkeypatch, full=heads)
     table = measured(bench, tmp_path / "out", methods=("full",), models={"plain": plain})
     assert heads.models == ["builtin", str(plain)]
     assert len(heads.asked) == 8
     assert table.summary("now", "plain") == table.summary("now", "full")
     assert (tmp_path / "out/meshes/plain/s000_v0.ply").exists()
-    with pytest.raises(SettingError, match="full comes twice"):
-        GeometrySettings(methods=("full",), models={"full": plain}).check()
+    with pytest.raises(SettingError, match="landmarks is a row of garface's own"):
+        GeometrySettings(models={"landmarks": plain}, methods=("full",)).check()
+    with pytest.raises(SettingError, match="holds results of another model"):
+        measured(bench, tmp_path / "out", methods=("full",), models={"plain": write_model(tmp_path / "others")})
+    with pytest.raises(WeightsError, match=r"gar\.safetensors"):
+        GeometrySettings(models={"empty": tmp_path}).check()
 
 
 def test_a_row_needs_a_name_of_its_own(tmp_path: Path) -> None:

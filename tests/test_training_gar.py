@@ -155,8 +155,11 @@ def test_a_training_goes_on_from_weights_with_their_discriminator(tmp_path: Path
     first = settings(tmp_path / "first", warm_start=4)
     train_gar(first, Balls(6))
     start, discriminator = (str(tmp_path / "first" / f"{kind}.safetensors") for kind in ("gar", "discriminator"))
-    first = replace(first, folder=tmp_path / "later", max_pictures=12)
-    later = going_on(first, start=start, discriminator=discriminator)
+    again = replace(first, folder=tmp_path / "later", max_pictures=12)
+    with pytest.raises(SettingError, match="known latents"):
+        going_on(again, start=start, discriminator=discriminator)
+    again = replace(again, redrawn=0.0, swapped=0.0)
+    later = going_on(again, start=start, discriminator=discriminator)
     training = GarTraining(later, Balls(6), critics=Critics(), runtime=Runtime(later, configuration={}))
     grown = things(tmp_path / "first")["discriminator"]
     for name, value in training.discriminator.state_dict().items():
@@ -183,6 +186,9 @@ def test_weights_to_go_on_from_must_have_the_configured_shape(tmp_path: Path) ->
         train_gar(blind, Balls(6))
     with pytest.raises(WeightsError, match="no weights called 'nothing'"):
         train_gar(replace(wanted, start="nothing"), Balls(6))
+    judging_features = replace(wanted, discriminator=FeatureDiscriminatorConfig())
+    with pytest.raises(WeightsError, match="judges features instead of pixels, or the other way round"):
+        train_gar(judging_features, Balls(6), critics=Critics(features=tiny_trunk()))
     with pytest.raises(WeightsError, match="holds gar weights, but discriminator weights are needed"):
         train_gar(replace(wanted, start_discriminator=start), Balls(6))
     with pytest.raises(SettingError, match="--start-discriminator, or neither"):

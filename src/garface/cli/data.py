@@ -64,7 +64,7 @@ class Prepare:
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Receives the training set."""
     size: int = 128
-    """Side of the aligned crops, pixels."""
+    """Side of the aligned crops, pixels; less than 128 need --shape-start landmarks."""
     shape_start: Literal["estimator", "landmarks"] = "estimator"
     """Where identities start: at the shape estimator's, as those of reconstructions do (crops of at least 128 px), or
     where landmarks alone put them."""

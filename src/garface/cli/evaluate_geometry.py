@@ -25,7 +25,7 @@ class Geometry:
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Receives rows.jsonl, meshes, table.json and table.md."""
     methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "graphics", "no-start", "full")
-    """Rows of the table that garface makes; give none to measure --predictions alone."""
+    """Rows of the table that garface makes; give none to measure --models or --predictions alone."""
     models: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
     """Rows of the whole reconstruction by other weights: folders of training runs, to compare trainings."""
     predictions: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()

@@ -12,7 +12,7 @@ from garface.cli.terminal import table
 if TYPE_CHECKING:
     from garface.weights import ModelEntry
 
-NEEDED = ("face-landmarker",)
+NEEDED = ("face-landmarker", "dlib-face-resnet")
 """Assets that a reconstruction needs."""
 
 

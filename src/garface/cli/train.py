@@ -28,7 +28,7 @@ class _Train:
     folder: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Receives checkpoints, logs, sample sheets and, at the end, the weights; by default the preset's."""
     max_pictures: Annotated[int | None, arg(metavar="INT")] = None
-    """Stop after so many pictures in all; by default the preset's."""
+    """Stop after so many pictures of this run, resumed parts included; by default the preset's."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     licence: Annotated[str | None, arg(metavar="TEXT")] = None
@@ -92,7 +92,7 @@ class Gar(_Train):
     """Train the renderer, and with it a first inverter; writes gar, inverter and discriminator.safetensors."""
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file of the renderer, or name of shipped weights, to go on from, with --start-discriminator."""
+    """Weight file of the renderer to go on from, with --start-discriminator and the very --faces that it knew."""
     start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the discriminator that grew up with --start."""
 
@@ -100,13 +100,13 @@ class Gar(_Train):
         """cpu-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
         from garface.training import PRESETS, going_on
 
-        if self.start is None and self.start_discriminator is None:
+        if (self.start is None and self.start_discriminator is None) or self.preset not in PRESETS:
             return PRESETS
         if self.start is None or self.start_discriminator is None:
             raise SettingError("A renderer goes on with the discriminator that it grew up with: give both --start and "
                                "--start-discriminator.")  # fmt: skip
         start, discriminator = self.start, self.start_discriminator
-        return {name: going_on(preset, start=start, discriminator=discriminator) for name, preset in PRESETS.items()}
+        return {self.preset: going_on(PRESETS[self.preset], start=start, discriminator=discriminator)}
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""
@@ -208,7 +208,8 @@ class Inverter(_Train):
     """Train the inverter against a frozen renderer; writes inverter.safetensors."""
 
     renderer: str = "builtin"
-    """Weight file of the renderer to invert, or builtin."""
+    """Weight file of the renderer to invert, or builtin. With cpu-128, --faces must be the very set that it learned
+    from, with the same fits: known latents follow from it."""
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the inverter to go on from; by default it starts afresh."""
 

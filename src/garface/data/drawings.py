@@ -4,7 +4,7 @@ The paper, section 3.3 (after SfSNet, Sengupta et al. 2018). Shape, expression a
 some expressions from further than photos show; skin colours from the photo of another face with its light divided out,
 the light from `sample_light`. Behind the head is the photo whose pose it took, so that there is hair around it, or
 any other one. `degradations` then spoils the picture. Shapes can also come from the model's prior, cameras from nearer
-and farther than the photos', and skins can shine.
+and farther than the photos', skins can shine, and heads can throw shadows on themselves.
 
 The normals stay those of the head where something hides it, and count in training: the estimator judges drawings of
 given heads, in which hair and glasses hide the same, and what a head is like there follows from the rest of it.
@@ -42,7 +42,7 @@ NEAREST = 250.0
 _RARE = ("eyeBlink", "jawOpen", "cheekPuff")
 """Expressions that photos hardly show, and that are therefore made often."""
 _DIRECTIONS = 64
-"""From which heads that throw shadows are lit."""
+"""How many directions of light are tried for heads that throw shadows."""
 _PUPILS = (468, 473)
 """Landmarks of mediapipe478 in the middle of the right and the left iris."""
 
@@ -66,8 +66,8 @@ class DrawingSettings:
     shiny: float = 0.0
     """Share of heads with a highlight."""
     shadowed: float = 0.0
-    """Share of heads that keep light from themselves: from half to all of what direct light loses on its way, since
-    some comes back from other skin."""
+    """Share of heads that throw shadows on themselves. Each loses from half to all of the direct light that its own
+    surface blocks, since some of it comes back by way of other skin."""
     mirrored: float = 0.5
     """Share of drawings that are mirrored."""
     degradations: Degradations = field(default_factory=Degradations)

@@ -1,4 +1,4 @@
-"""Prepare a folder of photos for training: find, align and fit every face.
+"""Prepare a folder of photos for training: find, align and fit the largest face of every photo.
 
 The result is a folder of shards, `part-00000.npz` and so on, each written whole or not at all, so that an interrupted
 run goes on where it stopped. `failures.json` lists the photos that gave no face, and why. If the photos were drawn by
@@ -139,7 +139,7 @@ def _check_settings(out: Path, settings: PrepareSettings) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    found = json.loads(path.read_text())
+    found = {"shape_start": "landmarks", **json.loads(path.read_text())}  # where older sets began
     differing = sorted(key for key in wanted if found.get(key) != wanted[key])
     if differing:
         raise SettingError(f"{out} was prepared with another {differing[0]}; choose a new folder or the old settings.")

@@ -49,6 +49,10 @@ def load_discriminator(
     path: str | Path, like: DiscriminatorConfig | FeatureDiscriminatorConfig
 ) -> Discriminator | FeatureDiscriminator:
     """A trained discriminator of the kind that `like` configures, of pixels or of features; see `load_generator`."""
+    card = load_weights(path).card
+    if card.kind == "discriminator" and ("features" in card.config) != isinstance(like, FeatureDiscriminatorConfig):
+        raise WeightsError(f"The discriminator in {path} judges features instead of pixels, or the other way round; "
+                           "take the preset that it was trained by.")  # fmt: skip
     if isinstance(like, FeatureDiscriminatorConfig):
         return _load(FeatureDiscriminator, FeatureDiscriminatorConfig, "discriminator", None, path)
     return _load(Discriminator, DiscriminatorConfig, "discriminator", None, path)

@@ -107,7 +107,7 @@ class Reconstructor:
     Raises:
         SettingError: a setting outside its range, or a shape estimator of another head model.
         WeightsError: weights that cannot be used.
-        AssetError: the landmark model cannot be had.
+        AssetError: the landmark model, or a network that the shape estimator looks through, cannot be had.
     """
 
     def __init__(

@@ -20,7 +20,8 @@ from garface.evaluation.geometry.table import GeometryTable
 from garface.evaluation.meshes import SUFFIX
 from garface.faces import MorphableModel
 from garface.io import make_folder, write_atomic, write_json
-from garface.reconstruction.renderer import Device
+from garface.networks import load_generator
+from garface.reconstruction.renderer import GENERATOR_FILE, Device
 
 JOURNAL, SETTINGS, TABLE, MESHES = "rows.jsonl", "settings.json", "table", "meshes"
 """Names inside the folder of results."""
@@ -53,8 +54,10 @@ class GeometrySettings:
         """Raise if something is not there.
 
         Raises:
-            SettingError: a row or protocol that there is not, or a row twice.
+            SettingError: a row or protocol that there is not, a row twice, or weights that draw from something else
+                than normal maps.
             InputError: a folder of weights or meshes that does not exist.
+            WeightsError: weights that cannot be used.
         """
         check_methods(self.methods, [*self.models, *self.predictions])
         if self.protocols:
@@ -63,6 +66,12 @@ class GeometrySettings:
             for name, folder in folders.items():
                 if not folder.is_dir():
                     raise InputError(f"{folder}, the {what} of {name}, is not a folder; check the spelling.")
+        for name, folder in self.models.items():
+            if name in METHODS:
+                raise SettingError(f"{name} is a row of garface's own; give the weights in {folder} another name.")
+            if load_generator(folder / GENERATOR_FILE).config.condition != "normals":
+                raise SettingError(f"The weights of {name} draw from something else than normal maps, so photos cannot "
+                                   "be reconstructed by them.")  # fmt: skip
 
 
 def measure_geometry(
@@ -78,7 +87,7 @@ def measure_geometry(
         progress: whether to show a bar.
 
     Raises:
-        SettingError: see `GeometrySettings.check`, or `out` holds results of another dataset, weights or seed.
+        SettingError: see `GeometrySettings.check`, or `out` holds results of another dataset, other weights or seed.
         InputError: a folder of meshes is missing, or the journal is damaged.
         OutputError: something cannot be written.
         WeightsError: weights that cannot be used.
@@ -91,6 +100,9 @@ def measure_geometry(
         out / SETTINGS,
         {"dataset": str(dataset.folder.resolve()), "model": settings.model, "seed": settings.seed},
     )
+    for name, folder in settings.models.items():
+        make_folder(out / MESHES / name)
+        check_same(out / MESHES / name / SETTINGS, {"model": str(folder.resolve())})
     journal = Journal(out / JOURNAL)
     folders = settings.folders(out)
     with tqdm(total=len(folders) * len(dataset.pictures), unit="picture", disable=not progress) as bar:

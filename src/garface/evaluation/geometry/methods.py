@@ -145,5 +145,5 @@ def check_methods(names: Sequence[str], others: Sequence[str]) -> None:
     double = [name for name in every if every.count(name) > 1]
     if double or not every:
         raise SettingError(f"Rows need names of their own, but {double[0]} comes twice." if double else
-                           "Nothing is to be measured; give --methods or --predictions.")  # fmt: skip
+                           "Nothing is to be measured; give --methods, --models or --predictions.")  # fmt: skip
 
