@@ -17,7 +17,7 @@ from tiny_model import portrait, write_model
 
 from garface.cli import main
 from garface.io.folders import MANIFEST
-from garface.reconstruction import Reconstruction
+from garface.reconstruction import Reconstruction, Reconstructor
 
 FILES = {
     "comparison.png", "head.glb", "head.mtl", "head.obj", "latent.safetensors", "normals.png", "overlay.png",
@@ -367,3 +367,33 @@ def test_ctrl_c_for_real(place: Path, model: Path) -> None:
     assert_one_sentence(complaint, "Ctrl-C", "of 40 photos")
     assert_only(place, *(path.name for path in (place / "out").iterdir()))
     assert 1 <= len(list((place / "out").iterdir())) < 40
+
+
+def test_a_photo_may_have_a_name_that_is_no_utf8(reconstruct, place: Path) -> None:
+    os.rename(save("plain.png", portrait()), b"f\xfc.png")
+    result = reconstruct(os.fsdecode(b"f\xfc.png"))
+    assert (result.code, result.complaint) == (0, "")
+    assert_only(place, os.fsdecode(b"f\xfc"))
+
+
+def test_folders_of_others_with_such_a_name_are_not_in_the_way_of_all_faces(reconstruct, place: Path) -> None:
+    (place / "out" / "anna-facelift").mkdir(parents=True)
+    (place / "out" / "anna-facelift" / "mine.txt").write_text("mine")
+    assert reconstruct(save("anna.png", portrait()), "--face", "all").code == 0
+    assert_whole(place / "out" / "anna")
+
+
+def test_a_defect_at_one_photo_leaves_the_others_their_chance(
+    reconstruct, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = Reconstructor.reconstruct_batch
+
+    def fragile(self: Reconstructor, photos, **options):
+        if any("bad" in str(photo) for photo in photos):
+            raise RuntimeError("out of memory")
+        return together(self, photos, **options)
+
+    monkeypatch.setattr(Reconstructor, "reconstruct_batch", fragile)
+    result = reconstruct(save("good.png", portrait()), save("bad.png", portrait()), save("better.png", portrait()))
+    assert result.code == 1
+    assert_only(place, "better", "good")

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_model import write_model
 
 import garface
 from garface.cli import app, main
 from garface.cli.batch import name_jobs, unique
+from garface.cli.render import write_picture
 from garface.cli.terminal import check_file, one_line, table
 from garface.errors import InputError, OutputError, SettingError
 from garface.weights import ASSETS
@@ -230,3 +232,33 @@ def test_check_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
         check_file(tmp_path / "file" / "a.png", (".png",))
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("render sweep --out s.png", "--what is needed"),
+        ("render random --out s.png --seed -1", "seed must be 0 to 4294967295"),
+        ("reconstruct a.jpg --out out --seed 20260101120000", "seed must be 0 to 4294967295"),
+        ("evaluate fit --out fit.json", "No photo was given"),
+        ("evaluate photos --out table", "No photo was given"),
+    ],
+)
+def test_what_is_missing_or_out_of_range_is_told_before_anything_is_done(
+    command: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    assert reason in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_too_long_for_a_file_is_a_mistake_and_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["reconstruct", "x" * 300, "--out", "out"], ["render", "random", "--out", f"{'x' * 300}.png"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_sheet_longer_than_a_jpeg_holds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="more than a JPEG holds"):
+        write_picture(np.zeros((8, 70_000, 3), np.uint8), tmp_path / "s.jpg")

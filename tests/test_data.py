@@ -169,3 +169,31 @@ def test_crops_too_small_for_the_estimator_are_refused_before_anything_is_writte
     with pytest.raises(SettingError, match=r"at least 128 px, not 64.*--shape-start landmarks"):
         prepare(photos, tmp_path / "faces", PrepareSettings(size=64), progress=False)
     assert not (tmp_path / "faces").exists()
+
+
+def test_photos_that_come_later_are_prepared_too_and_those_that_go_are_left_out(photos: Path, tmp_path: Path) -> None:
+    some, out = tmp_path / "some", tmp_path / "out"
+    some.mkdir()
+    for name in ("face-02.png", "face-07.png", "nobody.png"):
+        shutil.copy(photos / name, some)
+    assert prepare(some, out, SETTINGS, progress=False) == 2
+    shutil.copy(photos / "face-01.png", some)  # sorts before them all
+    assert prepare(some, out, SETTINGS, progress=False) == 3
+    assert sorted(FittedFaces(out, split="all").names) == ["face-01", "face-02", "face-07"]
+    assert set(json.loads((out / "failures.json").read_text())) == {"nobody.png"}
+    for name in ("face-01.png", "face-02.png"):
+        (some / name).unlink()
+    assert prepare(some, out, SETTINGS, progress=False) == 1
+    assert FittedFaces(out, split="all").names == ["face-07"]
+
+
+def test_torn_shards_are_told(prepared: Path, photos: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "torn"
+    shutil.copytree(prepared, torn)
+    shard = torn / "part-00000.npz"
+    for content in (shard.read_bytes()[:2000], b""):
+        shard.write_bytes(content)
+        with pytest.raises(InputError, match="delete it and prepare"):
+            FittedFaces(torn)
+        with pytest.raises(InputError, match="delete it and prepare"):
+            prepare(photos, torn, SETTINGS, progress=False)

@@ -101,3 +101,18 @@ def test_a_descent_through_the_rules_approaches_the_shape_that_was_drawn_by_them
     assert torch.equal(found.w, start.w)
     assert len(found.noise) == 1
     assert torch.equal(found.noise[0], start.noise[0])
+
+
+def test_a_photo_among_others_comes_out_as_alone(light: Tensor) -> None:
+    shape = torch.randn(2, MODEL.identities, generator=torch.Generator().manual_seed(7))
+    photos = [photo(shape[:1], light), photo(shape[1:], 0.4 * light)]
+    parts = ("picture", "mask", "points", "identity")
+    target = Target(*(torch.cat([getattr(one, part) for one in photos]) for part in parts))
+    camera = Camera(CAMERA.focal.expand(2), CAMERA.principal.expand(2, 2), SIDE, SIDE)
+    pose = Pose(POSE.rotation.expand(2, 3, 3), POSE.translation.expand(2, 3))
+    expression, style = torch.zeros(2, MODEL.expressions), torch.zeros(2, 1, 5)
+    start = FaceState(torch.zeros_like(shape), expression, pose, camera, style, [torch.zeros(2, 1, 4, 4)])
+    settings = RefineSettings(steps=10, rate_shape=0.03)
+    both, _, _ = refine_by_graphics(start, target, MODEL, TOPOLOGY, settings)
+    alone, _, _ = refine_by_graphics(start[1], target[1], MODEL, TOPOLOGY, settings)
+    torch.testing.assert_close(both[1].identity, alone.identity, rtol=1e-3, atol=1e-3)

@@ -191,3 +191,32 @@ def test_json_refuses_what_is_not_a_number(tmp_path: Path, bad: object) -> None:
     with pytest.raises(OutputError, match=r"a\.json: camera: focal"):
         write_json(tmp_path / "a.json", {"camera": {"focal": bad}})
     assert names(tmp_path) == []
+
+
+def test_names_that_are_no_utf8_survive_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"photo": "f\udcfc.jpg", "other": "ü"})
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"photo": "f\udcfc.jpg", "other": "ü"}
+
+
+def test_a_result_that_cannot_be_moved_aside_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_result(tmp_path / "result", "old")
+    rename = Path.rename
+
+    def mounted(self: Path, target: Path) -> Path:
+        if self.name == "result":
+            raise OSError(errno.EBUSY, "Device or resource busy", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", mounted)
+    with pytest.raises(OutputError, match="mount point"), whole_folder(tmp_path / "result"):
+        pass
+    assert (tmp_path / "result" / "head.obj").read_text() == "old"
+
+
+def test_a_link_of_the_users_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="such as link"), whole_folder(tmp_path / "result"):
+        pass
+    assert (tmp_path / "result" / "link").is_symlink()

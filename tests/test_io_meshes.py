@@ -8,6 +8,7 @@ import trimesh
 
 from garface.errors import InputError, SettingError
 from garface.io import read_ply, write_obj, write_ply
+from garface.io.meshes import read_obj
 
 VERTICES = np.array([[0, 0, 0], [100.25, 0, 0], [0, 50, 0.5], [0, 0, -123.4567]], np.float32)
 TRIANGLES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
@@ -105,3 +106,10 @@ def test_ply_refuses_other_files(tmp_path: Path) -> None:
             read_ply(path)
     with pytest.raises(InputError, match="missing"):
         read_ply(tmp_path / "missing.ply")
+
+
+def test_obj_indices_count_back_from_the_vertices_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "a.obj"
+    corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\n"
+    path.write_text(corners + corners)
+    assert read_obj(path)[1].tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -139,6 +139,9 @@ def test_one_person_from_two_photos(model_folder: Path) -> None:
     with Reconstructor(settings) as reconstructor:
         first, second = reconstructor.reconstruct_person([astronaut(), astronaut()[:, ::-1].copy()], names=["a", "b"])
         alone = reconstructor.reconstruct(astronaut(), name="a")[0]
+        reconstructor.settings = replace(settings, face="all")
+        crowd = np.concatenate([astronaut(), astronaut()], axis=1)
+        assert reconstructor.reconstruct_person([crowd], names=["c"])[0].name == "c"
         with pytest.raises(SettingError, match="2 photos cannot be reconstructed under 1 names"):
             reconstructor.reconstruct_person([astronaut(), astronaut()], names=["a"])
         with pytest.raises(NoFaceError, match="b: "):

@@ -363,9 +363,11 @@ def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: P
     assert files[0] == files[1]
     with pytest.raises(SettingError, match="was made by"):
         train_shape_head(replace(wanted, seed=1), Discs(), torch.eye(3), SomeMeans())
-    (tmp_path / "parts" / "seen" / "0001.npz").write_bytes(b"torn")
-    with pytest.raises(InputError, match="delete it"):
-        train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
+    torn = tmp_path / "parts" / "seen" / "0001.npz"
+    for content in (b"torn", torn.read_bytes()[:3000]):
+        torn.write_bytes(content)
+        with pytest.raises(InputError, match="delete it"):
+            train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
 
 
 @pytest.mark.parametrize("wrong", [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}])

@@ -326,3 +326,19 @@ def test_frozen_features_are_kept_in_the_precision_they_are_used_in(
     assert training.critics.features is not None
     assert {buffer.dtype for buffer in training.critics.features.buffers()} == {kept}
     assert all(bool(value.isfinite().all()) for value in training.step().values())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"r1_every": 0}, "r1_every must be at least 1"),
+        ({"papers_every": 0}, "papers_every must be at least 1"),
+        ({"warm_start": 8, "normalised": True}, "cannot be calibrated"),
+    ],
+)
+def test_settings_that_would_fail_on_the_way_are_refused_at_once(tmp_path: Path, change: dict, reason: str) -> None:
+    wanted = settings(tmp_path)
+    if change.pop("normalised", False):
+        change["generator"] = replace(wanted.generator, normalise_latent=True)
+    with pytest.raises(SettingError, match=reason):
+        replace(wanted, **change).check()

@@ -227,7 +227,7 @@ def test_normals_need_no_preparation(faces: FittedFaces) -> None:
 # The judge of normals
 
 
-def test_small_pictures_are_enlarged_for_the_estimator_and_large_ones_are_not() -> None:
+def test_pictures_are_brought_to_the_size_of_the_estimator_and_normals_back() -> None:
     torch.manual_seed(0)
     estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8))).eval()
     seen, small, large = SeenNormals(estimator), torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
@@ -235,6 +235,10 @@ def test_small_pictures_are_enlarged_for_the_estimator_and_large_ones_are_not() 
     naive = estimator(torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False))
     naive = naive.unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean((3, 5))
     torch.testing.assert_close(seen(small), naive / naive.norm(dim=1, keepdim=True))
+    huge = torch.rand(2, 3, 64, 64)
+    naive = estimator(huge.unflatten(2, (32, 2)).unflatten(4, (32, 2)).mean((3, 5)))
+    naive = torch.nn.functional.interpolate(naive, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(seen(huge), naive / naive.norm(dim=1, keepdim=True))
     small.requires_grad_(True)
     seen(small).square()[:, 0].sum().backward()
     assert small.grad is not None

@@ -1,6 +1,7 @@
 """The entry point: reading the command, running it, and turning every ending into a sentence and an exit code."""
 
 import contextlib
+import io
 import os
 import sys
 import warnings
@@ -25,7 +26,7 @@ from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_figures import Figures
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
 from garface.cli.train import Gar, Inverter, Normals, Shape, ShapeHead
-from garface.errors import GarfaceError
+from garface.errors import GarfaceError, SettingError
 
 DESCRIPTION = (
     "Photo in, 3D head out, by inverting a generative renderer. To start: garface reconstruct --example --out heads. "
@@ -86,7 +87,8 @@ class Runnable(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `garface ARGV` and return its exit code.
 
-    0 is success; 2 a mistake of the user's, said in one sentence; 1 a defect of garface; 130 Ctrl-C.
+    0 is success; 2 a mistake of the user's, said in one sentence; 1 a defect of garface; 130 Ctrl-C; 141 nobody reads
+    what is printed.
 
     Args:
         argv: without the program's name; None takes those of the process.
@@ -98,7 +100,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"garface {version('garface')}")
         return 0
-    return guarded(parse(arguments).run)
+    command = parse(arguments)
+
+    def run() -> int:
+        _check_seeds(command)
+        return command.run()
+
+    return guarded(run)
 
 
 def parse(arguments: Sequence[str]) -> Runnable:
@@ -109,9 +117,18 @@ def parse(arguments: Sequence[str]) -> Runnable:
     return found
 
 
+def _check_seeds(command: object) -> None:
+    """Raise a SettingError unless every generator takes the seeds of a command."""
+    for seed in (getattr(command, "seed", 0), *getattr(command, "seeds", ())):
+        if not 0 <= seed < 2**32:
+            raise SettingError(f"A seed must be 0 to {2**32 - 1}, not {seed}.")
+
+
 def guarded(run: Callable[[], int]) -> int:
     """Call `run`; every way it may end becomes an exit code and, where it failed, one sentence."""
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
         with warnings.catch_warnings():
             if not debugging() and not sys.warnoptions:
                 warnings.simplefilter("ignore")  # they are for programmers

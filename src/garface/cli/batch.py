@@ -150,8 +150,13 @@ class Batch:
         except Exception as error:
             if debugging() and not isinstance(error, GarfaceError):
                 raise
-            spent = (time.perf_counter() - start) / len(jobs)
-            self.outcomes += [Outcome(job, seconds=spent, error=error) for job in jobs]
+            if len(jobs) > 1:  # one of them has done it: each has its own chance
+                for number, job in enumerate(jobs):
+                    self._attempt([job], reconstructor, before + number, show)
+                    if isinstance(self.outcomes[-1].error, OutputError):
+                        return
+                return
+            self.outcomes.append(Outcome(jobs[0], seconds=time.perf_counter() - start, error=error))
             return
         spent = (time.perf_counter() - start) / len(jobs)
         for job, faces in zip(jobs, found):

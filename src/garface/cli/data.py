@@ -162,4 +162,4 @@ def _failures(folder: Path) -> dict[str, str]:
     from garface.data.prepare import FAILURES_FILE
 
     path = folder / FAILURES_FILE
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}

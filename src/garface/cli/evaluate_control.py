@@ -47,7 +47,7 @@ class Control:
         """Measure."""
         check_json(self.out)
         if self.worst is not None:
-            check_file(self.worst, STILL)
+            check_file(self.worst, STILL, option="--worst")
         from garface.evaluation.control import find_estimator
         from garface.evaluation.obedience import ControlSettings, measure_control, open_instruments
         from garface.reconstruction import load_renderer

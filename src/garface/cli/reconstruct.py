@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -78,7 +80,7 @@ class Reconstruct:
         if not self.photos and not self.example:
             raise SettingError("No photo was given; name picture files, or pass --example for the embedded one.")
         for photo in self.photos:
-            if photo.is_dir():
+            if os.path.isdir(photo):
                 raise InputError(f"{photo} is a folder; pass the picture files in it, such as {photo / '*.jpg'}.")
         return name_jobs([None] * self.example + list(self.photos))
 
@@ -116,5 +118,6 @@ class Reconstruct:
 
     def _folders(self, job: Job) -> list[Path]:
         """Where the results of a job may go, as far as that is known beforehand."""
-        several = sorted(self.out.glob(f"{escape(job.name)}-face*")) if self.face == "all" else []
+        found = sorted(self.out.glob(f"{escape(job.name)}-face*")) if self.face == "all" else []
+        several = [folder for folder in found if re.fullmatch(r"-face\d+", folder.name[len(job.name) :])]
         return [self.out / job.name, *several]

@@ -98,6 +98,8 @@ class Sweep:
 
     def run(self) -> int:
         """Draw and write."""
+        if not self.what:
+            raise SettingError("--what is needed: yaw, pitch, roll, or an expression such as jawOpen.")
         check_between("--frames", self.frames, 2, 500)
         check_between("--count", self.count, 1, 100)
         check_between("--truncation", self.truncation, 0, 2)
@@ -299,6 +301,10 @@ def check_between(option: str, value: float, low: int, high: int) -> None:
         raise SettingError(f"{option} must be {low} to {high}, not {value}.")
 
 
+JPEG_SIDE = 65_500
+"""Pixels: the format ends there."""
+
+
 def is_moving(path: Path) -> bool:
     """Whether a file of this name is an animation."""
     return path.suffix.lower() in MOVING
@@ -308,6 +314,9 @@ def write_picture(pixels: Pixels, path: Path) -> None:
     """Write a PNG, which is exact, or a JPEG, which is small."""
     from garface.io import encode_jpeg, encode_png, write_atomic
 
+    if path.suffix.lower() != ".png" and max(pixels.shape[:2]) > JPEG_SIDE:
+        raise SettingError(f"{path} would be {max(pixels.shape[:2])} px long, more than a JPEG holds; write a .png, or "
+                           "draw fewer.")  # fmt: skip
     write_atomic(path, encode_png(pixels) if path.suffix.lower() == ".png" else encode_jpeg(pixels, quality=90))
 
 

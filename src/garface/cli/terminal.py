@@ -42,7 +42,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
 
 
-def check_file(path: Path, suffixes: Sequence[str]) -> None:
+def check_file(path: Path, suffixes: Sequence[str], *, option: str = "--out") -> None:
     """Raise unless a picture can be written to `path`; its folder is made.
 
     Raises:
@@ -50,12 +50,12 @@ def check_file(path: Path, suffixes: Sequence[str]) -> None:
         OutputError: a folder stands there, or the place cannot be written.
     """
     if path.suffix.lower() not in suffixes:
-        raise SettingError(f"{path} must end in {' or '.join(suffixes)}; give --out another name.")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder, but a file is to be written there; give --out another name.")
+        raise SettingError(f"{path} must end in {' or '.join(suffixes)}; give {option} another name.")
+    if os.path.isdir(path):
+        raise OutputError(f"{path} is a folder, but a file is to be written there; give {option} another name.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path.parent} cannot be made ({error.strerror}); choose another --out.") from error
+        raise OutputError(f"{path.parent} cannot be made ({error.strerror}); choose another {option}.") from error
     if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path.parent} is read-only; choose another --out.")
+        raise OutputError(f"{path.parent} is read-only; choose another {option}.")

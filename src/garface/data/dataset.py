@@ -8,6 +8,7 @@ from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -165,11 +166,15 @@ def _load(folder: Path, split: Split) -> dict[str, np.ndarray]:
         )
     parts: dict[str, list[np.ndarray]] = {}
     for shard in shards:
-        with np.load(shard, allow_pickle=False) as table:
-            keep = np.array([split == "all" or held_back(str(n)) == (split == "heldout") for n in table["names"]], bool)
-            if keep.any():
-                for name in table.files:
-                    parts.setdefault(name, []).append(table[name][keep])
+        try:
+            with np.load(shard, allow_pickle=False) as table:
+                arrays = dict(table)
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise InputError(f"{shard} cannot be read ({error}); delete it and prepare the photos again.") from error
+        keep = np.array([split == "all" or held_back(str(n)) == (split == "heldout") for n in arrays["names"]], bool)
+        if keep.any():
+            for name, array in arrays.items():
+                parts.setdefault(name, []).append(array[keep])
     if not parts:
         raise InputError(f"{folder} holds no faces of the split '{split}'; prepare more photos.")
     return {name: np.concatenate(chunks) for name, chunks in parts.items()}

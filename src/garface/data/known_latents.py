@@ -12,6 +12,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as table:
             numbers, styles = table["index"], table["w"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read as latents ({error}); make the portraits again.") from error
     if numbers.ndim != 1 or styles.ndim != 2 or len(numbers) != len(styles) or not np.isfinite(styles).all():
         raise InputError(f"{path} must hold index (N,) and finite w (N, W); make the portraits again.")

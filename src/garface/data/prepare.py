@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -65,12 +66,27 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
     with FaceFinder() as finder, tqdm(total=len(paths), unit="picture", disable=not progress) as bar:
         for index, group in enumerate(_groups(paths, settings.shard)):
             shard = out / f"part-{index:05d}.npz"
-            if not shard.exists():
+            if not _holds(shard, group, failures):
                 _prepare_shard(shard, group, finder, model, shapes, settings, failures)
                 write_json(out / FAILURES_FILE, failures)
-            count += int(np.load(shard, allow_pickle=False)["names"].shape[0])
+            count += len(_names(shard))
             bar.update(len(group))
+    for shard in sorted(out.glob("part-*.npz"))[-(-len(paths) // settings.shard) :]:
+        shard.unlink()  # of a folder that was larger
     return count
+
+
+def _holds(shard: Path, group: Sequence[Path], failures: Mapping[str, str]) -> bool:
+    """Whether a shard is there, and of these photos: a folder may have grown."""
+    return shard.exists() and _names(shard) == [path.stem for path in group if path.name not in failures]
+
+
+def _names(shard: Path) -> list[str]:
+    try:
+        with np.load(shard, allow_pickle=False) as table:
+            return [str(name) for name in table["names"]]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(f"{shard} cannot be read ({error}); delete it and prepare again.") from error
 
 
 def _prepare_shard(
@@ -84,6 +100,7 @@ def _prepare_shard(
 ) -> None:
     names, faces = [], []
     for path in paths:
+        failures.pop(path.name, None)
         try:
             faces.append(find_and_align(path, finder, settings.size))
             names.append(path.stem)
@@ -139,7 +156,7 @@ def _check_settings(out: Path, settings: PrepareSettings) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    found = {"shape_start": "landmarks", **json.loads(path.read_text())}  # where older sets began
+    found = {"shape_start": "landmarks", **json.loads(path.read_bytes())}  # where older sets began
     differing = sorted(key for key in wanted if found.get(key) != wanted[key])
     if differing:
         raise SettingError(f"{out} was prepared with another {differing[0]}; choose a new folder or the old settings.")
@@ -147,4 +164,4 @@ def _check_settings(out: Path, settings: PrepareSettings) -> None:
 
 def _read_failures(out: Path) -> dict[str, str]:
     path = out / FAILURES_FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}

@@ -30,7 +30,7 @@ from garface.metrics import psnr, ssim
 from garface.networks.critics import FeatureTrunk, load_feature_trunk
 from garface.networks.critics.crops import IdentityFeatures, load_identity_features
 from garface.reconstruction import Reconstruction, ReconstructionSettings, Reconstructor
-from garface.reconstruction.renderer import Device
+from garface.reconstruction.renderer import Device, model_hash
 from garface.reconstruction.result import shaded_mesh
 
 METHODS: dict[str, dict[str, str]] = {
@@ -170,7 +170,8 @@ def compare_methods(
     """
     settings.check()
     make_folder(out)
-    check_same(out / "settings.json", {"model": settings.model, "seed": settings.seed})
+    weights = model_hash(settings.model)
+    check_same(out / "settings.json", {"model": settings.model, "weights": weights, "seed": settings.seed})
     journal = Journal(out / "rows.jsonl")
     hashes = {name: photo_hash(photo) for name, photo in photos.items()}
     rows = []

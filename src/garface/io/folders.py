@@ -86,7 +86,10 @@ def whole_folder(final: Path | str) -> Iterator[Path]:
         draft.mkdir(parents=True)
         yield draft
         _write_manifest(draft)
-        _replace(draft, final)
+        try:
+            _replace(draft, final)
+        except OSError as error:
+            raise output_error(final, error) from error
     except OSError as error:
         if _concerns(error, draft):
             raise output_error(final, error) from error
@@ -126,7 +129,7 @@ def write_json(path: Path | str, value: Any) -> None:
         TypeError: `value` holds something that has no JSON form.
     """
     text = json.dumps(_plain(value, Path(path).name), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, (text + "\n").encode())
+    write_atomic(path, (text + "\n").encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -156,7 +159,8 @@ def _concerns(error: OSError, draft: Path) -> bool:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    inside = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in inside)
 
 
 def _write_manifest(folder: Path) -> None:

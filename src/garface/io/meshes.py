@@ -130,7 +130,10 @@ def read_obj(path: Path | str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         lines = path.read_text("utf-8", "replace").splitlines()
         words = [line.split() for line in lines if line.startswith(("v ", "v\t", "f ", "f\t"))]
         vertices = np.array([[float(value) for value in word[1:4]] for word in words if word[0] == "v"], np.float64)
-        triangles = [corner for word in words if word[0] == "f" for corner in _fan(word[1:], len(vertices))]
+        count, triangles = 0, list[list[int]]()
+        for word in words:  # indices may count back from the vertices so far
+            count += word[0] == "v"
+            triangles += _fan(word[1:], count) if word[0] == "f" else []
         indices = np.array(triangles, np.int64).reshape(-1, 3)
         check_mesh(vertices, indices)
     except OSError as error:

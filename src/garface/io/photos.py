@@ -108,9 +108,11 @@ def list_photos(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     A file that is named twice is listed once.
 
     Raises:
-        InputError: a path does not exist, or a folder holds no picture.
+        InputError: no path, one that does not exist, or a folder without pictures.
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not several:
+        raise InputError("No photo was given; name picture files, or folders of them.")
     found = [photo for path in several for photo in _expand(Path(path))]
     return list(dict.fromkeys(found))
 
@@ -199,7 +201,7 @@ def _check_size(path: Path, image: Image.Image, limit_megapixels: float) -> None
         raise InputError(f"{path} is a picture of {width} x {height} pixels; use another one.")
     if width * height > limit_megapixels * 1e6:
         raise InputError(f"{path} has {width} x {height} pixels ({width * height / 1e6:.0f} megapixels), more than the "
-                         f"limit of {limit_megapixels:g}; scale it down or raise the limit.")
+                         f"limit of {limit_megapixels:g}; scale it down first (or give read_photo a larger limit).")
 
 
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def normalise_second_moment(x: Tensor) -> Tensor:
 class EqualisedLinear(nn.Module):
     """A linear layer whose stored weights have unit variance and are scaled at run time (Karras et al. 2018, 4.1).
 
-    `rate` multiplies the effective learning rate, `gain` the output variance at the start.
+    `rate` multiplies the effective learning rate, `gain` the deviation of the output at the start.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0, gain: float = 1.0) -> None:

@@ -39,7 +39,7 @@ class GraphicsRenderer:
         morphable: the head model.
         topology: of its mesh.
         background: (B, 3, R, R), [-1, 1].
-        mean_style: (1, 27) light that is thought likely.
+        mean_style: (B or 1, 27) light that is thought likely, of each picture.
         style_spread: unit of distances from it, a scalar.
     """
 
@@ -100,7 +100,7 @@ def graphics_start(
     skin = torch.full_like(target.picture, SKIN)
     light = fit_light(target.picture, unit(normals[:, :3]), seen, albedo=skin, ridge=1e-2).flatten(1)
     albedo = light.new_zeros(len(light), 3, ALBEDO_SIDE, ALBEDO_SIDE)
-    renderer = replace(renderer, mean_style=light.mean(0, keepdim=True))
+    renderer = replace(renderer, mean_style=light)
     return renderer, replace(start, w=light[:, None], noise=[albedo])
 
 

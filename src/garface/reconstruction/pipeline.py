@@ -195,7 +195,10 @@ class Reconstructor:
         """
         if not photos:
             raise SettingError("A person cannot be reconstructed from no photo.")
-        shots = [self._shots(photo, name)[0] for photo, name in zip(photos, _labels(photos, names))]
+        shots = [
+            replace(self._shots(photo, name)[0], name=name or _label(photo))
+            for photo, name in zip(photos, _labels(photos, names))
+        ]
         return self._solve(shots, on_stage, person=True)
 
     def _shots(self, photo: Photo, name: str | None) -> list[_Shot]:
@@ -203,7 +206,7 @@ class Reconstructor:
         clock = _Clock()
         with clock.stage("read"):
             pixels, provenance = _read(photo)
-        label = name or (Path(photo).stem if isinstance(photo, str | Path) else "photo")
+        label = name or _label(photo)
         with clock.stage("find"):
             faces = _find(self.finder, pixels, self.settings, provenance.photo or label)
         names = [label] if len(faces) == 1 else [f"{label}-face{number + 1}" for number in range(len(faces))]
@@ -327,6 +330,10 @@ def reconstruct(photo: Photo, **settings: object) -> Reconstruction:
         raise SettingError(f"There is no setting '{unknown[0]}'; there are: {', '.join(known)}.")
     with Reconstructor(ReconstructionSettings(**settings)) as reconstructor:  # type: ignore[arg-type]
         return reconstructor.reconstruct(photo)[0]
+
+
+def _label(photo: Photo) -> str:
+    return Path(photo).stem if isinstance(photo, str | Path) else "photo"
 
 
 def _labels(photos: Sequence[Photo], names: Sequence[str] | None) -> Sequence[str | None]:

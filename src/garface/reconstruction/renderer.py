@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from garface.geometry import Camera, Pose, Topology
 from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
-from garface.weights import WeightsCard, load_weights
+from garface.weights import WeightsCard, load_weights, weights_hash
 
 SAMPLES = 2
 """Samples of the normal map in a pixel, in each direction."""
@@ -136,6 +137,15 @@ def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> 
     )
 
 
+def model_hash(model: str | Path = "builtin") -> str:
+    """What tells whether results come from the same weights, hexadecimal.
+
+    Raises:
+        WeightsError: weights that are missing.
+    """
+    return ":".join(weights_hash(source) for source in _sources(model).values())
+
+
 def choose_device(device: str) -> torch.device:
     """The device named "auto", "cpu" or "cuda".
 
@@ -153,7 +163,7 @@ def _sources(model: str | Path) -> dict[str, str | Path]:
     if model == "builtin":
         return {"gar": "gar-128", "inverter": "inverter-128"}
     folder = Path(model)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise WeightsError(
             f"{folder} is not a folder with {GENERATOR_FILE} and {INVERTER_FILE}; give the folder of a training run, "
             "or builtin."

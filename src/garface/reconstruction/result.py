@@ -300,7 +300,9 @@ def read_report(folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / REPORT_FILE
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_bytes()))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no finished reconstruction; make one by `garface reconstruct`.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read; reconstruct the photo again.") from error
 

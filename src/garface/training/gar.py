@@ -205,7 +205,9 @@ class GarTraining:
         The optimisers forget the moments of the two layers that are folded.
         """
         judge, found = self.average_inverter.network, []
-        for rows in torch.arange(min(self.settings.calibrated, len(self.faces))).split(self.settings.batch):
+        count = min(self.settings.calibrated, len(self.faces))
+        spread = torch.arange(count) * len(self.faces) // count  # neighbours are often of one person
+        for rows in spread.split(self.settings.batch):
             found.append(judge(self.photos(self.faces, rows)[0]))
         means, log_variances = (torch.cat(parts) for parts in zip(*found))
         mean, covariance = latent_moments(means, log_variances)

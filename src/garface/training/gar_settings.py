@@ -40,14 +40,14 @@ class GarWeights:
     path_length: float = 2.0
     """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code)."""
     consistency: float = 2.0
-    """Smooth L1 between the condition and the normals a frozen estimator sees in the picture (0.01 in the paper's
-    code)."""
+    """Smooth L1 between the condition and the normals a frozen estimator sees in the picture, mean over the head (0.01
+    in the paper's code, mean over the picture)."""
     texture_swap: float = 0.1
     """Squared distance of identity features of two pictures with one latent and shape, but different pose and
-    expression (0.001 in the paper's code)."""
+    expression (0.001 in the paper's code, of the mean over 128 features instead of their sum)."""
     geometry_swap: float = 0.005
-    """Smooth L1 of landmarks, in pixels, of two pictures with one mesh and different latents (1e-5 in the paper's
-    code)."""
+    """Smooth L1 of landmarks, in pixels, of two pictures with one mesh and different latents (1e-5 in the paper's code,
+    of the mean over x and y instead of their sum)."""
     reconstruction: float = 20.0
     """Mean absolute difference, over several scales, between a photo and its redrawing, in [-1, 1] units; ours."""
     perceptual: float = 0.5
@@ -146,6 +146,11 @@ class GarTrainingSettings(RunSettings):
         for name, known in (("conditions", Conditions), ("objective", GanObjective), ("latents", Latents)):
             if getattr(self, name) not in get_args(known):
                 raise SettingError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}.")
+        for name in ("latent_every", "r1_every", "path_length_every", "papers_every"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be at least 1, not {getattr(self, name)}; a weight of 0 switches off.")
+        if self.warm_start and self.calibrated and self.latents == "inverted" and self.generator.normalise_latent:
+            raise SettingError("Latents that are normalised cannot be calibrated; set calibrated or warm_start to 0.")
         if (self.start is None) != (self.start_discriminator is None):
             raise SettingError("A renderer goes on with the discriminator that it grew up with; give both, --start and "
                                "--start-discriminator, or neither.")  # fmt: skip
@@ -251,8 +256,8 @@ PRESETS: dict[str, GarTrainingSettings] = {
             prior=0.0,
             latent=0.0,
             consistency=0.01,
-            texture_swap=0.001,
-            geometry_swap=1e-5,
+            texture_swap=0.001 / 128,
+            geometry_swap=0.5e-5,
         ),
         stages=((256, FOREVER),),
         redrawn=0.0,

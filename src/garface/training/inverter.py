@@ -20,7 +20,7 @@ from garface.training.ema import Average, observe_at_times
 from garface.training.faces import Faces, Latents, known_of
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import cosine_rate, sample_gaussian, set_rate, weighted
-from garface.weights import WeightsCard, save_weights
+from garface.weights import WeightsCard, save_weights, seen_before, weights_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,9 @@ def train_inverter(settings: InverterTrainingSettings, faces: Faces) -> Outcome:
         SettingError: on settings that contradict each other.
         WeightsError: on weights that cannot be read, or a checkpoint of another configuration.
     """
-    runtime = Runtime(settings, configuration=configuration(settings))
+    before = seen_before(settings.start, builtin="inverter-128")
+    renderer = weights_hash("gar-128" if settings.generator == "builtin" else settings.generator)
+    runtime = Runtime(settings, configuration={**configuration(settings), "renderer_sha256": renderer})
     training = InverterTraining(settings, faces, runtime=runtime)
     outcome = runtime.run(training.step)
     if runtime.is_main:
@@ -202,7 +204,7 @@ def train_inverter(settings: InverterTrainingSettings, faces: Faces) -> Outcome:
             config=to_dict(training.inverter.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=runtime.pictures,
+            pictures=before + runtime.pictures,
         )
         save_weights(settings.folder / "inverter.safetensors", training.average.state_dict(), card)
     return outcome

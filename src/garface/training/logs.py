@@ -41,8 +41,8 @@ def check_figures(figures: dict[str, float], *, pictures: int) -> None:
     bad = [name for name, value in figures.items() if not torch.isfinite(torch.tensor(value))]
     if bad:
         raise GarfaceError(
-            f"Training broke down at {pictures:,} pictures ({', '.join(bad)} not finite); run the same command again "
-            "to go on from the last checkpoint, or lower the learning rate in a new folder."
+            f"Training broke down at {pictures:,} pictures ({', '.join(bad)} not finite); lower the learning rate in a "
+            "new folder, or go on from the last checkpoint on another device (--resume)."
         )
 
 

@@ -15,7 +15,7 @@ from garface.networks import NormalEstimator, NormalEstimatorConfig, load_normal
 from garface.training.ema import Average
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import weighted
-from garface.weights import WeightsCard, save_weights
+from garface.weights import WeightsCard, save_weights, seen_before
 
 DrawPairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor]]
 """(count, source of randomness) -> picture (B, 3, R, R) in [-1, 1], normals (B, 3, R, R), mask (B, 1, R, R)."""
@@ -141,6 +141,7 @@ def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> O
         SettingError: on a setting outside its range.
         WeightsError: on a checkpoint of another configuration.
     """
+    before = seen_before(settings.start, builtin="normals-128")
     runtime = Runtime(settings, configuration=configuration(settings))
     training = NormalsTraining(settings, draw_pairs, runtime=runtime)
     outcome = runtime.run(training.step)
@@ -150,7 +151,7 @@ def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> O
             config=to_dict(training.estimator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=runtime.pictures,
+            pictures=before + runtime.pictures,
             figures={f"{name}_degrees": round(float(value), 3) for name, value in training.measure().items()},
         )
         save_weights(settings.folder / "normals.safetensors", training.average.state_dict(), card)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,7 @@ class Outcome:
             return f"Training finished at {self.pictures:,} pictures; last checkpoint {self.checkpoint}."
         return (
             f"Training stopped by {self.stopped_by} at {self.pictures:,} pictures; everything is in {self.checkpoint}: "
-            "run the same command to go on."
+            "run it again (with --resume) to go on."
         )
 
 
@@ -220,16 +220,16 @@ class Runtime:
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its mean over the processes, in one message.
 
-        Done by hand rather than by a wrapper around the networks, so that second derivatives (R1, path length) and
-        parameters that a step does not use need no special care.
+        Done by hand rather than by a wrapper around the networks, so that second derivatives (R1, path length) need no
+        special care. Parameters that a step does not use, which are the same in all processes, stay without gradient:
+        zeros would let Adam believe them small, and take huge steps once they are used.
         """
-        if self.processes == 1:
+        used = [parameter for parameter in parameters if parameter.grad is not None]
+        if self.processes == 1 or not used:
             return
-        owners = [parameter for parameter in parameters if parameter.requires_grad]
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in owners]
-        flat = self.mean(torch.cat([grad.reshape(-1) for grad in grads]))
-        for owner, mean in zip(owners, flat.split([grad.numel() for grad in grads])):
-            owner.grad = mean.view_as(owner)
+        flat = self.mean(torch.cat([cast(Tensor, parameter.grad).reshape(-1) for parameter in used]))
+        for parameter, mean in zip(used, flat.split([parameter.numel() for parameter in used])):
+            parameter.grad = mean.view_as(parameter)
 
     def share_buffers(self, network: nn.Module) -> None:
         """Replace running figures of a network by their mean over the processes, so that all go on alike."""
@@ -393,7 +393,11 @@ def _processes(device: str) -> Any:
         raise MissingExtraError('Training needs accelerate; run pip install "garface[train]".') from error
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingError('device is "cuda", but no GPU is to be seen; use "cpu" or "auto".')
-    return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu)  # the first one of a process decides for all
+    if (state.device.type == "cpu") != on_cpu:
+        raise SettingError(f"This process trains on {state.device.type} already; start another one for {device!r}.")
+    return state
 
 
 def keep_memory() -> None:

@@ -20,10 +20,15 @@ class SeenNormals(nn.Module):
         self.estimator = estimator
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Unit normals (B, 3, R, R) of pictures (B, 3, R, R); enlarged bilinearly, and averaged back."""
+        """Unit normals (B, 3, R, R) of pictures (B, 3, R, R); enlarged bilinearly, and made smaller by averaging."""
         side, own = picture.shape[-1], self.estimator.config.resolution
-        if side >= own:
-            normals: Tensor = self.estimator(picture)
-            return normals
-        large = interpolate(picture, size=(own, own), mode="bilinear", align_corners=False)
-        return normalize(interpolate(self.estimator(large), size=(side, side), mode="area"), dim=1)
+        normals: Tensor = self.estimator(_resized(picture, own))
+        return normals if side == own else normalize(_resized(normals, side), dim=1)
+
+
+def _resized(picture: Tensor, side: int) -> Tensor:
+    if picture.shape[-1] == side:
+        return picture
+    if picture.shape[-1] > side:
+        return interpolate(picture, size=(side, side), mode="area")
+    return interpolate(picture, size=(side, side), mode="bilinear", align_corners=False)

@@ -28,7 +28,7 @@ from garface.networks import (
 from garface.training.ema import Average, observe_at_times
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import cosine_rate, set_rate, weighted
-from garface.weights import WeightsCard, save_weights
+from garface.weights import WeightsCard, save_weights, seen_before
 
 DrawHeads = Callable[[int, torch.Generator], Drawn]
 """(count, source of randomness) -> drawings none of which is mirrored."""
@@ -239,6 +239,7 @@ def train_shape(
         SettingError: on a setting outside its range.
         WeightsError: on a checkpoint of another configuration.
     """
+    before = seen_before(settings.start, builtin="shape-128")
     runtime = Runtime(settings, configuration=configuration(settings))
     training = ShapeTraining(settings, draw_heads, metric, features, runtime=runtime)
     outcome = runtime.run(training.step)
@@ -248,7 +249,7 @@ def train_shape(
             config=to_dict(training.estimator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=runtime.pictures,
+            pictures=before + runtime.pictures,
             figures={f"{name}_mm": round(float(value), 3) for name, value in training.measure().items()},
         )
         save_weights(settings.folder / "shape.safetensors", training.average.state_dict(), card)

@@ -8,6 +8,7 @@ dropout, because there are fewer drawings than the whole network was shown (`sha
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from garface.networks import ShapeEstimator, load_shape_estimator, to_dict
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.shape import DrawHeads, Features, shape_errors
 from garface.training.terms import cosine_rate, set_rate
-from garface.weights import WeightsCard, load_weights, save_weights
+from garface.weights import WeightsCard, save_weights, seen_before
 
 SHARD = 512
 """Drawings of a file; the first file is held out."""
@@ -124,7 +125,7 @@ def read_seen(settings: ShapeHeadSettings) -> tuple[Tensor, Tensor]:
                 made_by = str(table["made_by"])
                 seen.append(torch.from_numpy(table["seen"]))
                 identity.append(torch.from_numpy(table["identity"]))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{path} cannot be read ({error}); delete it and run the command again.") from error
         if made_by != _maker(settings):
             raise SettingError(f"{path} was made by {made_by}, not by {_maker(settings)}; choose another folder.")
@@ -219,19 +220,19 @@ def train_shape_head(
         WeightsError: on a checkpoint of another configuration.
         InputError: a file of the folder is torn.
     """
+    before = seen_before(settings.start, builtin="shape-128")
     runtime = Runtime(settings, configuration=configuration(settings))
     estimator = runtime.place(with_fresh_head(load_shape_estimator(settings.start), settings))
     look(settings, estimator, draw_heads, runtime.place(features))
     training = ShapeHeadTraining(settings, *read_seen(settings), metric, estimator, runtime=runtime)
     outcome = runtime.run(training.step)
     if runtime.is_main:
-        before = load_weights(settings.start).card
         card = WeightsCard(
             kind="shape",
             config=to_dict(estimator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=before.pictures + settings.drawings,
+            pictures=before + settings.drawings,
             figures=training.measure(),
         )
         save_weights(settings.folder / "shape.safetensors", estimator.state_dict(), card)

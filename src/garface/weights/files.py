@@ -12,7 +12,7 @@ from torch import Tensor
 
 from garface.errors import AssetError, OutputError, WeightsError
 from garface.weights.cards import WeightsCard
-from garface.weights.fetch import appearing, cache_folder
+from garface.weights.fetch import appearing, cache_folder, sha256_of
 
 SUFFIX = ".safetensors"
 _CARD_KEY = "garface"
@@ -59,6 +59,24 @@ def save_weights(path: Path | str, tensors: Mapping[str, Tensor], card: WeightsC
             part.write_bytes(content)
     except AssetError as error:
         raise OutputError(f"The weights {path} cannot be written; choose another place.") from error
+
+
+def weights_hash(source: Path | str) -> str:
+    """SHA-256 of a weight file, hexadecimal: what tells whether results come from the same weights.
+
+    Raises:
+        WeightsError: no such file or name.
+    """
+    return sha256_of(weights_path(source))
+
+
+def seen_before(source: str | None, *, builtin: str) -> int:
+    """Pictures that weights to go on from had been shown: those of `source`, "builtin" or none.
+
+    Raises:
+        WeightsError: see `load_weights`.
+    """
+    return 0 if source is None else load_weights(builtin if source == "builtin" else source).card.pictures
 
 
 def load_weights(source: Path | str) -> LoadedWeights:

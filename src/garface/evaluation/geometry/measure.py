@@ -21,7 +21,7 @@ from garface.evaluation.meshes import SUFFIX
 from garface.faces import MorphableModel
 from garface.io import make_folder, write_atomic, write_json
 from garface.networks import load_generator
-from garface.reconstruction.renderer import GENERATOR_FILE, Device
+from garface.reconstruction.renderer import GENERATOR_FILE, Device, model_hash
 
 JOURNAL, SETTINGS, TABLE, MESHES = "rows.jsonl", "settings.json", "table", "meshes"
 """Names inside the folder of results."""
@@ -98,11 +98,16 @@ def measure_geometry(
     make_folder(out)
     check_same(
         out / SETTINGS,
-        {"dataset": str(dataset.folder.resolve()), "model": settings.model, "seed": settings.seed},
+        {
+            "dataset": str(dataset.folder.resolve()),
+            "model": settings.model,
+            "weights": model_hash(settings.model),
+            "seed": settings.seed,
+        },
     )
     for name, folder in settings.models.items():
         make_folder(out / MESHES / name)
-        check_same(out / MESHES / name / SETTINGS, {"model": str(folder.resolve())})
+        check_same(out / MESHES / name / SETTINGS, {"model": str(folder.resolve()), "weights": model_hash(folder)})
     journal = Journal(out / JOURNAL)
     folders = settings.folders(out)
     with tqdm(total=len(folders) * len(dataset.pictures), unit="picture", disable=not progress) as bar:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ def _landmarks(folder: Path, name: str, mesh: Mesh) -> Points:
 def _array(path: Path, shape: tuple[int, ...]) -> Points:
     try:
         found = np.load(path, allow_pickle=False).astype(np.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an array ({error}); write it again with numpy.save.") from error
     if found.shape != shape or not np.isfinite(found).all():
         raise InputError(f"{path} must hold finite numbers of shape {shape}, but has shape {found.shape}; mend it.")
