@@ -214,7 +214,7 @@ _OURS = replace(
     papers_every=8,
     preload=True,
     batch=16,
-    average_half_life=2_000.0,
+    average_half_life=5_000.0,
     max_pictures=100_000,
 )
 
