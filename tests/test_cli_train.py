@@ -179,5 +179,5 @@ def test_the_other_networks(
     monkeypatch.setattr(Inverter, "presets", presets)
     assert train(*command, "--folder", tmp_path / "a") == 0
     assert train(*command, "--folder", tmp_path / "b", "--start", start) == 0
-    assert load_weights(tmp_path / "b" / "inverter.safetensors").card.pictures == 4
+    assert load_weights(tmp_path / "b" / "inverter.safetensors").card.pictures == 4 + 4  # and those of the start
     assert capsys.readouterr().err == ""
