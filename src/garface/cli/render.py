@@ -22,6 +22,8 @@ SMALL = 1_200_000
 """Bytes of an animation that is to be small."""
 FPS = 12
 """Of animations."""
+JPEG_SIDE = 65_500
+"""Pixels: the format ends there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,10 +301,6 @@ def check_between(option: str, value: float, low: int, high: int) -> None:
     """Raise a SettingError unless `value` lies in `low` to `high`."""
     if not low <= value <= high:
         raise SettingError(f"{option} must be {low} to {high}, not {value}.")
-
-
-JPEG_SIDE = 65_500
-"""Pixels: the format ends there."""
 
 
 def is_moving(path: Path) -> bool:

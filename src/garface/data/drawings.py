@@ -180,11 +180,11 @@ class Drawings:
         skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
         bald = (~model.masks["scalp"]).float().view(1, -1, 1).expand(len(skin), -1, -1)
         place = (model.mean / 100).expand(len(skin), -1, -1)
-        lost = self._lost_light(vertices, source)
-        found = interpolate_attributes(torch.cat([skin, bald, place, lost], 2), model.triangles, triangle, weights)
+        lost = [self._lost_light(vertices, source)] if self.settings.shadowed else []
+        found = interpolate_attributes(torch.cat([skin, bald, place, *lost], 2), model.triangles, triangle, weights)
         facing, mask = normalize(normals[:, :3], dim=1), normals[:, 3:]
         light = torch.cat([sample_light(source) for _ in range(len(skin))])
-        lit = shade(facing, found[:, :3].clamp(0, 1), light, found[:, 7:])
+        lit = shade(facing, found[:, :3].clamp(0, 1), light, found[:, 7:] if lost else None)
         lit = self._with_highlights(lit, facing, source)
         seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, 3:4], 1.0)
         picture = lit * seen + background * (1 - seen)
@@ -197,8 +197,6 @@ class Drawings:
     def _lost_light(self, vertices: Tensor, source: Generator) -> Tensor:
         """What is in the light's way (B, V, 9), of heads (B, V, 3) some of which throw shadows on themselves."""
         lost = vertices.new_zeros(*vertices.shape[:2], 9)
-        if self.settings.shadowed == 0:
-            return lost
         made, strength = torch.rand(2, len(vertices), generator=source)
         rows = (made < self.settings.shadowed).nonzero()[:, 0]
         if len(rows):
