@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from garface.errors import SettingError, WeightsError
 from garface.evaluation import ablation
 from garface.evaluation.ablation import AblationSettings, plan, run_ablation, stops
 from garface.evaluation.ablation_figures import (
+    Bench,
     BenchSettings,
     Measured,
     VariantFigures,
@@ -31,6 +33,7 @@ from garface.evaluation.ablation_figures import (
     redrawn,
 )
 from garface.evaluation.curves import Curve, Panel, figure_of, merged, smoothed, spread_out
+from garface.io.arrays import read_arrays, write_arrays
 from garface.networks import Generator, GeneratorConfig, NormalEstimator, NormalEstimatorConfig
 from garface.training import Critics, GarTrainingSettings
 from garface.training.condition_kinds import WideFaces, Widening
@@ -154,6 +157,23 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
     other = base(weights=replace(base().weights, r1=1.0))
     with pytest.raises(WeightsError, match=r"weights\.r1 = 10\.0, but now weights\.r1 = 1\.0"):
         run_ablation(folder, tmp_path, small(variants=("full",)), critics=judges(), base=other)
+
+
+def test_measurements_are_the_same_by_the_same_estimator_on_the_same_fits_alone(folder: Path, tmp_path: Path) -> None:
+    def asked(faces: Path, seed: int) -> dict[str, object]:
+        torch.manual_seed(seed)
+        estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8)))
+        train, held = FittedFaces(faces), FittedFaces(faces, split="heldout")
+        return Bench(faces, train, held, BenchSettings(), estimator).asked
+
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    for shard in moved.glob("part-*.npz"):
+        arrays = read_arrays(shard, remedy="")
+        write_arrays(shard, **arrays | {"identity": arrays["identity"] + 1})
+    assert asked(folder, 0) == asked(folder, 0)
+    assert asked(folder, 0) != asked(folder, 1)
+    assert asked(folder, 0) != asked(moved, 0)
 
 
 def test_all_trainings_cost_the_same(tmp_path: Path) -> None:

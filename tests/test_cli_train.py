@@ -65,7 +65,7 @@ def test_the_renderer_goes_on_from_what_is_named_at_its_full_size(capsys: pytest
     assert [stage[0] for stage in shown["stages"]] == [128]
     assert (shown["warm_start"], shown["fade_in"]) == (0, 0)
     assert train("gar", "--dry-run", "--start", "gar-128") == 2
-    assert "give both --start and --start-discriminator" in capsys.readouterr().err
+    assert "give both, --start and --start-discriminator" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

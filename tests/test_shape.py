@@ -363,6 +363,12 @@ def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: P
     assert files[0] == files[1]
     with pytest.raises(SettingError, match="was made by"):
         train_shape_head(replace(wanted, seed=1), Discs(), torch.eye(3), SomeMeans())
+    whole_file = start.read_bytes()
+    loaded = load_weights(start)
+    save_weights(start, {name: value + 1 for name, value in loaded.tensors.items()}, loaded.card)
+    with pytest.raises(SettingError, match="was made by"):  # other weights of the same name
+        train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
+    start.write_bytes(whole_file)
     torn = tmp_path / "parts" / "seen" / "0001.npz"
     for content in (b"torn", torn.read_bytes()[:3000]):
         torn.write_bytes(content)

@@ -102,11 +102,8 @@ class Gar(_Train):
 
         if (self.start is None and self.start_discriminator is None) or self.preset not in PRESETS:
             return PRESETS
-        if self.start is None or self.start_discriminator is None:
-            raise SettingError("A renderer goes on with the discriminator that it grew up with: give both --start and "
-                               "--start-discriminator.")  # fmt: skip
-        start, discriminator = self.start, self.start_discriminator
-        return {self.preset: going_on(PRESETS[self.preset], start=start, discriminator=discriminator)}
+        preset = going_on(PRESETS[self.preset], start=self.start, discriminator=self.start_discriminator)
+        return {self.preset: preset}
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""

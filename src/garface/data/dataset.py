@@ -8,7 +8,6 @@ from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from garface.data.known_latents import KnownLatents, known_latents, read_styles
 from garface.errors import InputError, SettingError
 from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology
+from garface.io.arrays import read_arrays
 from garface.rendering import normal_map
 
 Split = Literal["train", "heldout", "all"]
@@ -30,6 +30,10 @@ def held_back(name: str) -> bool:
     if number:
         return number.group(1).endswith("7")
     return hashlib.sha256(name.encode()).digest()[0] % 10 == 7
+
+
+_FIT = ("identity", "expression", "rotation", "translation", "focal", "principal")
+"""Arrays of a fit."""
 
 
 class FittedFaces:
@@ -68,6 +72,14 @@ class FittedFaces:
     def size(self) -> int:
         """Side of the stored crops, pixels."""
         return self.arrays["pictures"].shape[1]
+
+    @cached_property
+    def fits_hash(self) -> str:
+        """SHA-256 of what the faces' geometry is drawn from, hexadecimal: whether two sets ask for the same heads."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        for name in _FIT:
+            digest.update(self.arrays[name].tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def topology(self) -> Topology:
@@ -166,11 +178,7 @@ def _load(folder: Path, split: Split) -> dict[str, np.ndarray]:
         )
     parts: dict[str, list[np.ndarray]] = {}
     for shard in shards:
-        try:
-            with np.load(shard, allow_pickle=False) as table:
-                arrays = dict(table)
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(f"{shard} cannot be read ({error}); delete it and prepare the photos again.") from error
+        arrays = read_arrays(shard, remedy="delete it and prepare the photos again")
         keep = np.array([split == "all" or held_back(str(n)) == (split == "heldout") for n in arrays["names"]], bool)
         if keep.any():
             for name, array in arrays.items():

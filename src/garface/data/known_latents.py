@@ -8,11 +8,9 @@ linearly, is taken out: the normal map says it already, and a latent that repeat
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from garface.data.synthesize import LATENTS_FILE
 from garface.errors import InputError, SettingError
-from garface.io.folders import write_atomic
+from garface.io.arrays import read_arrays, write_arrays
 
 SLOPE = 0.2
 """Of StyleGAN's leaky ReLU below zero."""
@@ -83,9 +81,7 @@ def copy_styles(photos: Path, out: Path) -> None:
     if not source.is_file():
         return
     numbers, styles = _read(source)
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, index=numbers, w=styles)
-    write_atomic(out / LATENTS_FILE, stream.getvalue())
+    write_arrays(out / LATENTS_FILE, index=numbers, w=styles)
 
 
 def read_styles(folder: Path, names: Sequence[str]) -> np.ndarray | None:
@@ -109,11 +105,7 @@ def read_styles(folder: Path, names: Sequence[str]) -> np.ndarray | None:
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as table:
-            numbers, styles = table["index"], table["w"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as latents ({error}); make the portraits again.") from error
+    numbers, styles = read_arrays(path, ("index", "w"), remedy="make the portraits again").values()
     if numbers.ndim != 1 or styles.ndim != 2 or len(numbers) != len(styles) or not np.isfinite(styles).all():
         raise InputError(f"{path} must hold index (N,) and finite w (N, W); make the portraits again.")
     return numbers, styles

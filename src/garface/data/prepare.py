@@ -7,12 +7,10 @@ run goes on where it stopped. `failures.json` lists the photos that gave no face
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +21,8 @@ from garface.data.landmarks import FaceFinder
 from garface.data.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
 from garface.errors import InputError, NoFaceError, SettingError
 from garface.faces import LandmarkFit, MorphableModel
-from garface.io import list_photos, make_folder, read_photo, to_uint8, write_atomic, write_json
+from garface.io import list_photos, make_folder, read_photo, to_uint8, write_json
+from garface.io.arrays import read_arrays, write_arrays
 
 SETTINGS_FILE = "settings.json"
 FAILURES_FILE = "failures.json"
@@ -82,11 +81,7 @@ def _holds(shard: Path, group: Sequence[Path], failures: Mapping[str, str]) -> b
 
 
 def _names(shard: Path) -> list[str]:
-    try:
-        with np.load(shard, allow_pickle=False) as table:
-            return [str(name) for name in table["names"]]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{shard} cannot be read ({error}); delete it and prepare again.") from error
+    return [str(name) for name in read_arrays(shard, ["names"], remedy="delete it and prepare again")["names"]]
 
 
 def _prepare_shard(
@@ -107,9 +102,7 @@ def _prepare_shard(
         except InputError as error:
             failures[path.name] = str(error)
     arrays = _arrays(faces, _fit(model, shapes, faces)) if faces else {}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, names=np.array(names, dtype=str), **arrays)
-    write_atomic(shard, buffer.getvalue())
+    write_arrays(shard, names=np.array(names, dtype=str), **arrays)
 
 
 def _fit(model: MorphableModel, shapes: StartingShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:

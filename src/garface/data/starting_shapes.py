@@ -14,7 +14,7 @@ from garface.errors import SettingError
 from garface.faces import FitSettings, LandmarkFit, MorphableModel
 from garface.networks import ShapeEstimator, load_shape_estimator
 from garface.networks.critics.crops import FaceFeatures, load_face_features
-from garface.weights import WeightsCard, load_weights
+from garface.weights import WeightsCard, load_weights, shipped
 
 ShapeStart = Literal["estimator", "landmarks"]
 """Where identities start: at the shape estimator's, or where landmarks alone put them."""
@@ -75,7 +75,7 @@ def load_starting_shapes(
         raise SettingError(f"The shape estimator {source} gives {given} identity coefficients, but the head model has "
                            f"{wanted}; train one for it with `garface train shape`.")  # fmt: skip
     features = load_face_features().to(device) if estimator.config.features else None
-    return StartingShapes(estimator, features, load_weights("shape-128" if source == "builtin" else source).card)
+    return StartingShapes(estimator, features, load_weights(shipped(source, "shape")).card)
 
 
 def fit_from(

@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from garface.errors import InputError, MissingExtraError, OutputError, SettingError
+from garface.io.arrays import write_arrays
 from garface.io.folders import make_folder, write_atomic, write_json
 from garface.weights import asset_path, find_asset
 
@@ -254,10 +255,8 @@ def _picture_path(out: Path, seed: int) -> Path:
 def _write_latents(out: Path, source: PortraitSource) -> None:
     """Latents of all portraits in the folder: they follow from the seeds, so nothing needs to be kept in between."""
     seeds = sorted(int(path.stem) for path in out.glob("*.jpg") if path.stem.isdecimal())
-    stream = io.BytesIO()
     latents = np.stack([source.latent(seed) for seed in seeds]).astype(np.float16)
-    np.savez(stream, index=np.array(seeds, dtype=np.int32), w=latents)
-    write_atomic(out / LATENTS_FILE, stream.getvalue())
+    write_arrays(out / LATENTS_FILE, index=np.array(seeds, dtype=np.int32), w=latents)
 
 
 def _card(settings: SynthesisSettings) -> str:

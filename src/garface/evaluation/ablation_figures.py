@@ -24,7 +24,7 @@ from garface.evaluation.realism import Distances, measure_realism
 from garface.evaluation.summaries import Summary, markdown_table, spread
 from garface.geometry import Camera, Pose
 from garface.metrics import psnr
-from garface.networks import NormalEstimator
+from garface.networks import NormalEstimator, state_hash
 from garface.reconstruction import Renderer
 from garface.training.condition_kinds import WideFaces, Widening
 from garface.training.variants import VARIANTS
@@ -157,8 +157,8 @@ class Bench:
         """What makes two measurements the same."""
         return {
             "bench": asdict(self.settings),
-            "normals": self.estimator is not None,
-            "faces": [len(self.train), len(self.held)],
+            "normals": None if self.estimator is None else state_hash(self.estimator),
+            "faces": [self.train.fits_hash, self.held.fits_hash],
         }
 
     def rows(self, count: int) -> list[int]:

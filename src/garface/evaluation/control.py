@@ -23,12 +23,11 @@ from garface.io import to_tensor
 from garface.metrics import landmark_error
 from garface.networks import NormalEstimator, load_normal_estimator
 from garface.rendering import rasterise
-from garface.weights.files import weights_path
+from garface.weights.files import shipped, weights_path
 
 Pixels = NDArray[np.uint8]
 
 NORMALS_FILE = "normals.safetensors"
-BUILTIN_NORMALS = "normals-128"
 FINDER_SIDE = 256
 """Pictures are brought to this size before faces are looked for, pixels."""
 
@@ -144,7 +143,7 @@ def find_estimator(model: str, normals: str | None = None) -> NormalEstimator | 
         return None
     if normals is not None:
         return load_normal_estimator(normals)
-    source: str | Path = BUILTIN_NORMALS if model == "builtin" else Path(model) / NORMALS_FILE
+    source = shipped(model, "normals") if model == "builtin" else Path(model) / NORMALS_FILE
     try:
         weights_path(source)
     except WeightsError:

@@ -20,7 +20,7 @@ from garface.errors import InputError, SettingError, WeightsError
 from garface.evaluation.drawn import choose_rows, photos_of
 from garface.evaluation.inception import Floats, InceptionFeatures, Pixels, kept
 from garface.io import list_photos, read_photo, to_uint8
-from garface.networks import Generator, load_generator
+from garface.networks import Generator, load_generator, state_hash
 from garface.reconstruction.renderer import GENERATOR_FILE
 from garface.rendering import normal_pyramid
 
@@ -69,14 +69,9 @@ class Drawings:
     @cached_property
     def identity(self) -> str:
         """Hash of the weights, and of the fits they draw."""
-        digest = hashlib.sha256(repr(asdict(self.generator.config)).encode())
-        for name, tensor in self.generator.state_dict().items():
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        if self._conditioned:
-            digest.update(np.array(self.rows).tobytes())
-            for name in ("identity", "expression", "rotation", "translation", "focal", "principal"):
-                digest.update(self.faces.arrays[name].tobytes())
-        return digest.hexdigest()
+        drawn = f"{self.faces.fits_hash} {np.array(self.rows).tolist()}" if self._conditioned else ""
+        known = f"{asdict(self.generator.config)} {state_hash(self.generator)} {drawn}"
+        return hashlib.sha256(known.encode()).hexdigest()
 
     @property
     def _conditioned(self) -> bool:

@@ -11,6 +11,7 @@ from garface.networks.loading import (
     load_inverter,
     load_normal_estimator,
     load_shape_estimator,
+    state_hash,
 )
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
 from garface.networks.presets import DISCRIMINATOR_PRESETS, GENERATOR_PRESETS, INVERTER_PRESETS
@@ -42,5 +43,6 @@ __all__ = [
     "load_inverter",
     "load_normal_estimator",
     "load_shape_estimator",
+    "state_hash",
     "to_dict",
 ]

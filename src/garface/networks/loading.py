@@ -1,5 +1,6 @@
 """Networks from weight files."""
 
+import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.inverter import Inverter, InverterConfig
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
 from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig
-from garface.weights import load_weights
+from garface.weights import Kind, load_weights, shipped
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -27,22 +28,22 @@ def load_generator(path_or_name: str | Path = "builtin") -> Generator:
     Raises:
         WeightsError: unreadable, or weights of another kind of network.
     """
-    return _load(Generator, GeneratorConfig, "gar", "gar-128", path_or_name)
+    return _load(Generator, GeneratorConfig, "gar", path_or_name)
 
 
 def load_inverter(path_or_name: str | Path = "builtin") -> Inverter:
     """A trained inverter; see `load_generator`."""
-    return _load(Inverter, InverterConfig, "inverter", "inverter-128", path_or_name)
+    return _load(Inverter, InverterConfig, "inverter", path_or_name)
 
 
 def load_normal_estimator(path_or_name: str | Path = "builtin") -> NormalEstimator:
     """A trained normal estimator; see `load_generator`."""
-    return _load(NormalEstimator, NormalEstimatorConfig, "normals", "normals-128", path_or_name)
+    return _load(NormalEstimator, NormalEstimatorConfig, "normals", path_or_name)
 
 
 def load_shape_estimator(path_or_name: str | Path = "builtin") -> ShapeEstimator:
     """A trained shape estimator; see `load_generator`."""
-    return _load(ShapeEstimator, ShapeEstimatorConfig, "shape", "shape-128", path_or_name)
+    return _load(ShapeEstimator, ShapeEstimatorConfig, "shape", path_or_name)
 
 
 def load_discriminator(
@@ -54,12 +55,20 @@ def load_discriminator(
         raise WeightsError(f"The discriminator in {path} judges features instead of pixels, or the other way round; "
                            "take the preset that it was trained by.")  # fmt: skip
     if isinstance(like, FeatureDiscriminatorConfig):
-        return _load(FeatureDiscriminator, FeatureDiscriminatorConfig, "discriminator", None, path)
-    return _load(Discriminator, DiscriminatorConfig, "discriminator", None, path)
+        return _load(FeatureDiscriminator, FeatureDiscriminatorConfig, "discriminator", path)
+    return _load(Discriminator, DiscriminatorConfig, "discriminator", path)
 
 
-def _load(network: type[Network], config: type, kind: str, builtin: str | None, source: str | Path) -> Network:
-    loaded = load_weights(builtin if builtin and source == "builtin" else source)
+def state_hash(network: nn.Module) -> str:
+    """SHA-256 of a network's weights, hexadecimal, wherever they come from."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load(network: type[Network], config: type, kind: Kind, source: str | Path) -> Network:
+    loaded = load_weights(shipped(source, kind))
     if loaded.card.kind != kind:
         raise WeightsError(f"{source} holds {loaded.card.kind} weights, but {kind} weights are needed.")
     try:

@@ -18,7 +18,7 @@ from garface.geometry import Camera, Pose, Topology
 from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
-from garface.weights import WeightsCard, load_weights, weights_hash
+from garface.weights import WeightsCard, load_weights, shipped, weights_hash
 
 SAMPLES = 2
 """Samples of the normal map in a pixel, in each direction."""
@@ -161,7 +161,7 @@ def choose_device(device: str) -> torch.device:
 
 def _sources(model: str | Path) -> dict[str, str | Path]:
     if model == "builtin":
-        return {"gar": "gar-128", "inverter": "inverter-128"}
+        return {"gar": shipped(model, "gar"), "inverter": shipped(model, "inverter")}
     folder = Path(model)
     if not os.path.isdir(folder):
         raise WeightsError(

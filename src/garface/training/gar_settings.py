@@ -286,13 +286,13 @@ PRESETS: dict[str, GarTrainingSettings] = {
 (800,000 steps of 16); `ablate-64` compares variants."""
 
 
-def going_on(settings: GarTrainingSettings, *, start: str, discriminator: str) -> GarTrainingSettings:
+def going_on(settings: GarTrainingSettings, *, start: str | None, discriminator: str | None) -> GarTrainingSettings:
     """The same training from weights on: at its final size, and in the game from the first picture.
 
     Args:
         settings: of a training that starts afresh.
         start: weight file of the renderer, or name of shipped weights.
-        discriminator: weight file of the discriminator.
+        discriminator: weight file of the discriminator; the settings' `check` refuses one without the other.
 
     Raises:
         SettingError: photos' latents come from an inverter, which would start afresh.

@@ -20,7 +20,7 @@ from garface.training.ema import Average, observe_at_times
 from garface.training.faces import Faces, Latents, known_of
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.terms import cosine_rate, sample_gaussian, set_rate, weighted
-from garface.weights import WeightsCard, save_weights, seen_before, weights_hash
+from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +193,8 @@ def train_inverter(settings: InverterTrainingSettings, faces: Faces) -> Outcome:
         SettingError: on settings that contradict each other.
         WeightsError: on weights that cannot be read, or a checkpoint of another configuration.
     """
-    before = seen_before(settings.start, builtin="inverter-128")
-    renderer = weights_hash("gar-128" if settings.generator == "builtin" else settings.generator)
+    before = seen_before(settings.start, "inverter")
+    renderer = weights_hash(shipped(settings.generator, "gar"))
     runtime = Runtime(settings, configuration={**configuration(settings), "renderer_sha256": renderer})
     training = InverterTraining(settings, faces, runtime=runtime)
     outcome = runtime.run(training.step)

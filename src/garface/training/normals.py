@@ -141,7 +141,7 @@ def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> O
         SettingError: on a setting outside its range.
         WeightsError: on a checkpoint of another configuration.
     """
-    before = seen_before(settings.start, builtin="normals-128")
+    before = seen_before(settings.start, "normals")
     runtime = Runtime(settings, configuration=configuration(settings))
     training = NormalsTraining(settings, draw_pairs, runtime=runtime)
     outcome = runtime.run(training.step)

@@ -239,7 +239,7 @@ def train_shape(
         SettingError: on a setting outside its range.
         WeightsError: on a checkpoint of another configuration.
     """
-    before = seen_before(settings.start, builtin="shape-128")
+    before = seen_before(settings.start, "shape")
     runtime = Runtime(settings, configuration=configuration(settings))
     training = ShapeTraining(settings, draw_heads, metric, features, runtime=runtime)
     outcome = runtime.run(training.step)

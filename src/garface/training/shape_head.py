@@ -5,10 +5,8 @@ So drawings are looked at once, what is seen is kept in half precision, and the 
 dropout, because there are fewer drawings than the whole network was shown (`shape`).
 """
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,13 +14,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from garface.errors import InputError, SettingError
-from garface.io import make_folder, write_atomic
+from garface.errors import SettingError
+from garface.io import make_folder
+from garface.io.arrays import read_arrays, write_arrays
 from garface.networks import ShapeEstimator, load_shape_estimator, to_dict
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.shape import DrawHeads, Features, shape_errors
 from garface.training.terms import cosine_rate, set_rate
-from garface.weights import WeightsCard, save_weights, seen_before
+from garface.weights import WeightsCard, save_weights, seen_before, weights_hash
 
 SHARD = 512
 """Drawings of a file; the first file is held out."""
@@ -77,16 +76,14 @@ def look(settings: ShapeHeadSettings, estimator: ShapeEstimator, draw_heads: Dra
     Raises:
         OutputError: the folder cannot be written.
     """
-    folder = settings.folder / "seen"
+    folder, made_by = settings.folder / "seen", np.array(_maker(settings))
     make_folder(folder)
     with tqdm(total=settings.drawings, unit="head", disable=None if settings.progress else True) as bar:
         for number in range(settings.drawings // SHARD):
             path = folder / f"{number:04d}.npz"
             if not path.exists():
-                stream = io.BytesIO()
                 seen, identity = _look_once(settings, number, estimator, draw_heads, features)
-                np.savez(stream, allow_pickle=False, seen=seen, identity=identity, made_by=np.array(_maker(settings)))
-                write_atomic(path, stream.getvalue())
+                write_arrays(path, seen=seen, identity=identity, made_by=made_by)
             bar.update(SHARD)
 
 
@@ -107,7 +104,7 @@ def _look_once(
 
 
 def _maker(settings: ShapeHeadSettings) -> str:
-    return f"{settings.start}, {settings.features} features, seed {settings.seed}, {settings.precision}"
+    return f"{weights_hash(settings.start)}, {settings.features} features, seed {settings.seed}, {settings.precision}"
 
 
 def read_seen(settings: ShapeHeadSettings) -> tuple[Tensor, Tensor]:
@@ -117,18 +114,14 @@ def read_seen(settings: ShapeHeadSettings) -> tuple[Tensor, Tensor]:
         InputError: a file is torn.
         SettingError: it was made with other settings.
     """
-    seen, identity = [], []
+    seen, identity, wanted = [], [], _maker(settings)
     for number in range(settings.drawings // SHARD):
         path = settings.folder / "seen" / f"{number:04d}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as table:
-                made_by = str(table["made_by"])
-                seen.append(torch.from_numpy(table["seen"]))
-                identity.append(torch.from_numpy(table["identity"]))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise InputError(f"{path} cannot be read ({error}); delete it and run the command again.") from error
-        if made_by != _maker(settings):
-            raise SettingError(f"{path} was made by {made_by}, not by {_maker(settings)}; choose another folder.")
+        found = read_arrays(path, ("seen", "identity", "made_by"), remedy="delete it and run the command again")
+        seen.append(torch.from_numpy(found["seen"]))
+        identity.append(torch.from_numpy(found["identity"]))
+        if (made_by := str(found["made_by"])) != wanted:
+            raise SettingError(f"{path} was made by {made_by}, not by {wanted}; choose another folder.")
     return torch.cat(seen), torch.cat(identity)
 
 
@@ -220,7 +213,7 @@ def train_shape_head(
         WeightsError: on a checkpoint of another configuration.
         InputError: a file of the folder is torn.
     """
-    before = seen_before(settings.start, builtin="shape-128")
+    before = seen_before(settings.start, "shape")
     runtime = Runtime(settings, configuration=configuration(settings))
     estimator = runtime.place(with_fresh_head(load_shape_estimator(settings.start), settings))
     look(settings, estimator, draw_heads, runtime.place(features))

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from garface.errors import AssetError, OutputError, WeightsError
-from garface.weights.cards import WeightsCard
+from garface.weights.cards import Kind, WeightsCard
 from garface.weights.fetch import appearing, cache_folder, sha256_of
 
 SUFFIX = ".safetensors"
@@ -70,13 +70,18 @@ def weights_hash(source: Path | str) -> str:
     return sha256_of(weights_path(source))
 
 
-def seen_before(source: str | None, *, builtin: str) -> int:
+def shipped(source: Path | str, kind: Kind) -> Path | str:
+    """The name of the weights of a kind that ship with garface if `source` is "builtin", else `source` itself."""
+    return f"{kind}-128" if source == "builtin" else source
+
+
+def seen_before(source: str | None, kind: Kind) -> int:
     """Pictures that weights to go on from had been shown: those of `source`, "builtin" or none.
 
     Raises:
         WeightsError: see `load_weights`.
     """
-    return 0 if source is None else load_weights(builtin if source == "builtin" else source).card.pictures
+    return 0 if source is None else load_weights(shipped(source, kind)).card.pictures
 
 
 def load_weights(source: Path | str) -> LoadedWeights:

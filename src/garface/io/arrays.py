@@ -1,0 +1,42 @@
+"""Named arrays in npz files, without pickles."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from garface.errors import InputError
+from garface.io.folders import write_atomic
+
+Arrays = dict[str, np.ndarray]
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays under their names, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    write_atomic(path, stream.getvalue())
+
+
+def read_arrays(path: Path, names: Sequence[str] | None = None, *, remedy: str) -> Arrays:
+    """Read the arrays of these names, or all of them.
+
+    Args:
+        path: an npz file.
+        names: of the arrays; None takes whatever there is.
+        remedy: what to do about a file that cannot be read, the end of a sentence.
+
+    Raises:
+        InputError: there is no such file, it is torn, lacks a name or holds objects that would have to be unpickled.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as table:
+            return {name: table[name] for name in (table.files if names is None else names)}
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile) as error:
+        raise InputError(f"{path} cannot be read ({error}); {remedy}.") from error
