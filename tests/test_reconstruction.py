@@ -1,4 +1,5 @@
 import json
+import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from garface.reconstruction import (
     reconstruct,
     refine,
 )
+from garface.reconstruction.renderer import model_hash
 from garface.weights import WeightsCard, save_weights
 
 SIZE, LATENT = 32, 16
@@ -309,3 +311,15 @@ def test_settings_are_checked(model_folder: Path, tmp_path: Path) -> None:
         load_renderer(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no finished reconstruction"):
         load_state(tmp_path, load_renderer(model_folder))
+
+
+def test_every_network_of_a_reconstruction_counts_in_its_hash(model_folder: Path, tmp_path: Path) -> None:
+    hashes = [model_hash(), model_hash(model_folder)]
+    save_weights(tmp_path / "shape.safetensors", {}, WeightsCard("shape", {}, "free", "nothing"))
+    hashes.append(model_hash(model_folder, tmp_path / "shape.safetensors"))
+    for name in ("gar", "inverter"):
+        shutil.copytree(model_folder, tmp_path / name)
+        save_weights(tmp_path / name / f"{name}.safetensors", {}, WeightsCard(name, {}, "free", "nothing"))
+        hashes.append(model_hash(tmp_path / name))
+    assert len(set(hashes)) == len(hashes)
+    assert model_hash(model_folder) == hashes[1]

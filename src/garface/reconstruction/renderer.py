@@ -137,13 +137,14 @@ def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> 
     )
 
 
-def model_hash(model: str | Path = "builtin") -> str:
-    """What tells whether results come from the same weights, hexadecimal.
+def model_hash(model: str | Path = "builtin", shape_model: str | Path = "builtin") -> str:
+    """What tells whether reconstructions come from the same weights, the shape estimator's included; hexadecimal.
 
     Raises:
         WeightsError: weights that are missing.
     """
-    return ":".join(weights_hash(source) for source in _sources(model).values())
+    sources = (*_sources(model).values(), shipped(shape_model, "shape"))
+    return ":".join(weights_hash(source) for source in sources)
 
 
 def choose_device(device: str) -> torch.device:
