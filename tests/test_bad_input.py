@@ -357,6 +357,7 @@ def test_ctrl_c_for_real(place: Path, model: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "garface.cli", "reconstruct", *photos, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let what runs behind them ignore it
     )  # fmt: skip
     while not (place / "out" / "0").exists() and process.poll() is None:
         time.sleep(0.02)
