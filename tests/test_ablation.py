@@ -174,6 +174,8 @@ def test_measurements_are_the_same_by_the_same_estimator_on_the_same_fits_alone(
     assert asked(folder, 0) == asked(folder, 0)
     assert asked(folder, 0) != asked(folder, 1)
     assert asked(folder, 0) != asked(moved, 0)
+    faces = FittedFaces(folder)
+    assert faces.fits_hash != faces.select(torch.tensor([0])).fits_hash
 
 
 def test_all_trainings_cost_the_same(tmp_path: Path) -> None:

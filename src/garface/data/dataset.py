@@ -73,7 +73,7 @@ class FittedFaces:
         """Side of the stored crops, pixels."""
         return self.arrays["pictures"].shape[1]
 
-    @cached_property
+    @property
     def fits_hash(self) -> str:
         """SHA-256 of what the faces' geometry is drawn from, hexadecimal: whether two sets ask for the same heads."""
         digest = hashlib.sha256("\n".join(self.names).encode())
