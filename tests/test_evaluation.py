@@ -238,6 +238,8 @@ def test_which_estimator_is_taken(tmp_path: Path) -> None:
         control.find_estimator(str(tmp_path), str(tmp_path / "missing.safetensors"))
     config = NormalEstimatorConfig(resolution=32, widths=(8, 8))
     card = WeightsCard("normals", to_dict(config), "CC0-1.0", "nothing")
-    save_weights(tmp_path / control.NORMALS_FILE, NormalEstimator(config).state_dict(), card)
+    save_weights(tmp_path / "normals.safetensors", NormalEstimator(config).state_dict(), card)
     assert control.find_estimator(str(tmp_path)) is not None
     assert control.find_estimator(str(tmp_path), "none") is None
+    with pytest.raises(WeightsError, match="not a folder"):
+        control.find_estimator(str(tmp_path / "missing"))

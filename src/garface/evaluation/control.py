@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,11 +22,10 @@ from garface.io import to_tensor
 from garface.metrics import landmark_error
 from garface.networks import NormalEstimator, load_normal_estimator
 from garface.rendering import rasterise
-from garface.weights.files import shipped, weights_path
+from garface.weights.files import weights_of, weights_path
 
 Pixels = NDArray[np.uint8]
 
-NORMALS_FILE = "normals.safetensors"
 FINDER_SIDE = 256
 """Pictures are brought to this size before faces are looked for, pixels."""
 
@@ -137,13 +135,13 @@ def find_estimator(model: str, normals: str | None = None) -> NormalEstimator | 
         normals: a weight file, "builtin", or "none"; None takes the one beside the renderer's weights, if there is one.
 
     Raises:
-        WeightsError: the one that was named is missing or unreadable.
+        WeightsError: the one that was named is missing or unreadable, or the renderer's folder is.
     """
     if normals == "none":
         return None
     if normals is not None:
         return load_normal_estimator(normals)
-    source = shipped(model, "normals") if model == "builtin" else Path(model) / NORMALS_FILE
+    source = weights_of(model, "normals")
     try:
         weights_path(source)
     except WeightsError:

@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from garface.data.dataset import FittedFaces, Split, held_back
-from garface.errors import InputError, SettingError, WeightsError
+from garface.errors import InputError, SettingError
 from garface.evaluation.drawn import choose_rows, photos_of
 from garface.evaluation.inception import Floats, InceptionFeatures, Pixels, kept
 from garface.io import list_photos, read_photo, to_uint8
 from garface.networks import Generator, load_generator, state_hash
-from garface.reconstruction.renderer import GENERATOR_FILE
 from garface.rendering import normal_pyramid
+from garface.weights import weights_of
 
 _BATCH = 16
 """Drawings at a time."""
@@ -162,9 +162,7 @@ def drawings(model: str, faces: FittedFaces, *, count: int, size: int, seed: int
         SettingError: a size that does not divide the resolution, weights that are steered by more than normal maps, or
             no training photos.
     """
-    if model != "builtin" and not Path(model).is_dir():
-        raise WeightsError(f"{model} is not a folder with {GENERATOR_FILE}; give the folder of a training run.")
-    generator = load_generator(model if model == "builtin" else Path(model) / GENERATOR_FILE)
+    generator = load_generator(weights_of(model, "gar"))
     config = generator.config
     if config.condition != "normals":
         raise SettingError(

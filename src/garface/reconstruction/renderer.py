@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +17,12 @@ from garface.geometry import Camera, Pose, Topology
 from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
-from garface.weights import WeightsCard, load_weights, shipped, weights_hash
+from garface.weights import WeightsCard, load_weights, shipped, weights_hash, weights_of
 
 SAMPLES = 2
 """Samples of the normal map in a pixel, in each direction."""
 Device = Literal["auto", "cpu", "cuda"]
 
-GENERATOR_FILE, INVERTER_FILE = "gar.safetensors", "inverter.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,15 +159,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def _sources(model: str | Path) -> dict[str, str | Path]:
-    if model == "builtin":
-        return {"gar": shipped(model, "gar"), "inverter": shipped(model, "inverter")}
-    folder = Path(model)
-    if not os.path.isdir(folder):
-        raise WeightsError(
-            f"{folder} is not a folder with {GENERATOR_FILE} and {INVERTER_FILE}; give the folder of a training run, "
-            "or builtin."
-        )
-    return {"gar": folder / GENERATOR_FILE, "inverter": folder / INVERTER_FILE}
+    return {"gar": weights_of(model, "gar"), "inverter": weights_of(model, "inverter")}
 
 
 def _source(seed: int, index: int) -> torch.Generator:

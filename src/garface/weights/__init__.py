@@ -2,7 +2,15 @@
 
 from garface.weights.cards import Kind, WeightsCard
 from garface.weights.fetch import asset_path, cache_folder, fetch_asset
-from garface.weights.files import LoadedWeights, load_weights, save_weights, seen_before, shipped, weights_hash
+from garface.weights.files import (
+    LoadedWeights,
+    load_weights,
+    save_weights,
+    seen_before,
+    shipped,
+    weights_hash,
+    weights_of,
+)
 from garface.weights.legacy_torch import read_legacy_torch
 from garface.weights.library import ModelEntry, add_file, installed_models
 from garface.weights.registry import ASSETS, Asset, find_asset
@@ -26,4 +34,5 @@ __all__ = [
     "seen_before",
     "shipped",
     "weights_hash",
+    "weights_of",
 ]

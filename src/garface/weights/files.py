@@ -1,6 +1,7 @@
 """Weight files: safetensors with a card in the metadata. Nothing in them can run."""
 
 import importlib.metadata
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,19 @@ def weights_hash(source: Path | str) -> str:
 def shipped(source: Path | str, kind: Kind) -> Path | str:
     """The name of the weights of a kind that ship with garface if `source` is "builtin", else `source` itself."""
     return f"{kind}-128" if source == "builtin" else source
+
+
+def weights_of(model: Path | str, kind: Kind) -> Path | str:
+    """The weights of a kind in a model: those that ship if it is "builtin", else KIND.safetensors in its folder.
+
+    Raises:
+        WeightsError: there is no such folder. Whether the file is there shows when it is read.
+    """
+    if model == "builtin":
+        return shipped(model, kind)
+    if not os.path.isdir(model):  # unlike Path.is_dir, also False for names that no file can have
+        raise WeightsError(f"{model} is not a folder with weights; give the folder of a training run, or builtin.")
+    return Path(model) / f"{kind}{SUFFIX}"
 
 
 def seen_before(source: str | None, kind: Kind) -> int:

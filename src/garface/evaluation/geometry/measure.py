@@ -21,7 +21,8 @@ from garface.evaluation.meshes import SUFFIX
 from garface.faces import MorphableModel
 from garface.io import make_folder, write_atomic, write_json
 from garface.networks import load_generator
-from garface.reconstruction.renderer import GENERATOR_FILE, Device, model_hash
+from garface.reconstruction.renderer import Device, model_hash
+from garface.weights import weights_of
 
 JOURNAL, SETTINGS, TABLE, MESHES = "rows.jsonl", "settings.json", "table", "meshes"
 """Names inside the folder of results."""
@@ -69,7 +70,7 @@ class GeometrySettings:
         for name, folder in self.models.items():
             if name in METHODS:
                 raise SettingError(f"{name} is a row of garface's own; give the weights in {folder} another name.")
-            if load_generator(folder / GENERATOR_FILE).config.condition != "normals":
+            if load_generator(weights_of(folder, "gar")).config.condition != "normals":
                 raise SettingError(f"The weights of {name} draw from something else than normal maps, so photos cannot "
                                    "be reconstructed by them.")  # fmt: skip
 
