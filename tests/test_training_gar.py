@@ -29,7 +29,8 @@ from garface.weights import load_weights
 
 
 def test_two_and_two_steps_equal_four_bit_for_bit_through_stages_and_warm_start(tmp_path: Path) -> None:
-    whole, parts = settings(tmp_path / "whole"), settings(tmp_path / "parts", max_pictures=8)
+    whole = settings(tmp_path / "whole", noise_from=12)
+    parts = replace(whole, folder=tmp_path / "parts", max_pictures=8)
     train_gar(whole, Balls(6))
     train_gar(parts, Balls(6))
     train_gar(dataclasses.replace(parts, max_pictures=16), Balls(6))
@@ -76,6 +77,21 @@ def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
     for term in GarWeights.__dataclass_fields__:
         assert f'"{term}"' in logged
     assert len(list((tmp_path / "sheets").glob("*.png"))) == 2
+
+
+def test_noise_says_nothing_until_its_time_comes(tmp_path: Path) -> None:
+    def strengths(stop: int) -> list[float]:
+        train_gar(settings(tmp_path, noise_from=12, max_pictures=stop), Balls(6))
+        return [float(v) for k, v in things(tmp_path)["generator"].items() if k.endswith("noise_strength")]
+
+    assert strengths(12) == [0.0] * 7
+    assert all(strengths(20))
+
+
+def test_noise_that_a_renderer_has_learned_goes_on_from_its_weights() -> None:
+    preset = PRESETS["cpu-128"]
+    assert preset.noise_from > 0
+    assert going_on(preset, start="gar.safetensors", discriminator="discriminator.safetensors").noise_from == 0
 
 
 @pytest.mark.parametrize(

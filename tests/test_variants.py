@@ -184,6 +184,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     ("name", "changed"),
     [
         ("no-consistency", {"weights.consistency"}),
+        ("no-path-length", {"weights.path_length"}),
         ("no-swaps", {"weights.texture_swap", "weights.geometry_swap"}),
         ("depth", {"generator.condition"}),
         ("coefficients", {"generator.condition", "generator.injection", "generator.coefficients"}),
@@ -209,6 +210,7 @@ def test_a_variant_differs_in_what_it_says_and_in_nothing_else(name: str, change
 def test_the_full_recipe_has_all_terms_of_the_paper() -> None:
     weights = PRESETS["ablate-64"].weights
     assert min(weights.consistency, weights.texture_swap, weights.geometry_swap) > 0
+    assert min(weights.adversarial, weights.r1, weights.path_length) > 0
 
 
 def test_variants_are_found_in_the_order_of_the_table() -> None:

@@ -57,8 +57,8 @@ class GeneratorConfig:
     condition_channels: int = 4
     """Channels of the normal map to use: 4 with the mask, 3 without."""
     noise: bool = True
-    """Whether noise enters (StyleGAN, the paper). A short training makes a woven pattern of it, over skin and
-    background alike, instead of learning textures; without noise it learns them, or stays smooth."""
+    """Whether noise enters (StyleGAN, the paper): what no latent and no normal tells, like single hairs. Its strengths
+    start at zero, see `free_noise`."""
     injection_channels: int = 16
     """Hidden channels of each injection's residual block."""
     condition: Condition = "normals"
@@ -275,6 +275,12 @@ class Generator(nn.Module):
         source = generator.device if generator is not None else device
         shapes = self.noise_shapes(resolution)
         return [torch.randn(batch, *shape, generator=generator, device=source).to(device) for shape in shapes]
+
+    def free_noise(self, free: bool) -> None:
+        """Let the strengths of the noise be learned, or hold them as they are: they start at zero."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.requires_grad_(free)
 
     @torch.no_grad()
     def mean_style(self, count: int = 4096, generator: torch.Generator | None = None) -> Tensor:

@@ -10,7 +10,7 @@ TINY = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32}
 LARGE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
 
 GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
-    "cpu-128": GeneratorConfig(channels=SMALL, mapping_layers=2, noise=False),
+    "cpu-128": GeneratorConfig(channels=SMALL, mapping_layers=2),
     "photos-128": GeneratorConfig(channels=SMALL),
     "ablate-64": GeneratorConfig(
         resolution=64, latent_dim=128, style_dim=128, mapping_layers=2, channels=TINY, noise=False
@@ -27,7 +27,7 @@ GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
         condition_channels=3,
     ),
 }
-"""`cpu-128` trains on two cores and is shipped, `photos-128` has noise and a deeper mapping, `ablate-64` compares
+"""`cpu-128` trains on two cores and is shipped, `photos-128` has a deeper mapping, `ablate-64` compares
 variants, `paper-256` has the layout of StyleGAN2 and of the paper's released code."""
 
 DISCRIMINATOR_PRESETS: dict[str, DiscriminatorConfig] = {

@@ -161,6 +161,7 @@ class GarTraining:
         # of a mirror image no latent is known: the augmentation mirrors instead
         indices = self.runtime.next_pictures(len(self.faces) * (2 if self.known is None else 1))
         photo, condition = self.photos(self.faces, indices)
+        self.generator.free_noise(self.runtime.pictures >= self.settings.noise_from)
         if self._warm_start_ends():
             self.calibrate()
         warm = self._warm

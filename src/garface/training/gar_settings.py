@@ -38,7 +38,9 @@ class GarWeights:
     """Squared gradient of the logit in the real picture, halved (Mescheder et al. 2018; 10 in the paper's code, for
     a discriminator of pixels)."""
     path_length: float = 2.0
-    """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code)."""
+    """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code, on every
+    4th step). On every 16th its gradient at this weight is six times that of all other terms, and shakes the renderer:
+    `cpu-128` has 0.1."""
     consistency: float = 2.0
     """Smooth L1 between the condition and the normals a frozen estimator sees in the picture, mean over the head (0.01
     in the paper's code, mean over the picture)."""
@@ -119,6 +121,9 @@ class GarTrainingSettings(RunSettings):
     for millions of pictures, too slow for fewer."""
     inverter_learning_rate: float = 0.001
     """Of the inverter (Adam, betas 0.9 and 0.99)."""
+    noise_from: int = 0
+    """Pictures before the renderer's noise, if it has any, may say something: until then its strengths stay zero. A
+    renderer that can hardly draw yet makes a woven pattern of it; one that can, and has none, draws ripples for hair."""
     style_mixing: float = 0.5
     """Share of the pictures with random latents that change latent at a random layer (paper: 0.9)."""
     augmentation: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.0))
@@ -201,7 +206,9 @@ _OURS = replace(
     discriminator=DISCRIMINATOR_PRESETS["cpu-128"],
     latents="known",
     latent_every=4,
-    weights=GarWeights(adversarial=1.0, r1=0.1, reconstruction=4.0, perceptual=0.0, prior=0.0, latent=1.0),
+    weights=GarWeights(
+        adversarial=1.0, r1=0.1, path_length=0.1, reconstruction=4.0, perceptual=0.0, prior=0.0, latent=1.0
+    ),
     augmentation=replace(_PHOTOS.augmentation, flip=0.5, window=0),
     objective="logistic",
     stages=((32, 36_000), (64, 80_000), (128, FOREVER)),
@@ -212,10 +219,11 @@ _OURS = replace(
     swapped=0.2,
     style_mixing=0.25,
     papers_every=8,
+    noise_from=220_000,
     preload=True,
     batch=16,
     average_half_life=5_000.0,
-    max_pictures=100_000,
+    max_pictures=270_000,
 )
 
 PRESETS: dict[str, GarTrainingSettings] = {
@@ -223,9 +231,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
     "photos-128": _PHOTOS,
     "gpu-128": replace(
         _OURS,
-        generator=GeneratorConfig(
-            latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE, noise=False
-        ),
+        generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE),
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
         discriminator=DiscriminatorConfig(channels=_WIDE, conditional=False),
         batch=64,
@@ -233,6 +239,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         stages=((32, 300_000), (64, 1_000_000), (128, FOREVER)),
         warm_start=20_000,
         fade_in=10_000,
+        noise_from=2_000_000,
         average_half_life=20_000.0,
         max_pictures=10_000_000,
         checkpoint_every=100_000,
@@ -251,6 +258,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         weights=GarWeights(
             adversarial=1.0,
             r1=10.0,
+            path_length=2.0,
             reconstruction=0.0,
             perceptual=0.0,
             prior=0.0,
@@ -276,6 +284,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         stages=((32, 12_000), (64, FOREVER)),
         warm_start=1_000,
         fade_in=600,
+        noise_from=0,
         preload=False,
         average_half_life=1_000.0,
         max_pictures=20_000,
@@ -302,5 +311,5 @@ def going_on(settings: GarTrainingSettings, *, start: str | None, discriminator:
                            "--resume goes on from a checkpoint.")  # fmt: skip
     stages = ((settings.generator.resolution, FOREVER),)
     return replace(
-        settings, start=start, start_discriminator=discriminator, stages=stages, warm_start=0, fade_in=0
+        settings, start=start, start_discriminator=discriminator, stages=stages, warm_start=0, fade_in=0, noise_from=0
     )

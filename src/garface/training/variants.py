@@ -1,6 +1,6 @@
 """What an ablation compares: named changes of one recipe, each of which leaves everything else as it is.
 
-The full recipe has all three of the paper's terms.
+The full recipe has all of the paper's terms.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ _ALL = (
     Variant("full", "everything", lambda settings: settings),
     Variant("no-consistency", "no normal consistency", _weights(consistency=0.0)),
     Variant("no-swaps", "no texture and geometry swaps", _weights(texture_swap=0.0, geometry_swap=0.0)),
+    Variant("no-path-length", "no path length", _weights(path_length=0.0)),
     Variant("depth", "condition: depth map", _generator(condition="depth")),
     Variant("coefficients", "condition: model coefficients in the styles", _coefficients),
     Variant("single-gain", "injection: one gain 1 + g for all channels", _generator(injection="single")),
