@@ -122,8 +122,8 @@ class GarTrainingSettings(RunSettings):
     inverter_learning_rate: float = 0.001
     """Of the inverter (Adam, betas 0.9 and 0.99)."""
     noise_from: int = 0
-    """Pictures before the renderer's noise, if it has any, may say something: until then its strengths stay zero. A
-    renderer that can hardly draw yet makes a woven pattern of it; one that can, and has none, draws ripples for hair."""
+    """Pictures before the renderer's noise, if it has any, may say something: until then its strengths stay zero. Who
+    can hardly draw yet makes a woven pattern of it; who can, and has none, draws ripples for hair."""
     style_mixing: float = 0.5
     """Share of the pictures with random latents that change latent at a random layer (paper: 0.9)."""
     augmentation: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.0))
