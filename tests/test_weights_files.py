@@ -52,11 +52,18 @@ def test_shared_and_strided_tensors_are_kept(tmp_path: Path) -> None:
     assert torch.equal(loaded["b"], base[::2])
 
 
-def test_values_beyond_float16_are_refused(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="'w'"):
-        save_weights(tmp_path / "a.safetensors", {"w": torch.tensor([1e6])}, CARD)
+        save_weights(tmp_path / "a.safetensors", {"w": torch.tensor([float("inf")])}, CARD)
     assert not list(tmp_path.glob("*.safetensors"))
-    save_weights(tmp_path / "a.safetensors", {"w": torch.tensor([1e6])}, CARD, half=False)
+
+
+def test_values_beyond_float16_keep_their_precision(tmp_path: Path) -> None:
+    large, small = torch.tensor([1e6, 0.1]), torch.tensor([0.1])
+    save_weights(tmp_path / "a.safetensors", {"large": large, "small": small}, CARD)
+    loaded = load_weights(tmp_path / "a.safetensors").tensors
+    assert torch.equal(loaded["large"], large)
+    assert torch.equal(loaded["small"], small.half().float())
 
 
 def test_unwritable_place_is_one_sentence(tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ def save_weights(path: Path | str, tensors: Mapping[str, Tensor], card: WeightsC
         path: the file; its folder is made.
         tensors: by name.
         card: an empty `garface_version` becomes the running one.
-        half: keep floating point tensors as float16.
+        half: keep floating point tensors as float16, all but those with a value beyond its range (65504).
 
     Raises:
-        WeightsError: a value that is not finite (float16 ends at 65504), or a card that is not JSON.
+        WeightsError: a value that is not finite, or a card that is not JSON.
         OutputError: the file cannot be written.
     """
     card = card if card.garface_version else replace(card, garface_version=importlib.metadata.version("garface"))
@@ -154,10 +154,9 @@ def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
     kept = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     if not kept.is_floating_point():
         return kept
-    kept = kept.half() if half else kept
     if not bool(torch.isfinite(kept).all()):
-        raise WeightsError(f"The weights '{name}' are not finite as {str(kept.dtype).removeprefix('torch.')}.")
-    return kept
+        raise WeightsError(f"The weights '{name}' are not finite.")
+    return kept.half() if half and bool(torch.isfinite(kept.half()).all()) else kept
 
 
 def _widened(tensor: Tensor) -> Tensor:
