@@ -24,7 +24,6 @@ SAMPLES = 2
 Device = Literal["auto", "cpu", "cuda"]
 
 
-
 @dataclass(frozen=True, eq=False)
 class Renderer:
     """The Generative Adversarial Renderer (paper, section 3.1) over a morphable head.

@@ -85,7 +85,9 @@ def weights_of(model: Path | str, kind: Kind) -> Path | str:
     if model == "builtin":
         return shipped(model, kind)
     if not os.path.isdir(model):  # unlike Path.is_dir, also False for names that no file can have
-        raise WeightsError(f"{model} is not a folder with {kind}{SUFFIX}; give the folder of a training run, or builtin.")
+        raise WeightsError(
+            f"{model} is not a folder with {kind}{SUFFIX}; give the folder of a training run, or builtin."
+        )
     return Path(model) / f"{kind}{SUFFIX}"
 
 
