@@ -22,12 +22,15 @@ from garface.data.conditions import FittedConditions
 from garface.data.dataset import FittedFaces
 from garface.data.degradations import Degradations
 from garface.data.drawings import Drawings, DrawingSettings, Drawn
+from garface.data.painting import painting
 from garface.errors import InputError, SettingError
 from garface.faces import FitSettings, MorphableModel, fit_landmarks, shape_metric
 from garface.faces.fit import eye_distance
 from garface.faces.metric import vertex_areas
 from garface.geometry import Camera, Pose
+from garface.networks import Generator as Renderer
 from garface.networks import (
+    GeneratorConfig,
     NormalEstimator,
     NormalEstimatorConfig,
     ShapeEstimator,
@@ -38,8 +41,14 @@ from garface.networks import (
 )
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.pipeline import agreed_identity
-from garface.rendering import highlight
-from garface.training import ShapeHeadSettings, ShapeTrainingSettings, train_shape, train_shape_head
+from garface.rendering import highlight, normal_pyramid
+from garface.training import (
+    ShapeHeadSettings,
+    ShapeTrainingSettings,
+    drawn_by_either,
+    train_shape,
+    train_shape_head,
+)
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.shape import map_terms, shape_errors, true_maps
 from garface.weights import WeightsCard, load_weights, save_weights
@@ -179,6 +188,40 @@ def test_shiny_heads_are_brighter_somewhere(faces: FittedFaces) -> None:
     assert float((shiny - plain).max()) > 0.1
 
 
+def test_a_renderer_draws_the_same_heads(faces: FittedFaces) -> None:
+    """All but the pictures is as graphics rules have it, and the pictures are the renderer's of these normals."""
+    config = GeneratorConfig(resolution=32, channels={4: 8, 8: 8, 16: 8, 32: 8}, latent_dim=8, style_dim=8)
+    torch.manual_seed(0)
+    renderer = Renderer(config).eval()
+    for name, value in renderer.named_parameters():
+        if name.endswith("noise_strength"):
+            torch.nn.init.ones_(value)
+    made = DrawingSettings(mirrored=0.0, degradations=CLEAN)
+    by_rules, painted, again = (
+        Drawings(faces, resolution=32, settings=made, paint=paint).draw(3, seeded())
+        for paint in (None, painting(renderer), painting(renderer))
+    )
+    for part in ("normals", "mask", "face", "places", "yaw"):
+        torch.testing.assert_close(getattr(painted, part), getattr(by_rules, part))
+    assert torch.equal(painted.clean, again.clean)
+    assert float((painted.clean - by_rules.clean).abs().mean()) > 0.1
+    condition, source = torch.cat([painted.normals * painted.mask, painted.mask], 1), seeded(4)
+    picture = painting(renderer)(condition, seeded(4))
+    style = renderer.mapping(torch.randn(3, 8, generator=source))
+    wanted = renderer(style, normal_pyramid(condition), renderer.sample_noise(3, source))
+    torch.testing.assert_close(picture, wanted.detach().clamp(-1, 1))
+
+
+def test_either_draws_as_often_as_the_share_says() -> None:
+    first, second = Discs(), Discs(5)
+    draw, source = drawn_by_either(first, second, 0.3), seeded()
+    widths = [draw(1, source).heads.identity.shape[1] for _ in range(400)]
+    assert set(widths) == {3, 5}
+    assert widths.count(5) / 400 == pytest.approx(0.3, abs=0.07)
+    assert torch.equal(draw(2, seeded(8)).picture, draw(2, seeded(8)).picture)
+    assert all(drawn_by_either(first, second, 0.0)(1, source).heads.identity.shape[1] == 3 for _ in range(20))
+
+
 # The network
 
 
@@ -314,7 +357,7 @@ def head_settings(folder: Path, start: Path, **changes: object) -> ShapeHeadSett
     base: dict[str, object] = {
         "folder": folder, "start": str(start), "features": 3, "hidden": 16, "drawings": 1024, "batch": 64,
         "max_pictures": 64 * 100, "learning_rate": 1e-2, "dropout": 0.1, "log_every": 640, "tensorboard": False,
-        "progress": False, "device": "cpu", "precision": "fp32",
+        "progress": False, "device": "cpu", "precision": "fp32", "painted": 0.0,
     }  # fmt: skip
     return ShapeHeadSettings(**{**base, **changes})  # type: ignore[arg-type]
 
@@ -376,7 +419,7 @@ def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: P
             train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
 
 
-@pytest.mark.parametrize("wrong", [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}])
+@pytest.mark.parametrize("wrong", [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}, {"painted": 1.1}])
 def test_settings_of_the_last_layers_out_of_range_are_refused(start: Path, tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):
         train_shape_head(head_settings(tmp_path, start, **wrong), Discs(), torch.eye(3), SomeMeans())

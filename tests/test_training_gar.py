@@ -1,6 +1,5 @@
 """Training of the renderer, at 32 pixels with few channels."""
 
-import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def test_two_and_two_steps_equal_four_bit_for_bit_through_stages_and_warm_start(
     parts = replace(whole, folder=tmp_path / "parts", max_pictures=8)
     train_gar(whole, Balls(6))
     train_gar(parts, Balls(6))
-    train_gar(dataclasses.replace(parts, max_pictures=16), Balls(6))
+    train_gar(replace(parts, max_pictures=16), Balls(6))
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
     assert len(one) == len(other) > 100
     assert all(torch.equal(a, b) for a, b in zip(one, other))
@@ -125,7 +124,7 @@ def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: 
     parts = settings(tmp_path / "parts", max_pictures=8, **changes)
     train_gar(whole, Balls(6), critics=critics)
     train_gar(parts, Balls(6), critics=critics)
-    train_gar(dataclasses.replace(parts, max_pictures=12), Balls(6), critics=critics)
+    train_gar(replace(parts, max_pictures=12), Balls(6), critics=critics)
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 

@@ -14,7 +14,7 @@ from garface.errors import SettingError, WeightsError
 
 if TYPE_CHECKING:
     from garface.data.dataset import FittedFaces, Split
-    from garface.training import Outcome, RunSettings
+    from garface.training import DrawHeads, Outcome, RunSettings, ShapeHeadSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,17 +187,34 @@ class ShapeHead(_Train):
         return {"cpu-128": ShapeHeadSettings(start=self.start, features=FACE_FEATURES)}
 
     def train(self, settings: Any) -> Outcome:
-        """Train on drawings with the skins, poses and backgrounds of the training split."""
-        from garface.data.drawings import Drawings
+        """Train on drawings with the skins, poses and backgrounds of the training split, and on the renderer's."""
         from garface.faces import shape_metric
-        from garface.networks import load_shape_estimator
         from garface.networks.critics.crops import load_face_features
-        from garface.training import SHAPE_DRAWINGS, train_shape_head
+        from garface.training import train_shape_head
 
         faces = self.load_faces()
-        size = load_shape_estimator(settings.start).config.resolution
-        drawings = Drawings(faces, resolution=size, settings=SHAPE_DRAWINGS)
-        return train_shape_head(settings, drawings.draw, shape_metric(faces.model), load_face_features())
+        return train_shape_head(settings, _drawings(settings, faces), shape_metric(faces.model), load_face_features())
+
+
+def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
+    """What draws heads by graphics rules and, as far as the settings say, by the renderer."""
+    from garface.data.drawings import Drawings
+    from garface.data.painting import painting
+    from garface.networks import load_generator, load_shape_estimator
+    from garface.reconstruction import choose_device
+    from garface.training import SHAPE_DRAWINGS, drawn_by_either
+
+    size = load_shape_estimator(settings.start).config.resolution
+    by_rules = Drawings(faces, resolution=size, settings=SHAPE_DRAWINGS)
+    if not settings.painted:
+        return by_rules.draw
+    renderer = load_generator(settings.renderer)
+    if renderer.config.resolution != size:
+        raise SettingError(f"The renderer {settings.renderer} draws {renderer.config.resolution} px, but the shape "
+                           f"estimator sees {size}; set painted to 0, or choose another.")  # fmt: skip
+    paint = painting(renderer.to(choose_device(settings.device)))
+    painted = Drawings(faces, resolution=size, settings=SHAPE_DRAWINGS, paint=paint)
+    return drawn_by_either(by_rules.draw, painted.draw, settings.painted)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ given heads, in which hair and glasses hide the same, and what a head is like th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
@@ -37,6 +38,8 @@ from garface.rendering import (
 )
 from garface.rendering import interpolate as interpolate_attributes
 
+Paint = Callable[[Tensor, Generator], Tensor]
+"""(normal maps (B, 4, R, R), source of randomness) -> pictures (B, 3, R, R) in [-1, 1] of whole scenes."""
 NEAREST = 250.0
 """Millimetres: nobody is photographed from less."""
 _RARE = ("eyeBlink", "jawOpen", "cheekPuff")
@@ -114,16 +117,22 @@ class Drawings:
         faces: where shapes, poses, skins and backgrounds come from.
         resolution: of the drawings, pixels; divisible by 16.
         settings: what is drawn.
+        paint: what makes pictures of normal maps, see `painting`; None lights skins of photos by graphics rules.
 
     Raises:
         SettingError: a setting out of its range.
     """
 
     def __init__(
-        self, faces: FittedFaces, *, resolution: int = 128, settings: DrawingSettings = DrawingSettings()
+        self,
+        faces: FittedFaces,
+        *,
+        resolution: int = 128,
+        settings: DrawingSettings = DrawingSettings(),
+        paint: Paint | None = None,
     ) -> None:
         settings.check()
-        self.faces, self.resolution, self.settings = faces, resolution, settings
+        self.faces, self.resolution, self.settings, self.paint = faces, resolution, settings, paint
         self.conditions = FittedConditions(faces, flatten=settings.flatten)
         pull = landmark_pull(faces.model)
         self.skin_of = lru_cache(maxsize=8192)(lambda row: unwrapped_skin(faces, row, pull))
@@ -170,29 +179,38 @@ class Drawings:
         return self.conditions.combine(identity, expression, poses, farther=farther)
 
     def _compose(self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, source: Generator) -> Drawn:
-        """Light the heads, with the skins of photos `skins`, before the background; `own` lets it through as hair."""
+        """Draw the heads, with the skins of photos `skins`, before the background; `own` lets it through as hair."""
         faces, model, size = self.faces, self.faces.model, self.resolution
         vertices = heads.vertices(model)
         camera = heads.camera.resized(size, size)
         triangle = rasterise(vertices, model.triangles, camera)
         weights = barycentrics(vertices, model.triangles, triangle, camera)
         normals = normal_map(vertices, faces.topology, camera)
-        skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
-        bald = (~model.masks["scalp"]).float().view(1, -1, 1).expand(len(skin), -1, -1)
-        place = (model.mean / 100).expand(len(skin), -1, -1)
-        lost = [self._lost_light(vertices, source)] if self.settings.shadowed else []
-        found = interpolate_attributes(torch.cat([skin, bald, place, *lost], 2), model.triangles, triangle, weights)
         facing, mask = normalize(normals[:, :3], dim=1), normals[:, 3:]
-        light = torch.cat([sample_light(source) for _ in range(len(skin))])
-        lit = shade(facing, found[:, :3].clamp(0, 1), light, found[:, 7:] if lost else None)
-        lit = self._with_highlights(lit, facing, source)
-        seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, 3:4], 1.0)
-        picture = lit * seen + background * (1 - seen)
+        bald = (~model.masks["scalp"]).float().view(1, -1, 1)
+        known = torch.cat([bald, model.mean[None] / 100], 2).expand(len(vertices), -1, -1)
+        found = interpolate_attributes(known, model.triangles, triangle, weights)
+        if self.paint is None:
+            seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, :1], 1.0)
+            picture = self._lit(vertices, skins, facing, triangle, weights, source) * seen + background * (1 - seen)
+        else:
+            picture = self.paint(normals, source)
         of_face = model.masks["face"][model.triangles].all(1)
         there = (triangle >= 0)[:, None]
         face = (of_face[triangle.clamp(min=0)][:, None] & there).float()
-        places, yaw = found[:, 4:7] * there, yaw_degrees(heads.pose.rotation)
+        places, yaw = found[:, 1:] * there, yaw_degrees(heads.pose.rotation)
         return Drawn(picture, picture, facing, mask, face, torch.zeros_like(mask), places, yaw, heads)
+
+    def _lit(
+        self, vertices: Tensor, skins: Tensor, facing: Tensor, triangle: Tensor, weights: Tensor, source: Generator
+    ) -> Tensor:
+        """Heads (B, V, 3) in the skins of photos `skins`, under random light: (B, 3, R, R) in [-1, 1]."""
+        skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
+        lost = [self._lost_light(vertices, source)] if self.settings.shadowed else []
+        found = interpolate_attributes(torch.cat([skin, *lost], 2), self.faces.model.triangles, triangle, weights)
+        light = torch.cat([sample_light(source) for _ in range(len(skin))])
+        lit = shade(facing, found[:, :3].clamp(0, 1), light, found[:, 3:] if lost else None)
+        return self._with_highlights(lit, facing, source)
 
     def _lost_light(self, vertices: Tensor, source: Generator) -> Tensor:
         """What is in the light's way (B, V, 9), of heads (B, V, 3) some of which throw shadows on themselves."""
@@ -243,4 +261,4 @@ def _mirrored(drawn: Drawn, where: Tensor) -> Drawn:
     return Drawn(**flipped | turned, yaw=torch.where(where, -drawn.yaw, drawn.yaw), heads=drawn.heads)
 
 
-__all__ = ["DrawingSettings", "Drawings", "Drawn"]
+__all__ = ["DrawingSettings", "Drawings", "Drawn", "Paint"]

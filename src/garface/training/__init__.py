@@ -7,13 +7,14 @@ from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeigh
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
-from garface.training.shape import SHAPE_DRAWINGS, ShapeTrainingSettings, ShapeWeights, train_shape
-from garface.training.shape_head import ShapeHeadSettings, train_shape_head
+from garface.training.shape import SHAPE_DRAWINGS, DrawHeads, ShapeTrainingSettings, ShapeWeights, train_shape
+from garface.training.shape_head import ShapeHeadSettings, drawn_by_either, train_shape_head
 
 __all__ = [
     "PRESETS",
     "SHAPE_DRAWINGS",
     "Critics",
+    "DrawHeads",
     "Faces",
     "GarTrainingSettings",
     "GarWeights",
@@ -28,6 +29,7 @@ __all__ = [
     "ShapeTrainingSettings",
     "ShapeWeights",
     "describe",
+    "drawn_by_either",
     "export_gar",
     "going_on",
     "load_critics",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
 
+from garface.data.drawings import Drawn
 from garface.errors import SettingError
 from garface.io import make_folder
 from garface.io.arrays import read_arrays, write_arrays
@@ -21,7 +22,7 @@ from garface.networks import ShapeEstimator, load_shape_estimator, to_dict
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.shape import DrawHeads, Features, shape_errors
 from garface.training.terms import cosine_rate, set_rate
-from garface.weights import WeightsCard, save_weights, seen_before, weights_hash
+from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 
 SHARD = 512
 """Drawings of a file; the first file is held out."""
@@ -38,6 +39,10 @@ class ShapeHeadSettings(RunSettings):
     """Weight file, or name of shipped weights, of the estimator whose other layers stay as they are."""
     drawings: int = 40_960
     """Heads that are drawn, a multiple of `SHARD`; the first `SHARD` of them measure the error."""
+    painted: float = 0.4
+    """Share of them, in groups of 16, that the renderer draws instead of graphics rules; see `drawn_by_either`."""
+    renderer: str = "builtin"
+    """Weight file, or name of shipped weights, of that renderer."""
     features: int = 0
     """Numbers that other networks see in a picture; the command line fills it in."""
     hidden: int = 192
@@ -64,6 +69,8 @@ class ShapeHeadSettings(RunSettings):
         super().check()
         if self.drawings < 2 * SHARD or self.drawings % SHARD:
             raise SettingError(f"drawings must be a multiple of {SHARD}, at least {2 * SHARD}, not {self.drawings}.")
+        if not 0 <= self.painted <= 1:
+            raise SettingError(f"painted must lie in [0, 1], but is {self.painted}.")
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout must be at least 0 and less than 1, but is {self.dropout}.")
 
@@ -104,7 +111,19 @@ def _look_once(
 
 
 def _maker(settings: ShapeHeadSettings) -> str:
-    return f"{weights_hash(settings.start)}, {settings.features} features, seed {settings.seed}, {settings.precision}"
+    renderer = weights_hash(shipped(settings.renderer, "gar")) if settings.painted else "none"
+    return (f"{weights_hash(settings.start)}, {settings.features} features, seed {settings.seed}, "
+            f"{settings.precision}, {settings.painted} by renderer {renderer}")  # fmt: skip
+
+
+def drawn_by_either(first: DrawHeads, second: DrawHeads, share: float) -> DrawHeads:
+    """Drawings of `first`, but a `share` of the calls go to `second`; the source of randomness decides which."""
+
+    def draw(count: int, source: torch.Generator) -> Drawn:
+        chosen = second if float(torch.rand((), generator=source)) < share else first
+        return chosen(count, source)
+
+    return draw
 
 
 def read_seen(settings: ShapeHeadSettings) -> tuple[Tensor, Tensor]:
@@ -196,9 +215,7 @@ def with_fresh_head(estimator: ShapeEstimator, settings: ShapeHeadSettings) -> S
 _HEAD = ("standard.", "hidden.", "identity.")
 
 
-def train_shape_head(
-    settings: ShapeHeadSettings, draw_heads: DrawHeads, metric: Tensor, features: Features
-) -> Outcome:
+def train_shape_head(settings: ShapeHeadSettings, draw_heads: DrawHeads, metric: Tensor, features: Features) -> Outcome:
     """Look at drawings, train the last layers, resuming where either was cut, and write `shape.safetensors`.
 
     Args:

@@ -158,7 +158,10 @@ def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
         return kept
     if not bool(torch.isfinite(kept).all()):
         raise WeightsError(f"The weights '{name}' are not finite.")
-    return kept.half() if half and bool(torch.isfinite(kept.half()).all()) else kept
+    if not half:
+        return kept
+    halved = kept.half()
+    return halved if bool(torch.isfinite(halved).all()) else kept
 
 
 def _widened(tensor: Tensor) -> Tensor:
