@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from garface.cli.app import main
-from garface.cli.train import Shape
+from garface.cli.train import Shape, _drawings
 from garface.data.conditions import FittedConditions
 from garface.data.dataset import FittedFaces
 from garface.data.degradations import Degradations
@@ -446,6 +446,20 @@ def test_the_command_trains_on_drawings(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Shape, "presets", lambda self: {"cpu-128": quick})
     assert main(["train", "shape", "--faces", str(folder), "--folder", str(tmp_path / "run")]) == 0
     assert load_shape_estimator(tmp_path / "run" / "shape.safetensors").config == TINY
+
+
+def test_the_command_draws_the_heads_of_last_layers_by_the_renderer(
+    faces: FittedFaces, start: Path, tmp_path: Path
+) -> None:
+    """As often as it is asked to, and only at the size that the estimator sees."""
+    folder = write_model(tmp_path)
+    wanted = head_settings(tmp_path, start, painted=1.0, renderer=str(folder / "gar.safetensors"))
+    painted = _drawings(wanted, faces)(2, seeded())
+    by_rules = _drawings(replace(wanted, painted=0.0), faces)(2, seeded())
+    assert painted.picture.shape == by_rules.picture.shape == (2, 3, 32, 32)
+    assert float((painted.picture - by_rules.picture).abs().mean()) > 0.1
+    with pytest.raises(SettingError, match="draws 128 px, but the shape estimator sees 32"):
+        _drawings(replace(wanted, renderer="builtin"), faces)
 
 
 # Reconstruction
