@@ -37,7 +37,7 @@ class ShapeHeadSettings(RunSettings):
     """Receives what was seen of the drawings, checkpoints, log.jsonl and, at the end, the weights."""
     start: str = "shape-128"
     """Weight file, or name of shipped weights, of the estimator whose other layers stay as they are."""
-    drawings: int = 40_960
+    drawings: int = 35_328
     """Heads that are drawn, a multiple of `SHARD`; the first `SHARD` of them measure the error."""
     painted: float = 0.4
     """Share of them, in groups of 16, that the renderer draws instead of graphics rules; see `drawn_by_either`."""
@@ -49,9 +49,9 @@ class ShapeHeadSettings(RunSettings):
     """Width of the last hidden layer."""
     batch: int = 128
     """Drawings of a step."""
-    max_pictures: int = free(1_000_000)
+    max_pictures: int = free(630_000)
     """Drawings shown to the layers in all, repeats counted; the learning rate falls until then."""
-    dropout: float = 0.15
+    dropout: float = 0.3
     """Share of the numbers, and of the hidden ones, that are left out of every step."""
     learning_rate: float = 1e-3
     """Of AdamW, at the beginning; it falls along a cosine."""
