@@ -46,7 +46,7 @@ SHAPE_DRAWINGS = DrawingSettings(
     degradations=Degradations(occluded=0.2, glasses=0.06),
 )
 """Heads as different as people are (0.7 is the spread of coefficients fitted to scans), with half of them before photos
-of their own, fewer things before them than the normal estimator is shown, shadows, and all that a face can be known by."""
+of their own, shadows, fewer things before them than the normal estimator is shown, and all that a face is known by."""
 
 
 @dataclass(frozen=True, kw_only=True)
