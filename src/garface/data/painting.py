@@ -20,10 +20,9 @@ def painting(renderer: networks.Generator) -> Paint:
 
     @torch.no_grad()
     def paint(normals: Tensor, source: Generator) -> Tensor:
-        count = len(normals)
-        latent = torch.randn(count, renderer.config.latent_dim, generator=source).to(device)
-        noise = [layer.to(device) for layer in renderer.sample_noise(count, source)]
+        latent = torch.randn(len(normals), renderer.config.latent_dim, generator=source).to(device)
         pyramid = normal_pyramid(normals.to(device))
-        return renderer(renderer.mapping(latent), pyramid, noise).clamp(-1, 1).to(normals)
+        picture: Tensor = renderer(renderer.mapping(latent), pyramid, noise_generator=source)
+        return picture.clamp(-1, 1).to(normals)
 
     return paint
