@@ -16,6 +16,7 @@ from garface.data.dataset import FittedFaces
 from garface.data.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
 from garface.data.drawings import Drawings, DrawingSettings, _mirrored
 from garface.data.jpeg import compress
+from garface.data.plain_skins import PlainSkins, _waves
 from garface.data.skins import MEAN_SKIN, _sample, landmark_pull, unwrapped_skin
 from garface.errors import SettingError
 from garface.io import to_tensor, to_uint8
@@ -333,3 +334,55 @@ def test_heads_keep_light_from_themselves_where_asked(faces: FittedFaces) -> Non
         model.mean[None], seeded()).abs().max() for share in (0.0, 1.0))  # fmt: skip
     assert float(bright) == 0 < float(dark)
     assert float(draw_as(faces, shadowed=1.0).draw(4, seeded()).clean.isfinite().float().min()) == 1
+
+
+# Plain skins
+
+
+def test_plain_skins_look_as_skins_do(faces: FittedFaces) -> None:
+    paint, masks = PlainSkins(faces.model), faces.model.masks
+    skins = paint(200, seeded())
+    assert skins.shape == (200, len(faces.model.mean), 3)
+    assert 0.0049 < float(skins.min()) <= float(skins.max()) < 0.951
+    assert torch.equal(paint(200, seeded()), skins)
+    assert not torch.equal(paint(200, seeded(1)), skins)
+    skin = masks["face"] & (paint.to_brow > 15) & (paint.to_beard > 45) & (paint.to_scalp > 45)
+    assert int(skin.sum()) > 50
+    tone = skins[:, skin].mean(1)
+    assert bool((tone[:, 0] > tone[:, 2]).all())  # red before blue
+    assert float(tone.mean(1).quantile(0.05)) < 0.12
+    assert float(tone.mean(1).quantile(0.95)) > 0.35
+    lips = skins[:, masks["lips"]].mean(1)
+    assert float(((lips[:, 0] / lips[:, 1]) > (tone[:, 0] / tone[:, 1])).float().mean()) > 0.85
+    brow, pupil = (skins[:, distance < 1.5].mean(1) for distance in (paint.to_brow, paint.to_iris))
+    fair = tone.mean(1) > 0.2
+    assert float((brow < tone).all(1)[fair].float().mean()) > 0.95
+    white = skins[:, masks["eyes"] & (paint.to_iris > 8)].mean(1)
+    assert bool((pupil < 0.5 * white).all())
+    assert float(skins[:, masks["inner_mouth"] & ~masks["teeth"] & ~masks["tongue"]].std()) < 0.1
+
+
+def test_blotches_are_smooth_and_of_the_size_asked_for() -> None:
+    line = torch.zeros(200, 3)
+    line[:, 0] = torch.arange(200) * 0.5  # mm
+    noise = _waves(line, 400, 40.0, seeded())[..., 0]
+    assert float(noise.square().mean()) == pytest.approx(1, abs=0.1)
+    assert float((noise[:, 1:] - noise[:, :-1]).abs().max()) < 0.5 * 2 * torch.pi / 40 * (2 * 24) ** 0.5
+    near, far = ((noise[:, step:] * noise[:, :-step]).mean() for step in (2, 160))
+    assert float(near) > 0.95 > 0.5 > float(far.abs())
+
+
+def test_plain_heads_show_nothing_of_the_photos_and_stand_before_blurred_ones(faces: FittedFaces) -> None:
+    still = Degradations(occluded=0, glasses=0, compressed=0, noise=0)
+    plain = {"plain": 1.0, "surrounded": 1.0, "degradations": still, "mirrored": 0.0}
+    drawn = draw_as(faces, **plain).draw(6, seeded(3))
+    grey = faces.select(torch.arange(len(faces)))
+    grey.arrays["pictures"] = np.full_like(faces.arrays["pictures"], 90)
+    other = draw_as(grey, **plain).draw(6, seeded(3))
+    inside, outside = (drawn.mask > 0.99).expand_as(drawn.clean), (drawn.mask == 0).expand_as(drawn.clean)
+    torch.testing.assert_close(drawn.clean[inside], other.clean[inside], rtol=0, atol=0.02)
+    assert not torch.equal(drawn.clean[outside], other.clean[outside])
+    mixed = draw_as(faces, **plain | {"plain": 0.5}).draw(24, seeded(3))
+    steps = (mixed.clean[..., 1:] - mixed.clean[..., :-1]).abs() * (mixed.mask[..., 1:] + mixed.mask[..., :-1] == 0)
+    rough = steps.amax((1, 2, 3)) > 0.25
+    assert 4 < int(rough.sum()) < 20

@@ -357,7 +357,7 @@ def head_settings(folder: Path, start: Path, **changes: object) -> ShapeHeadSett
     base: dict[str, object] = {
         "folder": folder, "start": str(start), "features": 3, "hidden": 16, "drawings": 1024, "batch": 64,
         "max_pictures": 64 * 100, "learning_rate": 1e-2, "dropout": 0.1, "log_every": 640, "tensorboard": False,
-        "progress": False, "device": "cpu", "precision": "fp32", "painted": 0.0,
+        "progress": False, "device": "cpu", "precision": "fp32", "painted": 0.0, "gain": 1.0,
     }  # fmt: skip
     return ShapeHeadSettings(**{**base, **changes})  # type: ignore[arg-type]
 
@@ -419,7 +419,23 @@ def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: P
             train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
 
 
-@pytest.mark.parametrize("wrong", [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}, {"painted": 1.1}])
+def test_gain_moves_answers_away_from_the_mean_head_and_nothing_else(start: Path, tmp_path: Path) -> None:
+    wanted = head_settings(tmp_path, start, max_pictures=640)
+    drawn = Discs()(8, seeded(9))
+    answers, figures = [], []
+    for gain in (1.0, 1.7):
+        train_shape_head(replace(wanted, gain=gain), Discs(), torch.eye(3), SomeMeans())
+        estimator = load_shape_estimator(tmp_path / "shape.safetensors")
+        answers.append(estimator(drawn.picture, SomeMeans()(drawn.picture)).identity)
+        figures.append(load_weights(tmp_path / "shape.safetensors").card.figures)
+    assert float(answers[0].abs().max()) > 0.1
+    torch.testing.assert_close(answers[1], 1.7 * answers[0], rtol=2e-2, atol=2e-2)  # weights are kept in half precision
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}, {"painted": 1.1}, {"gain": 0.0}]
+)
 def test_settings_of_the_last_layers_out_of_range_are_refused(start: Path, tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):
         train_shape_head(head_settings(tmp_path, start, **wrong), Discs(), torch.eye(3), SomeMeans())

@@ -18,11 +18,12 @@ from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 
 from garface.data.conditions import FittedConditions, Heads, RandomHeads, random_expressions, yaw_degrees
 from garface.data.dataset import FittedFaces, mirror_where
 from garface.data.degradations import Degradations, degrade
+from garface.data.plain_skins import PlainSkins
 from garface.data.skins import landmark_pull, unwrapped_skin
 from garface.errors import SettingError
 from garface.geometry import vertex_normals
@@ -71,6 +72,8 @@ class DrawingSettings:
     shadowed: float = 0.0
     """Share of heads that throw shadows on themselves. Each loses from half to all of the direct light that its own
     surface blocks, since some of it comes back by way of other skin."""
+    plain: float = 0.0
+    """Share of heads with skins by rules instead of a photo's (`PlainSkins`), before a blurred photo."""
     mirrored: float = 0.5
     """Share of drawings that are mirrored."""
     degradations: Degradations = field(default_factory=Degradations)
@@ -78,7 +81,8 @@ class DrawingSettings:
 
     def check(self) -> None:
         """Raise a SettingError if a value is out of its range."""
-        for name in ("flatten", "expressive", "rare", "surrounded", "distance", "shiny", "shadowed", "mirrored"):
+        shares = ("flatten", "expressive", "rare", "surrounded", "distance", "shiny", "shadowed", "plain", "mirrored")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} of drawings must be 0 to 1, not {getattr(self, name)}.")
         if self.identity is not None and not 0 <= self.identity <= 3:
@@ -136,6 +140,7 @@ class Drawings:
         self.conditions = FittedConditions(faces, flatten=settings.flatten)
         pull = landmark_pull(faces.model)
         self.skin_of = lru_cache(maxsize=8192)(lambda row: unwrapped_skin(faces, row, pull))
+        self.plain_skins = PlainSkins(faces.model)
 
     def __call__(self, count: int, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw `count` faces; the generator decides everything.
@@ -153,8 +158,11 @@ class Drawings:
         poses = torch.multinomial(self.conditions.weights, count, replacement=True, generator=source)
         heads = self._heads(poses, source)
         own = torch.rand(count, generator=source) < self.settings.surrounded
+        plain = torch.rand(count, generator=source) < self.settings.plain
+        own &= ~plain
         background = self.faces.pictures(torch.where(own, poses, backs), resolution=self.resolution)
-        drawn = self._compose(heads, skins, background, own, source)
+        background[plain] = _out_of_focus(background[plain], source)
+        drawn = self._compose(heads, skins, background, own, plain, source)
         mirrored = torch.rand(count, generator=source) < self.settings.mirrored
         drawn, eyes = _mirrored(drawn, mirrored), self._eyes(heads, mirrored)
         patches = self.faces.pictures(others, resolution=self.resolution)
@@ -178,8 +186,13 @@ class Drawings:
         farther = torch.maximum(farther, (NEAREST / distance).clamp_max(1))
         return self.conditions.combine(identity, expression, poses, farther=farther)
 
-    def _compose(self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, source: Generator) -> Drawn:
-        """Draw the heads, with the skins of photos `skins`, before the background; `own` lets it through as hair."""
+    def _compose(
+        self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, plain: Tensor, source: Generator
+    ) -> Drawn:
+        """Draw the heads before the background, with the skins of photos `skins` unless they are `plain`.
+
+        `own` lets the background through as hair.
+        """
         faces, model, size = self.faces, self.faces.model, self.resolution
         vertices = heads.vertices(model)
         camera = heads.camera.resized(size, size)
@@ -192,7 +205,8 @@ class Drawings:
         found = interpolate_attributes(known, model.triangles, triangle, weights)
         if self.paint is None:
             seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, :1], 1.0)
-            picture = self._lit(vertices, skins, facing, triangle, weights, source) * seen + background * (1 - seen)
+            lit = self._lit(vertices, skins, plain, facing, triangle, weights, source)
+            picture = lit * seen + background * (1 - seen)
         else:
             picture = self.paint(normals, source)
         of_face = model.masks["face"][model.triangles].all(1)
@@ -202,10 +216,19 @@ class Drawings:
         return Drawn(picture, picture, facing, mask, face, torch.zeros_like(mask), places, yaw, heads)
 
     def _lit(
-        self, vertices: Tensor, skins: Tensor, facing: Tensor, triangle: Tensor, weights: Tensor, source: Generator
+        self,
+        vertices: Tensor,
+        skins: Tensor,
+        plain: Tensor,
+        facing: Tensor,
+        triangle: Tensor,
+        weights: Tensor,
+        source: Generator,
     ) -> Tensor:
-        """Heads (B, V, 3) in the skins of photos `skins`, under random light: (B, 3, R, R) in [-1, 1]."""
-        skin = torch.stack([self.skin_of(int(row)) for row in skins])  # (B, V, 3) linear albedo
+        """Heads (B, V, 3), in the skins of photos `skins` unless `plain`, in random light: (B, 3, R, R) in [-1, 1]."""
+        by_rules = iter(self.plain_skins(int(plain.sum()), source))
+        albedos = [next(by_rules) if rules else self.skin_of(int(row)) for row, rules in zip(skins, plain)]
+        skin = torch.stack(albedos)  # (B, V, 3) linear
         lost = [self._lost_light(vertices, source)] if self.settings.shadowed else []
         found = interpolate_attributes(torch.cat([skin, *lost], 2), self.faces.model.triangles, triangle, weights)
         light = torch.cat([sample_light(source) for _ in range(len(skin))])
@@ -248,6 +271,14 @@ def _rare_expressions(names: tuple[str, ...], count: int, share: float, source: 
     made = (chance < share) * (0.5 + 0.5 * strength)
     column = [[name.removesuffix("Left").removesuffix("Right") == rare for name in names] for rare in _RARE]
     return made @ torch.tensor(column, dtype=torch.float32)
+
+
+def _out_of_focus(pictures: Tensor, source: Generator) -> Tensor:
+    """Pictures (B, 3, R, R) as grounds far away: each shrunk to 2 to 24 pixels across, and enlarged again."""
+    sides = torch.randint(2, 25, (len(pictures),), generator=source).tolist()
+    small = [interpolate(x[None], (side, side), mode="area") for x, side in zip(pictures, sides)]
+    large = [interpolate(x, pictures.shape[2:], mode="bicubic", align_corners=False) for x in small]
+    return torch.cat([pictures[:0], *large]).clamp(-1, 1)
 
 
 def _mirrored(drawn: Drawn, where: Tensor) -> Drawn:

@@ -15,7 +15,7 @@ MEAN_SKIN = (0.45, 0.28, 0.21)
 """Linear albedo where neither side of a face is seen."""
 _REACH = 6.0
 """Millimetres: how far a landmark takes its surroundings along."""
-_MOUTH = {"inner_mouth": (0.20, 0.05, 0.05), "tongue": (0.40, 0.16, 0.15), "teeth": (0.65, 0.62, 0.55)}
+MOUTH = {"inner_mouth": (0.20, 0.05, 0.05), "tongue": (0.40, 0.16, 0.15), "teeth": (0.65, 0.62, 0.55)}
 """Linear albedo of what few photos show."""
 
 
@@ -35,7 +35,7 @@ def unwrapped_skin(faces: FittedFaces, row: int, pull: Tensor) -> Tensor:
     partner = faces.model.mirror
     albedo = torch.where(seen[:, None], albedo, albedo[partner])
     albedo = torch.where((seen | seen[partner])[:, None], albedo, torch.tensor(MEAN_SKIN)).clamp(0.01, 0.95)
-    for region, paint in _MOUTH.items():
+    for region, paint in MOUTH.items():
         albedo[faces.model.masks[region]] = torch.tensor(paint)
     return albedo
 
@@ -76,4 +76,4 @@ def _without_light(colour: Tensor, normals: Tensor, trusted: Tensor) -> Tensor:
     return colour / (shading / level).clamp(0.4, 2.5)
 
 
-__all__ = ["MEAN_SKIN", "landmark_pull", "unwrapped_skin"]
+__all__ = ["MEAN_SKIN", "MOUTH", "landmark_pull", "unwrapped_skin"]

@@ -42,11 +42,13 @@ SHAPE_DRAWINGS = DrawingSettings(
     distance=0.5,
     shiny=0.5,
     shadowed=0.7,
+    plain=0.8,
     mirrored=0.0,
     degradations=Degradations(occluded=0.2, glasses=0.06),
 )
 """Heads as different as people are (0.7 is the spread of coefficients fitted to scans), with half of them before photos
-of their own, shadows, fewer things before them than the normal estimator is shown, and all that a face is known by."""
+of their own, shadows, most of them in plain skins, fewer things before them than the normal estimator is shown, and all
+that a face is known by."""
 
 
 @dataclass(frozen=True, kw_only=True)
