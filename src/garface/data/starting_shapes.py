@@ -45,7 +45,7 @@ class StartingShapes:
 
     @torch.no_grad()
     def identities(self, faces: Sequence[AlignedFace]) -> Tensor:
-        """Expected identities (B, K) of aligned faces, on the CPU; it sees less in crops that `check_size` refuses."""
+        """Estimated identities (B, K) of faces, on the CPU; less is seen in crops that `check_size` refuses."""
         size = self.estimator.config.resolution
         crops = torch.cat([face.picture for face in faces])
         picture = interpolate(crops, size=(size, size), mode="area").to(next(self.estimator.parameters()).device)

@@ -40,7 +40,8 @@ class ShapeOutput(NamedTuple):
     """An answer."""
 
     identity: Tensor
-    """`(B, K)` standard deviations, the expected value given the picture: near the mean head where little is seen."""
+    """`(B, K)` standard deviations, the expected value given the picture, times `ShapeHeadSettings.gain` where that
+    made the weights: near the mean head where little is seen."""
     maps: ShapeMaps
     """What it follows from."""
 

@@ -60,9 +60,9 @@ def refine_settings(settings: ReconstructionSettings) -> RefineSettings | None:
 def agreed_identity(estimates: Tensor) -> Tensor:
     """What estimates (B, K) from B photos of one person say together, (B, K) with equal rows.
 
-    Each is an expected value, which stays near the mean head as far as one photo leaves the shape open. Several leave
-    less open, so their mean may go farther: by B / (1 + (B - 1) r), if r is the share of an estimate that any other
-    repeats, errors included.
+    Each is an expected value, or a multiple of it, which stays near the mean head as far as one photo leaves the shape
+    open. Several leave less open, so their mean may go farther: by B / (1 + (B - 1) r), if r is the share of an
+    estimate that any other repeats, errors included.
     """
     count = len(estimates)
     return (estimates.mean(0, keepdim=True) * count / (1 + (count - 1) * REPEATED)).expand_as(estimates)
