@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from garface.data.dataset import FittedFaces
 from garface.data.drawings import Drawings
-from garface.data.skins import MEAN_SKIN
+from garface.data.skins import MEAN_SKIN, MOUTH
 from garface.errors import SettingError
 from garface.evaluation.drawn import choose_rows
 from garface.evaluation.figures.drawing import Pixels
@@ -33,9 +33,7 @@ _SPACE = 16
 _PAINT = {
     "lips": (0.40, 0.16, 0.13),
     "eyes": (0.60, 0.58, 0.56),
-    "inner_mouth": (0.20, 0.05, 0.05),
-    "tongue": (0.40, 0.16, 0.15),
-    "teeth": (0.65, 0.62, 0.55),
+    **MOUTH,
 }
 """Linear albedo of what is not skin."""
 _IRIS = {"left_eye": 473, "right_eye": 468}
