@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from garface.networks import (
     from_dict,
     to_dict,
 )
+from garface.networks.widen import widened
 
 CHANNELS = {4: 16, 8: 16, 16: 8}
 SIDES = (4, 8, 16)
@@ -328,3 +330,39 @@ def test_normal_estimator_learns_a_simple_rule_and_keeps_the_frame() -> None:
         optimiser.step()
     assert before < 0.5
     assert (estimator(normals) * normals).sum(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_widened_discriminator_says_the_same_and_learns_with_all_its_channels(conditional: bool) -> None:
+    config = DiscriminatorConfig(resolution=16, channels=CHANNELS, conditional=conditional)
+    critic = Discriminator(config)
+    for parameter in critic.parameters():
+        torch.nn.init.normal_(parameter)
+    more = {side: count if side == 4 else 2 * count + 1 for side, count in CHANNELS.items()}
+    wide = widened(critic, more)
+    picture, condition = torch.rand(4, 3, 16, 16), torch.rand(4, 4, 16, 16) if conditional else None
+    assert wide.config == replace(config, channels=more)
+    torch.testing.assert_close(wide(picture, condition), critic(picture, condition))
+    small = (picture[..., ::2, ::2], None if condition is None else condition[..., ::2, ::2])
+    torch.testing.assert_close(wide(*small), critic(*small))
+    step = torch.optim.SGD(wide.parameters(), lr=0.01)
+    for _ in range(2):  # what listens to new features learns first, then they do
+        before = [parameter.detach().clone() for parameter in wide.parameters()]
+        step.zero_grad()
+        wide(picture, condition).sum().backward()
+        step.step()
+    entrances = ("enter.4.", "enter.8.")  # not used by pictures of full size
+    for (name, parameter), old in zip(wide.named_parameters(), before):
+        if not name.startswith(entrances) and parameter.ndim > 1:
+            assert bool((parameter != old).flatten(1).any(1).all()), name
+
+
+def test_a_discriminator_is_not_widened_where_its_logits_would_change() -> None:
+    critic = Discriminator(DiscriminatorConfig(resolution=16, channels=CHANNELS))
+    for channels, why in (
+        ({**CHANNELS, 4: CHANNELS[4] + 1}, "deviation over a batch"),
+        ({**CHANNELS, 8: CHANNELS[8] - 1}, "cannot be widened to"),
+        ({**CHANNELS, 32: 8}, "cannot be widened to"),
+    ):
+        with pytest.raises(SettingError, match=why):
+            widened(critic, channels)

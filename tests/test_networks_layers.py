@@ -7,6 +7,7 @@ from garface.networks.layers import (
     RunningStandard,
     append_batch_deviation,
     channel_statistics,
+    downsample,
     grouped_modulated_convolution,
     join_channels,
     modulated_convolution,
@@ -67,6 +68,20 @@ def test_upsampling_is_zero_insertion_and_the_1331_filter() -> None:
     kernel = (taps[:, None] * taps).expand(3, 1, 4, 4)
     expected = torch.nn.functional.conv2d(torch.nn.functional.pad(holes, (2, 1, 2, 1)), kernel, groups=3)
     torch.testing.assert_close(upsample(x)[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1])
+
+
+def test_downsampling_is_average_pooling_with_its_gradients_of_two_orders() -> None:
+    x = torch.randn(2, 3, 8, 6, dtype=torch.float64, requires_grad=True)
+    found = []
+    for halve in (downsample, lambda y: torch.nn.functional.avg_pool2d(y, 2)):
+        y = halve(x.sin())
+        (first,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((first**2).sum(), x)
+        found.append((y.detach(), first.detach(), second))
+    for own, plain in zip(*found):
+        torch.testing.assert_close(own, plain)
+    torch.autograd.gradcheck(downsample, x)
+    torch.autograd.gradgradcheck(downsample, x)
 
 
 def test_equalised_linear_scales_a_step_by_its_rate() -> None:

@@ -14,6 +14,7 @@ from garface.networks import (
     DiscriminatorConfig,
     FeatureDiscriminator,
     FeatureDiscriminatorConfig,
+    load_discriminator,
     load_generator,
     load_inverter,
 )
@@ -187,6 +188,18 @@ def test_a_training_goes_on_from_weights_with_their_discriminator(tmp_path: Path
     pictures = {kind: load_weights(tmp_path / "later" / f"{kind}.safetensors").card.pictures
                 for kind in ("gar", "discriminator", "inverter")}  # fmt: skip
     assert pictures == {"gar": 16 + 12, "discriminator": 16 + 12, "inverter": 12}
+
+
+def test_a_discriminator_goes_on_with_the_channels_of_whichever_has_more(tmp_path: Path) -> None:
+    first = settings(tmp_path / "first")
+    train_gar(first, Balls(6))
+    start, discriminator = (str(tmp_path / "first" / f"{kind}.safetensors") for kind in ("gar", "discriminator"))
+    more = {**CHANNELS, 8: CHANNELS[8] + 4, 32: CHANNELS[32] - 2}
+    wanted = settings(tmp_path / "later", start=start, start_discriminator=discriminator, max_pictures=8)
+    train_gar(replace(wanted, discriminator=replace(first.discriminator, channels=more)), Balls(6))
+    for name in ("later", "first"):
+        found = load_discriminator(tmp_path / name / "discriminator.safetensors", first.discriminator).config.channels
+        assert found == ({**CHANNELS, 8: CHANNELS[8] + 4} if name == "later" else CHANNELS)
 
 
 def test_weights_to_go_on_from_must_have_the_configured_shape(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ in, statistics are taken in float32), in either memory format, and can be differ
 
 import math
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,8 +37,36 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor) -> Tensor:
-    """Halve the resolution by averaging 2 x 2 pixels."""
-    return F.avg_pool2d(x, 2)
+    """Halve the resolution by averaging 2 x 2 pixels, `(B, C, 2H, 2W)` -> `(B, C, H, W)`.
+
+    As `F.avg_pool2d`, whose own gradient is slow where channels are last: on a GPU it took a sixth of a training step.
+    """
+    halved: Tensor = _Halved.apply(x)
+    return halved
+
+
+class _Halved(torch.autograd.Function):
+    """Averages of 2 x 2 pixels. It and `_Spread` are each other's transposes, so of any order of gradients."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Any:
+        return _Spread.apply(gradient)
+
+
+class _Spread(torch.autograd.Function):
+    """A quarter of each pixel on 2 x 2 pixels."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return F.interpolate(x * 0.25, scale_factor=2, mode="nearest")
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Any:
+        return _Halved.apply(gradient)
 
 
 def normalise_second_moment(x: Tensor) -> Tensor:

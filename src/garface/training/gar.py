@@ -48,7 +48,7 @@ from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.ema import Average, observe_at_times
 from garface.training.faces import Faces, known_of
 from garface.training.gar_critics import Critics
-from garface.training.gar_networks import build_discriminator, build_generator
+from garface.training.gar_networks import build_discriminator, build_generator, with_started_channels
 from garface.training.gar_settings import GarTrainingSettings
 from garface.training.runtime import Figures, Kept, Outcome, Runtime, configuration, frozen
 from garface.training.stages import stage_begin
@@ -419,6 +419,7 @@ def train_gar(
         SettingError: on settings that contradict each other, or a term whose critic is missing.
         WeightsError: if the folder holds a checkpoint of another configuration.
     """
+    settings = with_started_channels(settings)
     runtime = Runtime(settings, configuration=configuration(settings))
     training = GarTraining(settings, faces, critics=critics or Critics(), runtime=runtime)
     shown = faces if held_out is None else held_out

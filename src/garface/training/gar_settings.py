@@ -77,7 +77,7 @@ class GarTrainingSettings(RunSettings):
     """Shape of the renderer; that of `start`, if it is given."""
     discriminator: DiscriminatorConfig | FeatureDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Shape of the discriminator, of pixels or of frozen features, and whether it sees the normal map (ours) or not
-    (paper)."""
+    (paper). That of `start_discriminator`, if it is given: one of pixels has the channels of whichever has more."""
     inverter: InverterConfig = field(default_factory=InverterConfig)
     """Shape of the inverter that gives the latent of a photo."""
     weights: GarWeights = field(default_factory=GarWeights)
