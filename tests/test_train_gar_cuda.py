@@ -58,12 +58,12 @@ def moved(network: torch.nn.Module, step: Callable[[], None]) -> bool:
 
 
 def test_every_step_moves_what_it_should_and_nothing_else(steps: Any) -> None:
-    both = torch.nn.ModuleList([steps.generator, steps.critic, steps.average])
+    networks = (steps.generator, steps.critic, steps.average.network)
     for name, moves in (("game", (True, True, True)), ("r1", (False, True, False)), ("papers", (True, False, False))):
-        for network, wanted in zip(both, moves):
+        for network, wanted in zip(networks, moves):
             assert moved(network, getattr(steps, name)) == wanted, name
     steps.set_rates(0.0)
-    assert not moved(both[0], steps.papers)
+    assert not moved(steps.generator, steps.papers)
 
 
 def test_redrawing_is_learned(steps: Any) -> None:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import json
+import math
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -46,11 +46,11 @@ from garface.losses import (
 )
 from garface.losses.augment import recolour
 from garface.networks import Discriminator, Generator, load_discriminator, load_generator, to_dict
-from garface.networks.critics import crops
 from garface.networks.widen import widened
 from garface.rendering import normal_pyramid
 from garface.training import PRESETS, Critics, GarTrainingSettings, load_critics
-from garface.training.terms import lazy_adam
+from garface.training.ema import Average
+from garface.training.terms import lazy_adam, mix_styles
 from garface.weights import Kind, load_weights, save_weights
 
 CHANNELS = {4: 192, 8: 384, 16: 256, 32: 256, 64: 128, 128: 64}
@@ -87,7 +87,7 @@ class Steps:
     ) -> None:
         self.settings, self.stock, self.critics = settings, stock, critics
         self.generator, self.critic = generator, critic
-        self.average = copy.deepcopy(generator).requires_grad_(False)
+        self.average = Average(generator, half_life=HALF_LIFE)
         self.device = stock.reals.device
         self.rates = (settings.learning_rate, settings.mapping_learning_rate, settings.discriminator_learning_rate)
         mapping = (generator.mapping, settings.mapping_learning_rate)
@@ -119,10 +119,8 @@ class Steps:
         error = pyramid_error(picture[:redrawn], photo).mean()
         weights = settings.weights
         _descend(weights.adversarial * fooled + weights.reconstruction * error, self.drawing)
+        self.average.update(self.generator, batch=batch, pictures=math.inf)  # it has seen enough for its whole life
         with torch.no_grad():
-            keep = 0.5 ** (batch / HALF_LIFE)
-            for mine, theirs in zip(self.average.parameters(), self.generator.parameters()):
-                mine.lerp_(theirs, 1 - keep)
             for name, value in zip(self.sums, (judged, fooled, error, real_logit.sign().mean())):
                 self.sums[name].add_(value)
 
@@ -189,8 +187,7 @@ class Steps:
             w = generator.mapping(z)[:, None].repeat(1, layers, 1)
             if mixed:
                 other = generator.mapping(torch.randn_like(z[-mixed:]))
-                second = torch.arange(layers, device=self.device) >= 1 + self._rows(layers - 1, mixed)[:, None]
-                w = torch.cat([w[:-mixed], torch.where(second[..., None], other[:, None], w[-mixed:])])
+                w = torch.cat([w[:-mixed], mix_styles(w[-mixed:], other)])
             picture: Tensor = generator(w, normal_pyramid(condition))
         return picture.float()
 
@@ -229,18 +226,6 @@ def recorded(step: Callable[[], None]) -> Callable[[], None]:
         step()
     replay: Callable[[], None] = graph.replay
     return replay
-
-
-def keep_windows(device: torch.device, side: int) -> None:
-    """Let critics take their windows from the device: a record cannot copy numbers from the processor."""
-    kept: dict[tuple[float, ...], Tensor] = {}
-
-    def fixed(picture: Tensor, shares: tuple[float, float, float, float]) -> Tensor:
-        if shares not in kept:
-            kept[shares] = torch.tensor(shares, device=device) * side
-        return kept[shares].expand(len(picture), 4)
-
-    crops.fixed_window = fixed
 
 
 def load_stock(
@@ -344,7 +329,6 @@ def main() -> None:
         return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     torch.backends.cudnn.benchmark = True
-    keep_windows(device, settings.generator.resolution)
     critics = load_critics(settings, faces).to(placed)
     for network in (generator, critic):
         placed(network)
@@ -352,7 +336,8 @@ def main() -> None:
     pictures = train(steps, queue, given.seconds)
     given.out.mkdir(parents=True, exist_ok=True)
     card = load_weights(given.start).card
-    parts: tuple[tuple[Kind, Generator | Discriminator], ...] = (("gar", steps.average), ("discriminator", critic))
+    average = steps.average.network
+    parts: tuple[tuple[Kind, Generator | Discriminator], ...] = (("gar", average), ("discriminator", critic))
     for kind, network in parts:
         own = replace(card, kind=kind, config=to_dict(network.config), pictures=card.pictures + pictures)
         save_weights(given.out / f"{kind}.safetensors", network.state_dict(), own)

@@ -23,7 +23,7 @@ def observe_at_times(average: "Average[Network]", runtime: Runtime, *batches: tu
         runtime.share_buffers(average.network)
 
 
-def ema_decay(*, batch: int, half_life: float, pictures: int, ramp: float = 0.05) -> float:
+def ema_decay(*, batch: int, half_life: float, pictures: float, ramp: float = 0.05) -> float:
     """Decay of one step such that a weight's influence halves after `half_life` pictures.
 
     Early on the half-life is at most `ramp` of the pictures seen, so the average forgets the first random weights
@@ -51,7 +51,7 @@ class Average(Generic[Network]):
         self.network.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: Network, *, batch: int, pictures: int) -> None:
+    def update(self, network: Network, *, batch: int, pictures: float) -> None:
         """Move one step of `batch` pictures toward `network`; `pictures` is the count seen so far."""
         decay = ema_decay(batch=batch, half_life=self.half_life, pictures=pictures)
         mine: list[Tensor] = list(self.network.parameters())

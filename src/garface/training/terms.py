@@ -24,8 +24,8 @@ def mix_styles(w: Tensor, other: Tensor) -> Tensor:
         (B, L, W); the first layer is always of `w`, the last of `other` (StyleGAN, Karras et al. 2019, 3.1).
     """
     count, layers, _ = w.shape
-    second = torch.arange(layers) >= torch.randint(1, layers, (count, 1))
-    return torch.where(second[..., None].to(w.device), other[:, None].to(w.dtype), w)
+    second = torch.arange(layers, device=w.device) >= torch.randint(1, layers, (count, 1), device=w.device)
+    return torch.where(second[..., None], other[:, None].to(w.dtype), w)
 
 
 def first_rows(x: Tensor, count: int) -> Tensor:

@@ -147,7 +147,8 @@ def face_window(points: Tensor) -> Tensor:
 
 def fixed_window(picture: Tensor, shares: tuple[float, float, float, float]) -> Tensor:
     """One window, given in shares of the picture's side, for every picture (B, C, R, R): (B, 4) px."""
-    return picture.new_tensor(shares, dtype=torch.float32).mul(picture.shape[-1]).expand(len(picture), 4)
+    edges = [picture.new_full((len(picture),), share, dtype=torch.float32) for share in shares]  # no copy to a GPU
+    return torch.stack(edges, dim=1).mul(picture.shape[-1])
 
 
 def cut(picture: Tensor, window: Tensor, size: int) -> Tensor:
