@@ -385,6 +385,23 @@ def test_the_last_layers_learn_from_kept_drawings_and_the_rest_stays(start: Path
     assert error < 0.45 * math.sqrt(6 * 0.25)
 
 
+def test_the_last_layers_see_clean_drawings_unless_told_otherwise(start: Path, tmp_path: Path) -> None:
+    class Blank(Discs):
+        def __call__(self, count: int, source: Generator) -> Drawn:
+            drawn = super().__call__(count, source)
+            return replace(drawn, clean=drawn.picture, picture=torch.zeros_like(drawn.picture))
+
+    errors = {}
+    for spoiled in (False, True):
+        wanted = head_settings(tmp_path / str(spoiled), start, spoiled=spoiled, max_pictures=64 * 40)
+        train_shape_head(wanted, Blank(), torch.eye(3), SomeMeans())
+        figures = load_weights(wanted.folder / "shape.safetensors").card.figures
+        errors[spoiled] = figures["distance_mm"] / figures["distance_of_mean_mm"]
+    assert errors[False] < 0.7 < 0.95 < errors[True]
+    with pytest.raises(SettingError, match="was made by"):
+        train_shape_head(replace(wanted, spoiled=False), Blank(), torch.eye(3), SomeMeans())
+
+
 def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: Path) -> None:
     drawn = []
 

@@ -202,10 +202,10 @@ def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
     from garface.data.painting import painting
     from garface.networks import load_generator, load_shape_estimator
     from garface.reconstruction import choose_device
-    from garface.training import SHAPE_DRAWINGS, drawn_by_either
+    from garface.training import HEAD_DRAWINGS, drawn_by_either
 
     size = load_shape_estimator(settings.start).config.resolution
-    by_rules = Drawings(faces, resolution=size, settings=SHAPE_DRAWINGS)
+    by_rules = Drawings(faces, resolution=size, settings=HEAD_DRAWINGS)
     if not settings.painted:
         return by_rules.draw
     renderer = load_generator(settings.renderer)
@@ -213,7 +213,7 @@ def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
         raise SettingError(f"The renderer {settings.renderer} draws {renderer.config.resolution} px, but the shape "
                            f"estimator sees {size}; set painted to 0, or choose another.")  # fmt: skip
     paint = painting(renderer.to(choose_device(settings.device)))
-    painted = Drawings(faces, resolution=size, settings=SHAPE_DRAWINGS, paint=paint)
+    painted = Drawings(faces, resolution=size, settings=HEAD_DRAWINGS, paint=paint)
     return drawn_by_either(by_rules.draw, painted.draw, settings.painted)
 
 

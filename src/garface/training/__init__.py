@@ -7,10 +7,18 @@ from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeigh
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
-from garface.training.shape import SHAPE_DRAWINGS, DrawHeads, ShapeTrainingSettings, ShapeWeights, train_shape
+from garface.training.shape import (
+    HEAD_DRAWINGS,
+    SHAPE_DRAWINGS,
+    DrawHeads,
+    ShapeTrainingSettings,
+    ShapeWeights,
+    train_shape,
+)
 from garface.training.shape_head import ShapeHeadSettings, drawn_by_either, train_shape_head
 
 __all__ = [
+    "HEAD_DRAWINGS",
     "PRESETS",
     "SHAPE_DRAWINGS",
     "Critics",

@@ -5,7 +5,7 @@ paper leaves to the descent alone: the shape.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -49,6 +49,9 @@ SHAPE_DRAWINGS = DrawingSettings(
 """Heads as different as people are (0.7 is the spread of coefficients fitted to scans), with half of them before photos
 of their own, shadows, most of them in plain skins, fewer things before them than the normal estimator is shown, and all
 that a face is known by."""
+
+HEAD_DRAWINGS = replace(SHAPE_DRAWINGS, expressive=0.2, rare=0.0)
+"""For the last layers alone (`shape_head`): milder expressions, mostly those of photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
