@@ -385,21 +385,21 @@ def test_the_last_layers_learn_from_kept_drawings_and_the_rest_stays(start: Path
     assert error < 0.45 * math.sqrt(6 * 0.25)
 
 
-def test_the_last_layers_see_clean_drawings_unless_told_otherwise(start: Path, tmp_path: Path) -> None:
+def test_the_last_layers_see_as_many_spoiled_drawings_as_they_are_told(start: Path, tmp_path: Path) -> None:
     class Blank(Discs):
         def __call__(self, count: int, source: Generator) -> Drawn:
             drawn = super().__call__(count, source)
             return replace(drawn, clean=drawn.picture, picture=torch.zeros_like(drawn.picture))
 
     errors = {}
-    for spoiled in (False, True):
+    for spoiled in (0.0, 1.0):
         wanted = head_settings(tmp_path / str(spoiled), start, spoiled=spoiled, max_pictures=64 * 40)
         train_shape_head(wanted, Blank(), torch.eye(3), SomeMeans())
         figures = load_weights(wanted.folder / "shape.safetensors").card.figures
         errors[spoiled] = figures["distance_mm"] / figures["distance_of_mean_mm"]
-    assert errors[False] < 0.7 < 0.95 < errors[True]
+    assert errors[0.0] < 0.7 < 0.95 < errors[1.0]
     with pytest.raises(SettingError, match="was made by"):
-        train_shape_head(replace(wanted, spoiled=False), Blank(), torch.eye(3), SomeMeans())
+        train_shape_head(replace(wanted, spoiled=0.0), Blank(), torch.eye(3), SomeMeans())
 
 
 def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: Path) -> None:
@@ -451,7 +451,8 @@ def test_gain_moves_answers_away_from_the_mean_head_and_nothing_else(start: Path
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}, {"painted": 1.1}, {"gain": 0.0}]
+    "wrong",
+    [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}, {"painted": 1.1}, {"spoiled": -0.1}, {"gain": 0.0}],
 )
 def test_settings_of_the_last_layers_out_of_range_are_refused(start: Path, tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):

@@ -43,9 +43,9 @@ class ShapeHeadSettings(RunSettings):
     """Share of them, in groups of 16, that the renderer draws instead of graphics rules; see `drawn_by_either`."""
     renderer: str = "builtin"
     """Weight file, or name of shipped weights, of that renderer."""
-    spoiled: bool = False
-    """Whether drawings are looked at as `garface.data.degradations` spoils them, or clean. Clean ones teach more: what
-    is learned of 5,000 of them takes 20,000 of the others."""
+    spoiled: float = 0.2
+    """Share of them, in groups of 16, that are looked at as `garface.data.degradations` spoils them. Clean ones teach
+    more: what is learned of 5,000 of them takes 20,000 of the others."""
     features: int = 0
     """Numbers that other networks see in a picture; the command line fills it in."""
     hidden: int = 192
@@ -75,8 +75,9 @@ class ShapeHeadSettings(RunSettings):
         super().check()
         if self.drawings < 2 * SHARD or self.drawings % SHARD:
             raise SettingError(f"drawings must be a multiple of {SHARD}, at least {2 * SHARD}, not {self.drawings}.")
-        if not 0 <= self.painted <= 1:
-            raise SettingError(f"painted must lie in [0, 1], but is {self.painted}.")
+        for name in ("painted", "spoiled"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise SettingError(f"{name} must lie in [0, 1], but is {share}.")
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout must be at least 0 and less than 1, but is {self.dropout}.")
         if not 0 < self.gain < 10:
@@ -111,7 +112,8 @@ def _look_once(
     seen, identity = [], []
     for _ in range(SHARD // _TOGETHER):
         drawn = draw_heads(_TOGETHER, source)
-        picture = (drawn.picture if settings.spoiled else drawn.clean).clamp(-1, 1).to(device)
+        spoiled = float(torch.rand((), generator=source)) < settings.spoiled
+        picture = (drawn.picture if spoiled else drawn.clean).clamp(-1, 1).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             seen.append(estimator.read(picture, features(picture)).half().cpu())
         identity.append(drawn.heads.identity.float())
@@ -120,9 +122,8 @@ def _look_once(
 
 def _maker(settings: ShapeHeadSettings) -> str:
     renderer = weights_hash(shipped(settings.renderer, "gar")) if settings.painted else "none"
-    state = "spoiled" if settings.spoiled else "clean"
     return (f"{weights_hash(settings.start)}, {settings.features} features, seed {settings.seed}, "
-            f"{settings.precision}, {settings.painted} by renderer {renderer}, {state}")  # fmt: skip
+            f"{settings.precision}, {settings.painted} by renderer {renderer}, {settings.spoiled} spoiled")  # fmt: skip
 
 
 def drawn_by_either(first: DrawHeads, second: DrawHeads, share: float) -> DrawHeads:
