@@ -113,6 +113,51 @@ class Inspect:
         return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawHeads:
+    """Draw heads whose geometry is known, as a dataset for `garface evaluate geometry`."""
+
+    faces: Annotated[Path, arg(metavar="FOLDER")]
+    """Made by `garface data prepare`; held-back faces give poses, expressions, skins and backgrounds."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Receives the dataset, whole or not at all."""
+    count: int = 30
+    """How many heads."""
+    by: Literal["renderer", "graphics"] = "renderer"
+    """What draws them: a renderer, or graphics rules, half of the heads in plain skins then."""
+    model: str = "builtin"
+    """Folder of a training run with the renderer's weights, or builtin."""
+    seed: int = 0
+    """Fixes every choice."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the renderer draws; auto takes a GPU if there is one."""
+
+    def run(self) -> int:
+        """Draw."""
+        from dataclasses import replace
+
+        from garface.data.dataset import FittedFaces
+        from garface.data.drawings import Drawings
+        from garface.data.painting import painting
+        from garface.evaluation.geometry.drawn_heads import write_drawn_heads
+        from garface.io.folders import check_writable
+        from garface.reconstruction import load_renderer
+        from garface.training import HEAD_DRAWINGS
+
+        check_writable(self.out)
+        faces = FittedFaces(self.faces, split="heldout")
+        settings = replace(HEAD_DRAWINGS, plain=0.5)
+        if self.by == "renderer":
+            renderer = load_renderer(self.model, device=self.device)
+            paint = painting(renderer.generator)
+            drawings = Drawings(faces, resolution=renderer.resolution, settings=settings, paint=paint)
+        else:
+            drawings = Drawings(faces, resolution=faces.size, settings=settings)
+        write_drawn_heads(self.out, drawings.draw, faces.model, count=self.count, seed=self.seed)
+        print(f"{self.count} heads drawn: {self.out}")
+        return 0
+
+
 def describe(faces: FittedFaces, *, failures: int) -> str:
     """Counts of the splits, quantiles of the landmark error, and shares of the yaw and pitch bins, as text."""
     import numpy as np

@@ -1,0 +1,109 @@
+"""A dataset of heads whose geometry is known because they were drawn: by a renderer, or by graphics rules.
+
+On drawings by the renderer itself a descent through it has a picture that it can draw exactly. What it gains there is
+the most that it can gain on photos; what it does not, the descent is to blame for, and not the renderer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+
+from garface.data.conditions import Heads
+from garface.data.drawings import Drawn
+from garface.errors import SettingError
+from garface.evaluation.geometry.readers.listed import FORMAT, LIST
+from garface.evaluation.meshes import seven_landmarks
+from garface.faces import MorphableModel
+from garface.io import make_folder, to_uint8, whole_folder, write_json, write_png
+from garface.io.meshes import write_ply
+
+SIDE = 256
+"""Pixels across the pictures: smaller ones are enlarged, so that faces are found as they are in photos."""
+_TOGETHER = 8
+
+
+def write_drawn_heads(
+    folder: Path,
+    draw: Callable[[int, torch.Generator], Drawn],
+    model: MorphableModel,
+    *,
+    count: int,
+    seed: int = 0,
+    progress: bool = True,
+) -> None:
+    """Draw `count` heads and write them as a dataset in garface's own format, one picture of each.
+
+    Pictures are clean drawings (PNG), scans the skin of the face that they show, with its expression (PLY, head frame,
+    millimetres). The same seed and count draw the same heads. The folder appears whole or not at all.
+
+    Args:
+        folder: receives `dataset.json`, `pictures` and `scans`.
+        draw: draws heads, none of them mirrored.
+        model: whose heads they are.
+        count: how many.
+        seed: decides everything.
+        progress: whether to show a bar.
+
+    Raises:
+        SettingError: less than one head.
+        OutputError: the folder cannot be written, or holds something else.
+    """
+    if count < 1:
+        raise SettingError(f"At least one head must be drawn, not {count}.")
+    source = torch.Generator().manual_seed(seed)
+    subjects: list[dict[str, Any]] = []
+    with whole_folder(folder) as draft, tqdm(total=count, unit="head", disable=None if progress else True) as bar:
+        for part in ("pictures", "scans"):
+            make_folder(draft / part)
+        while len(subjects) < count:
+            drawn = draw(min(_TOGETHER, count - len(subjects)), source)
+            for picture, vertices, heads in _each(drawn, model):
+                name = f"head-{len(subjects):04d}"
+                write_png(draft / "pictures" / f"{name}.png", to_uint8(picture))
+                _write_skin(draft / "scans" / f"{name}.ply", vertices, model)
+                subjects.append(_listed(name, vertices, heads, model))
+                bar.update()
+        write_json(draft / LIST, {"format": FORMAT, "cropped": True, "subjects": subjects})
+
+
+def _each(drawn: Drawn, model: MorphableModel) -> list[tuple[torch.Tensor, torch.Tensor, Heads]]:
+    """Pictures (3, S, S) in [-1, 1], vertices (V, 3) in the head frame, and heads of one, of drawings of many."""
+    pictures, heads = drawn.clean.clamp(-1, 1), drawn.heads
+    if pictures.shape[-1] < SIDE:
+        pictures = interpolate(pictures, size=(SIDE, SIDE), mode="bicubic", align_corners=False).clamp(-1, 1)
+    vertices = model.vertices(heads.identity, heads.expression)
+    return [(pictures[row], vertices[row], heads[row : row + 1]) for row in range(len(pictures))]
+
+
+def _write_skin(path: Path, vertices: torch.Tensor, model: MorphableModel) -> None:
+    triangles = model.triangles[model.masks["face"][model.triangles].all(1)]
+    used, numbers = torch.unique(triangles, return_inverse=True)
+    write_ply(path, vertices[used].numpy(), numbers.view(triangles.shape).numpy())
+
+
+def _listed(name: str, vertices: torch.Tensor, heads: Heads, model: MorphableModel) -> dict[str, Any]:
+    """The entry of one head; its camera is that of the picture as it was written."""
+    side = max(SIDE, heads.camera.width)
+    camera = heads.camera.resized(side, side)
+    view = {
+        "size_px": [side, side],
+        "focal_px": float(camera.focal),
+        "principal_px": camera.principal[0].tolist(),
+        "rotation_camera_scan": heads.pose.rotation[0].tolist(),
+        "translation_camera_scan_mm": heads.pose.translation[0].tolist(),
+    }
+    return {
+        "name": name,
+        "scan": f"scans/{name}.ply",
+        "landmarks": seven_landmarks(vertices, model).tolist(),
+        "pictures": [{"name": name, "file": f"pictures/{name}.png", "camera": view}],
+    }
+
+
+__all__ = ["SIDE", "write_drawn_heads"]
