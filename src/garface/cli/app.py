@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from garface.cli.data import DrawHeads, Inspect, Prepare, Synthesize
+from garface.cli.data import DrawnHeads, Inspect, Prepare, Synthesize
 from garface.cli.evaluate import Fit, Photos
 from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
@@ -45,7 +45,7 @@ Data = (
     Annotated[Synthesize, subcommand("synthesize")]
     | Annotated[Prepare, subcommand("prepare")]
     | Annotated[Inspect, subcommand("inspect")]
-    | Annotated[DrawHeads, subcommand("heads")]
+    | Annotated[DrawnHeads, subcommand("heads")]
 )
 Train = (
     Annotated[Gar, subcommand("gar")]

@@ -114,7 +114,7 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawHeads:
+class DrawnHeads:
     """Draw heads whose geometry is known, as a dataset for `garface evaluate geometry`."""
 
     faces: Annotated[Path, arg(metavar="FOLDER")]

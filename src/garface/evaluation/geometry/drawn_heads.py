@@ -67,7 +67,7 @@ def write_drawn_heads(
                 name = f"head-{len(subjects):04d}"
                 write_png(draft / "pictures" / f"{name}.png", to_uint8(picture))
                 _write_skin(draft / "scans" / f"{name}.ply", vertices, model)
-                subjects.append(_listed(name, vertices, heads, model))
+                subjects.append(_listed(name, picture.shape[-1], vertices, heads, model))
                 bar.update()
         write_json(draft / LIST, {"format": FORMAT, "cropped": True, "subjects": subjects})
 
@@ -87,9 +87,10 @@ def _write_skin(path: Path, vertices: torch.Tensor, model: MorphableModel) -> No
     write_ply(path, vertices[used].numpy(), numbers.view(triangles.shape).numpy())
 
 
-def _listed(name: str, vertices: torch.Tensor, heads: Heads, model: MorphableModel) -> dict[str, Any]:
-    """The entry of one head; its camera is that of the picture as it was written."""
-    side = max(SIDE, heads.camera.width)
+def _listed(
+    name: str, side: int, vertices: torch.Tensor, heads: Heads, model: MorphableModel
+) -> dict[str, Any]:
+    """The entry of one head, whose picture is `side` pixels across."""
     camera = heads.camera.resized(side, side)
     view = {
         "size_px": [side, side],
