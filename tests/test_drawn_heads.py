@@ -1,5 +1,6 @@
 """Heads that are drawn as a dataset: what is written is what was drawn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,20 @@ def test_cameras_see_the_landmarks_where_the_drawing_has_them(drawings: Drawings
         known = seven_landmarks(heads.vertices(model)[row], model)[None]
         expected = heads.camera[row : row + 1].resized(SIDE, SIDE).project(known)
         torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
+
+
+def test_cameras_are_those_of_the_pictures_whatever_the_size_of_the_crops(drawings: Drawings, tmp_path: Path) -> None:
+    def wide(count: int, source: torch.Generator) -> Drawn:
+        drawn = drawings.draw(count, source)
+        return replace(drawn, heads=replace(drawn.heads, camera=drawn.heads.camera.resized(4 * SIDE, 4 * SIDE)))
+
+    for name, draw in (("own", drawings.draw), ("wide", wide)):
+        write_drawn_heads(tmp_path / name, draw, drawings.faces.model, count=1, progress=False)
+    own, other = (open_dataset(tmp_path / name).pictures[0].view for name in ("own", "wide"))
+    assert own is not None and other is not None
+    assert (own.camera.width, other.camera.width) == (SIDE, SIDE)
+    torch.testing.assert_close(own.camera.focal, other.camera.focal)
+    torch.testing.assert_close(own.camera.principal, other.camera.principal)
 
 
 def test_the_seed_decides_and_other_folders_are_left_alone(drawings: Drawings, dataset: Path, tmp_path: Path) -> None:
