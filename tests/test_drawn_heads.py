@@ -80,7 +80,8 @@ def test_cameras_are_those_of_the_pictures_whatever_the_size_of_the_crops(drawin
     for name, draw in (("own", drawings.draw), ("wide", wide)):
         write_drawn_heads(tmp_path / name, draw, drawings.faces.model, count=1, progress=False)
     own, other = (open_dataset(tmp_path / name).pictures[0].view for name in ("own", "wide"))
-    assert own is not None and other is not None
+    assert own is not None
+    assert other is not None
     assert (own.camera.width, other.camera.width) == (SIDE, SIDE)
     torch.testing.assert_close(own.camera.focal, other.camera.focal)
     torch.testing.assert_close(own.camera.principal, other.camera.principal)
