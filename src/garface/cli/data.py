@@ -146,13 +146,11 @@ class DrawnHeads:
 
         check_writable(self.out)
         faces = FittedFaces(self.faces, split="heldout")
-        settings = replace(HEAD_DRAWINGS, plain=0.5)
+        paint, size = None, faces.size
         if self.by == "renderer":
             renderer = load_renderer(self.model, device=self.device)
-            paint = painting(renderer.generator)
-            drawings = Drawings(faces, resolution=renderer.resolution, settings=settings, paint=paint)
-        else:
-            drawings = Drawings(faces, resolution=faces.size, settings=settings)
+            paint, size = painting(renderer.generator), renderer.resolution
+        drawings = Drawings(faces, resolution=size, settings=replace(HEAD_DRAWINGS, plain=0.5), paint=paint)
         write_drawn_heads(self.out, drawings.draw, faces.model, count=self.count, seed=self.seed)
         print(f"{self.count} heads drawn: {self.out}")
         return 0

@@ -87,9 +87,7 @@ def _write_skin(path: Path, vertices: torch.Tensor, model: MorphableModel) -> No
     write_ply(path, vertices[used].numpy(), numbers.view(triangles.shape).numpy())
 
 
-def _listed(
-    name: str, side: int, vertices: torch.Tensor, heads: Heads, model: MorphableModel
-) -> dict[str, Any]:
+def _listed(name: str, side: int, vertices: torch.Tensor, heads: Heads, model: MorphableModel) -> dict[str, Any]:
     """The entry of one head, whose picture is `side` pixels across."""
     camera = heads.camera.resized(side, side)
     view = {
