@@ -40,6 +40,8 @@ class Geometry:
     """Measure every other person: one half to choose settings on, the other to report."""
     error_maps: int = 0
     """Draw the distances on the scans of so many pictures, into error_maps.png."""
+    common: bool = False
+    """Tell which share of every row's error all subjects have in common, and draw it into common.png."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     seed: int = 0
@@ -68,6 +70,12 @@ class Geometry:
 
             pictures = dataset.spread(self.error_maps)
             write_error_maps(self.out / "error_maps.png", pictures, settings.folders(self.out))
+        if self.common:
+            from garface.evaluation.geometry.common_error import common_errors, common_table, write_common_maps
+
+            errors = common_errors(dataset.pictures, settings.folders(self.out))
+            write_common_maps(self.out / "common.png", errors)
+            print(f"\n{common_table(errors)}")
         return 0 if table.scored else FAILED
 
 

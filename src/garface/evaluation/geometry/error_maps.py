@@ -15,7 +15,7 @@ from garface.evaluation.geometry.dataset import Picture, Scan
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction
 from garface.evaluation.geometry.protocols.base import scan_of
 from garface.evaluation.geometry.protocols.now import aligned, cropped
-from garface.evaluation.geometry.surfaces import Points, Surface
+from garface.evaluation.geometry.surfaces import Mesh, Points, Surface
 from garface.geometry import Camera, Topology, vertex_normals
 from garface.io import write_png
 from garface.rendering import barycentrics, interpolate, rasterise
@@ -52,8 +52,12 @@ def error_map(prediction: Prediction, scan: Scan) -> Pixels:
     """(256, 256, 3): the scan's face from the front, coloured by its distances to the aligned reconstruction."""
     mesh = cropped(scan)
     distances = Surface(aligned(prediction, scan)).closest(mesh.vertices).distances
-    vertices = (mesh.vertices - scan.tip) @ scan.axes - (0, 0, _DISTANCE)
-    return _draw(vertices, mesh.triangles, colours_of(distances))
+    return paint_face(mesh, colours_of(distances), scan)
+
+
+def paint_face(mesh: Mesh, colours: Points, scan: Scan) -> Pixels:
+    """(256, 256, 3): a mesh in the scan's frame, seen from before its nose, in colours (V, 3) in [0, 1]."""
+    return _draw((mesh.vertices - scan.tip) @ scan.axes - (0, 0, _DISTANCE), mesh.triangles, colours)
 
 
 def colours_of(distances: Points) -> Points:
