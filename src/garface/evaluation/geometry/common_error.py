@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from garface.errors import InputError, SettingError
@@ -21,7 +22,7 @@ from garface.evaluation.geometry.dataset import Picture, Scan
 from garface.evaluation.geometry.error_maps import Pixels, paint_face
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction
 from garface.evaluation.geometry.protocols.base import scan_of
-from garface.evaluation.geometry.protocols.now import aligned, cropped
+from garface.evaluation.geometry.protocols.now import aligned, cropped, measured_points
 from garface.evaluation.geometry.surfaces import Mesh, Points, Surface
 from garface.evaluation.summaries import markdown_table
 from garface.geometry import Topology, vertex_normals
@@ -66,12 +67,15 @@ def signed_distances(prediction: Prediction, scan: Scan) -> Points:
     topology = Topology.build(torch.from_numpy(mesh.triangles), len(mesh.vertices))
     normals = vertex_normals(torch.from_numpy(mesh.vertices)[None], topology)[0].numpy()
     face = cropped(scan)
-    closest = Surface(face).closest(mesh.vertices)
-    seen = np.zeros(len(mesh.vertices), bool)
-    seen[mesh.triangles] = True
-    seen &= ~face.border()[closest.triangle] & (closest.distances < _FAR)
-    seen &= (closest.normals * normals).sum(1) > _FACING
-    return np.where(seen, ((closest.points - mesh.vertices) * normals).sum(1), np.nan)
+    used = np.unique(mesh.triangles)
+    near = used[cKDTree(measured_points(scan)).query(mesh.vertices[used])[0] < 2 * _FAR]  # others only cost time
+    points, outward = mesh.vertices[near], normals[near]
+    closest = Surface(face).closest(points)
+    seen = ~face.border()[closest.triangle] & (closest.distances < _FAR)
+    seen &= (closest.normals * outward).sum(1) > _FACING
+    found = np.full(len(mesh.vertices), np.nan)
+    found[near] = np.where(seen, ((closest.points - points) * outward).sum(1), np.nan)
+    return found
 
 
 def common_share(distances: Points) -> tuple[Points, float, float]:
