@@ -32,10 +32,13 @@ def test_errors_that_all_share_are_told_from_those_of_chance() -> None:
         np.testing.assert_allclose(mean, errors.mean(0))
 
 
-def test_a_point_that_one_subject_tells_is_left_out() -> None:
+def test_a_point_that_few_subjects_tell_is_left_out() -> None:
     mean, rms, share = common_share(np.array([[1.0, 5.0, np.nan], [1.0, np.nan, np.nan], [1.0, np.nan, 7.0]]))
     np.testing.assert_array_equal(mean, [1.0, np.nan, np.nan])
     assert (rms, share) == (1.0, 1.0)
+    few = np.full((5, 2), np.nan)
+    few[:3, 0], few[:2, 1] = 2.0, 3.0
+    np.testing.assert_array_equal(common_share(few)[0], [2.0, np.nan])
     with pytest.raises(SettingError, match="two subjects"):
         common_share(np.array([[1.0, np.nan], [np.nan, 1.0]]))
 

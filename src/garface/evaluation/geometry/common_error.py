@@ -44,7 +44,7 @@ class CommonError:
     """Its row."""
     mean: Points
     """(V,) mean over subjects, millimetres along the mesh's normals, positive where the scans lie outside; NaN where
-    fewer than two subjects tell."""
+    too few subjects tell, see `common_share`."""
     rms: float
     """Root mean square of subjects' distances, millimetres."""
     share: float
@@ -85,19 +85,20 @@ def common_share(distances: Points) -> tuple[Points, float, float]:
         distances: (N, V), NaN where a subject does not tell.
 
     Returns:
-        The mean over subjects (V,), NaN where fewer than two tell; the root mean square of what enters it; and which
+        The mean over subjects (V,), NaN where one or fewer than half of them tell, so that the ragged edges of scans do
+        not count; the root mean square of what enters it; and which
         share of the mean square is that of the mean, without what chance adds to the mean of few: of independent
         errors n subjects keep 1 / n. It is 1 where all err alike, and about 0 where each errs by itself.
 
     Raises:
-        SettingError: no vertex of which two subjects tell.
+        SettingError: there is no other vertex.
     """
     known = np.isfinite(distances)
     count = known.sum(0)
-    told = count > 1
+    told = (count > 1) & (2 * count >= len(distances))
     if not told.any():
-        raise SettingError("No point of these meshes lies on the scans of two subjects; what they have in common takes "
-                           "two or more.")  # fmt: skip
+        raise SettingError("No point of these meshes lies on the scans of two subjects and of half of all; what they "
+                           "have in common takes as many.")  # fmt: skip
     values, n = np.where(known, distances, 0.0)[:, told], count[told]
     mean, square = values.sum(0) / n, (values**2).sum(0) / n
     everywhere = np.full(len(count), np.nan)
