@@ -15,6 +15,7 @@ from garface.evaluation.geometry.common_error import (
     common_errors,
     common_map,
     common_share,
+    common_table,
     signed_distances,
 )
 from garface.faces import MorphableModel
@@ -89,8 +90,11 @@ def test_meshes_of_several_topologies_have_nothing_in_common(tmp_path: Path) -> 
     assert common_errors(pictures, {"mean": tmp_path / "mean"}, progress=False) == []  # one subject only
     write_heads(tmp_path / "mean")
     mesh, _ = head(0)
-    write_ply(tmp_path / "mean/s001_v0.ply", mesh.vertices, mesh.triangles[::-1])
-    assert common_errors(pictures, {"mean": tmp_path / "mean"}, progress=False) == []
+    one_more = np.concatenate([mesh.vertices, mesh.vertices[:1]])
+    for vertices, triangles in ((mesh.vertices, mesh.triangles[::-1]), (one_more, mesh.triangles)):
+        write_ply(tmp_path / "mean/s001_v0.ply", vertices, triangles)
+        assert common_errors(pictures, {"mean": tmp_path / "mean"}, progress=False) == []
+    assert "Not told of mean" in common_table([], ["mean"])
 
 
 def test_the_command_tells_what_all_have_in_common(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

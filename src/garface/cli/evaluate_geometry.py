@@ -73,9 +73,10 @@ class Geometry:
         if self.common:
             from garface.evaluation.geometry.common_error import common_errors, common_table, write_common_maps
 
-            errors = common_errors(dataset.pictures, settings.folders(self.out))
+            folders = settings.folders(self.out)
+            errors = common_errors(dataset.pictures, folders)
             write_common_maps(self.out / "common.png", errors)
-            print(f"\n{common_table(errors)}")
+            print(f"\n{common_table(errors, tuple(folders))}")
         return 0 if table.scored else FAILED
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
@@ -128,10 +127,14 @@ def common_errors(
     return found
 
 
-def common_table(errors: Sequence[CommonError]) -> str:
-    """The figures as a Markdown table."""
+def common_table(errors: Sequence[CommonError], methods: Sequence[str]) -> str:
+    """The figures as a Markdown table, and which of the `methods` have none."""
     rows = [[one.method, str(one.subjects), f"{one.rms:.2f}", f"{100 * one.share:.0f} %"] for one in errors]
-    return markdown_table(["method", "subjects", "signed distances, mm", "of their square, alike on all"], rows)
+    table = markdown_table(["method", "subjects", "signed distances, mm", "of their square, alike on all"], rows)
+    missing = sorted(set(methods) - {one.method for one in errors})
+    if not missing:
+        return table
+    return f"{table}\n\nNot told of {', '.join(missing)}: meshes of several topologies, or of fewer than two subjects."
 
 
 def write_common_maps(path: Path, errors: Sequence[CommonError]) -> None:
@@ -163,14 +166,14 @@ def colours_of(distances: Points) -> Points:
 
 
 def _of_method(method: str, folder: Path, pictures: Iterable[Picture]) -> CommonError | None:
-    told, triangles, face, scan = dict[str, list[Points]](), None, None, None
+    told, first, face, scan = dict[str, list[Points]](), None, None, None
     for picture in pictures:
         if picture.scan is None or find_mesh(folder, picture.name) is None:
             continue
         prediction, scan = read_prediction(folder, picture.name), scan_of(picture)
-        if triangles is not None and not _same(triangles, prediction.mesh.triangles):
+        first = first or prediction.mesh
+        if not _alike(first, prediction.mesh):
             return None
-        triangles = prediction.mesh.triangles
         try:
             told.setdefault(picture.subject, []).append(signed_distances(prediction, scan))
         except SettingError as error:
@@ -189,8 +192,8 @@ def _mean_told(distances: Points) -> Points:
     return np.divide(total, known.sum(0), out=np.full(len(total), np.nan), where=known.any(0))
 
 
-def _same(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
-    return one.shape == other.shape and bool((one == other).all())
+def _alike(one: Mesh, other: Mesh) -> bool:
+    return len(one.vertices) == len(other.vertices) and np.array_equal(one.triangles, other.triangles)
 
 
 def _watched(pictures: Sequence[Picture], bar: tqdm[None]) -> Iterable[Picture]:
