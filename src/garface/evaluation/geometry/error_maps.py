@@ -56,8 +56,17 @@ def error_map(prediction: Prediction, scan: Scan) -> Pixels:
 
 
 def paint_face(mesh: Mesh, colours: Points, scan: Scan) -> Pixels:
-    """(256, 256, 3): a mesh in the scan's frame, seen from before its nose, in colours (V, 3) in [0, 1]."""
-    return _draw((mesh.vertices - scan.tip) @ scan.axes - (0, 0, _DISTANCE), mesh.triangles, colours)
+    """(256, 256, 3): a mesh in the scan's frame, seen and lit from before its nose, in colours (V, 3) in [0, 1]."""
+    vertices = (mesh.vertices - scan.tip) @ scan.axes - (0, 0, _DISTANCE)
+    corner, place = torch.from_numpy(mesh.triangles), torch.from_numpy(vertices)[None].float()
+    focal = torch.tensor([SIDE * _DISTANCE / _VIEW])
+    camera = Camera(focal, torch.full((1, 2), SIDE / 2), SIDE, SIDE)
+    facing = vertex_normals(place, Topology.build(corner, len(vertices)))[..., 2:].clamp(0, 1)
+    lit = torch.from_numpy(colours)[None].float() * (0.35 + 0.65 * facing)
+    seen = rasterise(place, corner, camera)
+    picture = interpolate(lit, corner, seen, barycentrics(place, corner, seen, camera))[0]
+    picture = torch.where(seen >= 0, picture, torch.ones_like(picture))
+    return (255 * picture.permute(1, 2, 0)).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def colours_of(distances: Points) -> Points:
@@ -70,16 +79,3 @@ def _cell(picture: Picture, folder: Path) -> Pixels:
     if find_mesh(folder, picture.name) is None:
         return np.full((SIDE, SIDE, 3), 255, np.uint8)
     return error_map(read_prediction(folder, picture.name), scan_of(picture))
-
-
-def _draw(vertices: Points, triangles: NDArray[np.int64], colours: Points) -> Pixels:
-    """Colours (V, 3) of vertices (V, 3), camera frame, lit from the camera, on white."""
-    corner, place = torch.from_numpy(triangles), torch.from_numpy(vertices)[None].float()
-    focal = torch.tensor([SIDE * _DISTANCE / _VIEW])
-    camera = Camera(focal, torch.full((1, 2), SIDE / 2), SIDE, SIDE)
-    facing = vertex_normals(place, Topology.build(corner, len(vertices)))[..., 2:].clamp(0, 1)
-    lit = torch.from_numpy(colours)[None].float() * (0.35 + 0.65 * facing)
-    seen = rasterise(place, corner, camera)
-    picture = interpolate(lit, corner, seen, barycentrics(place, corner, seen, camera))[0]
-    picture = torch.where(seen >= 0, picture, torch.ones_like(picture))
-    return (255 * picture.permute(1, 2, 0)).round().clamp(0, 255).to(torch.uint8).numpy()
