@@ -21,8 +21,8 @@ import torch
 from interleaved import Seconds, compare, take_turns
 from torch import Tensor
 
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
+from garface.heads import MorphableModel
 from garface.networks import GENERATOR_PRESETS, INVERTER_PRESETS, Generator, Inverter, layers
 from garface.reconstruction.refine import FaceState, RefineSettings, Target, _Unknowns, objective
 from garface.reconstruction.renderer import Renderer

@@ -26,13 +26,13 @@ import torch.nn.functional as F
 from interleaved import Comparison, Seconds, compare, take_turns, weighted_sum
 from torch import Tensor
 
-from garface.data.known_latents import KnownLatents
+from garface.borrowed import FeatureTrunk, load_feature_trunk
+from garface.borrowed.vgg import ASSET
+from garface.datasets.known_latents import KnownLatents
 from garface.networks import DISCRIMINATOR_PRESETS, layers
-from garface.networks.critics import FeatureTrunk, load_feature_trunk
-from garface.networks.critics.perceptual import ASSET
-from garface.training.gar import GarTraining
-from garface.training.gar_critics import Critics
-from garface.training.gar_settings import PRESETS, GarTrainingSettings
+from garface.training.gar.critics import Critics
+from garface.training.gar.settings import PRESETS, GarTrainingSettings
+from garface.training.gar.step import GarTraining
 from garface.training.runtime import Runtime, configuration
 from garface.weights import asset_path, find_asset, read_legacy_torch
 from garface.weights.fetch import cached_path

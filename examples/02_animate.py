@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from garface.evaluation.figures import Drawing, sweep
+from garface.gallery import Drawing, sweep
 from garface.io import contact_sheet, write_gif, write_png
 from garface.reconstruction import load_renderer, load_state, read_report
 

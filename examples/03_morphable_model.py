@@ -1,6 +1,6 @@
 """Sample heads of the embedded morphable model and write them as OBJ.
 
-    python examples/03_morphable_model.py --count 4 --expression mouthPucker
+python examples/03_morphable_model.py --count 4 --expression mouthPucker
 """
 
 from pathlib import Path
@@ -35,8 +35,13 @@ def main(
 
     out.mkdir(parents=True, exist_ok=True)
     for index, head in enumerate(heads):
-        write_obj(out / f"head-{index:02d}.obj", head.numpy(), model.triangles.numpy(), uv=model.uv.numpy(),
-                  uv_triangles=model.uv_triangles.numpy())  # fmt: skip
+        write_obj(
+            out / f"head-{index:02d}.obj",
+            head.numpy(),
+            model.triangles.numpy(),
+            uv=model.uv.numpy(),
+            uv_triangles=model.uv_triangles.numpy(),
+        )
 
     # A camera at the origin looks down -z: put the heads one metre before it.
     pose = Pose(torch.eye(3)[None], torch.tensor([[0.0, 0.0, -1000.0]]))

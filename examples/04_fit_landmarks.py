@@ -1,6 +1,6 @@
 """Find a face, fit the morphable model to its landmarks, and draw the fit over its crop. No trained renderer needed.
 
-    python examples/04_fit_landmarks.py --photo portrait.jpg
+python examples/04_fit_landmarks.py --photo portrait.jpg
 """
 
 from pathlib import Path
@@ -9,9 +9,9 @@ import skimage.data
 import tyro
 
 from garface import MorphableModel
-from garface.data.fitting import align_face, fit_aligned
-from garface.data.landmarks import FaceFinder
 from garface.io import draw_points, read_photo, to_uint8, write_png
+from garface.photo.finder import FaceFinder
+from garface.photo.fitting import align_face, fit_aligned
 
 
 def main(photo: Path | None = None, out: Path = Path("out/fit.png"), size: int = 512) -> None:

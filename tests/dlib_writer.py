@@ -1,11 +1,11 @@
-"""dlib's binary format, written: the counterpart of garface.networks.critics.dlib_file, for its tests."""
+"""dlib's binary format, written: the counterpart of garface.borrowed.dlib_file, for its tests."""
 
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from garface.networks.critics.dlib_file import DlibNetwork, Layer
+from garface.borrowed.dlib_file import DlibNetwork, Layer
 
 
 def integer(value: int) -> bytes:

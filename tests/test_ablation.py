@@ -18,11 +18,12 @@ from tiny_training import settings as tiny_settings
 from torch import Tensor
 
 from garface.cli import main
-from garface.data.dataset import FittedFaces
+from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError, WeightsError
-from garface.evaluation import ablation
-from garface.evaluation.ablation import AblationSettings, plan, run_ablation, stops
-from garface.evaluation.ablation_figures import (
+from garface.evaluation.ablation import study as ablation
+from garface.evaluation.ablation.condition_kinds import WideFaces, Widening
+from garface.evaluation.ablation.curves import Curve, Panel, figure_of, merged, smoothed, spread_out
+from garface.evaluation.ablation.measures import (
     Bench,
     BenchSettings,
     Measured,
@@ -32,12 +33,11 @@ from garface.evaluation.ablation_figures import (
     generator_loss,
     redrawn,
 )
-from garface.evaluation.curves import Curve, Panel, figure_of, merged, smoothed, spread_out
+from garface.evaluation.ablation.study import AblationSettings, plan, run_ablation, stops
+from garface.evaluation.ablation.variants import VARIANTS
 from garface.io.arrays import read_arrays, write_arrays
 from garface.networks import Generator, GeneratorConfig, NormalEstimator, NormalEstimatorConfig
 from garface.training import Critics, GarTrainingSettings
-from garface.training.condition_kinds import WideFaces, Widening
-from garface.training.variants import VARIANTS
 
 BENCH = BenchSettings(watched=2, count=2, realism=False, control=False)
 
@@ -234,9 +234,13 @@ def test_redrawing_is_measured_as_one_picture_after_another(folder: Path) -> Non
 def test_a_wide_renderer_draws_what_its_generator_was_trained_on(folder: Path) -> None:
     torch.manual_seed(0)
     config = GeneratorConfig(
-        resolution=32, latent_dim=8, style_dim=8, mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
+        resolution=32,
+        latent_dim=8,
+        style_dim=8,
+        mapping_layers=2,
+        channels={4: 8, 8: 8, 16: 8, 32: 8},
         condition="depth",
-    )  # fmt: skip
+    )
     faces = FittedFaces(folder)
     widening = Widening.of(config, faces)
     narrow = replace(renderer(), generator=Generator(config).eval())
@@ -260,9 +264,13 @@ def test_the_generators_loss_is_that_of_the_last_tenth() -> None:
 
 def figures(variant: str, seed: int, loss: float, psnr: float | None = None) -> VariantFigures:
     return VariantFigures(
-        variant=variant, seed=seed, pictures=16, seconds=2.0 + seed,
-        drawings=Measured(generator_loss=loss, psnr=psnr), photos=Measured(angle=8.0),
-    )  # fmt: skip
+        variant=variant,
+        seed=seed,
+        pictures=16,
+        seconds=2.0 + seed,
+        drawings=Measured(generator_loss=loss, psnr=psnr),
+        photos=Measured(angle=8.0),
+    )
 
 
 def test_the_table_has_means_and_deviations_over_seeds_and_only_what_was_measured() -> None:
@@ -329,8 +337,11 @@ def test_the_command_lists_its_trainings_and_refuses_what_it_does_not_know(
     assert main([*command, "--variants", "depth,full", "--seeds", "0", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[1:]] == [
-        "full, seed 0", "depth, seed 0", "full, seed 1", "depth, seed 1",
-    ]  # fmt: skip
+        "full, seed 0",
+        "depth, seed 0",
+        "full, seed 1",
+        "depth, seed 1",
+    ]
     assert main([*command, "--variants", "depht"]) == 2
     assert "There is no variant depht; there are: full," in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -7,10 +7,10 @@ import pytest
 import skimage.data
 import torch
 
-from garface.data.align import crop, ffhq_similarity
-from garface.data.landmarks import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER
 from garface.errors import SettingError
-from garface.geometry import Similarity
+from garface.geometry import Similarity, crop
+from garface.photo.align import ffhq_similarity
+from garface.photo.finder import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER
 
 LEFT_EYE, RIGHT_EYE = (362, 385, 387, 263, 373, 380), (33, 160, 158, 133, 153, 144)
 
@@ -130,7 +130,7 @@ def test_crop_refuses_batches_and_unknown_padding() -> None:
 
 def test_real_face_lands_in_the_ffhq_frame() -> None:
     """The eyes of FFHQ portraits lie near (0.385, 0.48) and (0.615, 0.48) of the side."""
-    from garface.data.landmarks import FaceFinder
+    from garface.photo.finder import FaceFinder
 
     photo = skimage.data.astronaut()
     with FaceFinder() as finder:

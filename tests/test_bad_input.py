@@ -20,9 +20,17 @@ from garface.io.folders import MANIFEST
 from garface.reconstruction import Reconstruction, Reconstructor
 
 FILES = {
-    "comparison.png", "head.glb", "head.mtl", "head.obj", "latent.safetensors", "normals.png", "overlay.png",
-    "reconstruction.json", "render.png", "texture.png",
-}  # fmt: skip
+    "comparison.png",
+    "head.glb",
+    "head.mtl",
+    "head.obj",
+    "latent.safetensors",
+    "normals.png",
+    "overlay.png",
+    "reconstruction.json",
+    "render.png",
+    "texture.png",
+}
 
 
 class Run(NamedTuple):
@@ -116,9 +124,7 @@ def test_of_several_faces_the_largest_or_all(reconstruct, place: Path) -> None:
     largest = json.loads(Path("out/pair/reconstruction.json").read_text())["camera"]
     assert reconstruct(photo, "--face", "all", "--overwrite").code == 0
     assert_only(place, "pair", "pair-face1", "pair-face2")
-    first, second = (
-        json.loads(Path(f"out/pair-face{n}/reconstruction.json").read_text())["camera"] for n in (1, 2)
-    )
+    first, second = (json.loads(Path(f"out/pair-face{n}/reconstruction.json").read_text())["camera"] for n in (1, 2))
     for part in ("focal_px", "principal_px", "rotation_camera_head", "translation_camera_head_mm"):
         assert np.allclose(first[part], largest[part], rtol=1e-3, atol=1e-3), part
     assert first["translation_camera_head_mm"][0] < 0 < second["translation_camera_head_mm"][0]
@@ -356,9 +362,11 @@ def test_ctrl_c_for_real(place: Path, model: Path) -> None:
     arguments = ["--quality", "fast", "--texture-size", "64", "--model", str(model), "--out", "out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "garface.cli", "reconstruct", *photos, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let what runs behind them ignore it
-    )  # fmt: skip
+    )
     while not (place / "out" / "0").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

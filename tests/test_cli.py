@@ -18,10 +18,24 @@ from garface.errors import InputError, OutputError, SettingError
 from garface.weights import ASSETS
 
 COMMANDS = [
-    "reconstruct", "render", "render random", "render sweep", "data", "data synthesize", "data prepare", "data inspect",
-    "train", "train gar", "train normals", "train inverter", "evaluate", "models", "models list", "models fetch",
+    "reconstruct",
+    "render",
+    "render random",
+    "render sweep",
+    "data",
+    "data synthesize",
+    "data prepare",
+    "data inspect",
+    "train",
+    "train gar",
+    "train normals",
+    "train inverter",
+    "evaluate",
+    "models",
+    "models list",
+    "models fetch",
     "models add",
-]  # fmt: skip
+]
 
 
 def python(code: str) -> "subprocess.CompletedProcess[str]":
@@ -57,9 +71,17 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "conjure", "reconstruct a.jpg --out b --magic", "reconstruct a.jpg", "reconstruct a.jpg --out b --quality top",
-     "reconstruct a.jpg --out b --face some", "render", "models fetch --nope"],
-)  # fmt: skip
+    [
+        "",
+        "conjure",
+        "reconstruct a.jpg --out b --magic",
+        "reconstruct a.jpg",
+        "reconstruct a.jpg --out b --quality top",
+        "reconstruct a.jpg --out b --face some",
+        "render",
+        "models fetch --nope",
+    ],
+)
 def test_usage_errors_exit_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments.split())

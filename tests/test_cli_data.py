@@ -11,8 +11,8 @@ from tiny_model import portrait
 
 from garface.cli import main
 from garface.cli.data import describe, relative_errors
-from garface.data.conditions import pitch_degrees, yaw_degrees
-from garface.data.dataset import FittedFaces
+from garface.datasets.conditions import pitch_degrees, yaw_degrees
+from garface.datasets.fitted import FittedFaces
 from garface.geometry import axis_angle_to_matrix
 
 
@@ -106,7 +106,7 @@ def test_synthesize(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
         def draw(self, latent: np.ndarray) -> np.ndarray:
             return np.full((1024, 1024, 3), int(latent[0]), np.uint8)
 
-    monkeypatch.setattr("garface.data.synthesize.open_source", lambda settings, engine: Source())
+    monkeypatch.setattr("garface.datasets.portraits.open_source", lambda settings, engine: Source())
     command = ["data", "synthesize", "--out", str(tmp_path / "out"), "--seed", "7", "--size", "32"]
     assert main([*command, "--count", "2"]) == 0
     assert main([*command, "--count", "3"]) == 0

@@ -12,11 +12,9 @@ from tiny_evaluation import write_faces
 from tiny_model import portrait, write_model
 
 from garface.cli import main
-from garface.data.align import ffhq_similarity
-from garface.data.dataset import FittedFaces
-from garface.data.landmarks import LEFT_EYE, RIGHT_EYE
+from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
-from garface.evaluation.figures import (
+from garface.gallery import (
     DISTANCE,
     faces_sheet,
     latent_geometry_grid,
@@ -27,6 +25,8 @@ from garface.evaluation.figures import (
 )
 from garface.geometry import Camera, Pose
 from garface.io import read_photo
+from garface.photo.align import ffhq_similarity
+from garface.photo.finder import LEFT_EYE, RIGHT_EYE
 from garface.reconstruction import FaceState, Renderer
 
 
@@ -52,8 +52,20 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     write_model(folder / "model")
     Image.fromarray(portrait()).save(folder / "me.png")
-    code = main(["reconstruct", str(folder / "me.png"), "--out", str(folder / "out"), "--model", str(folder / "model"),
-                 "--quality", "fast", "--texture-size", "64"])  # fmt: skip
+    code = main(
+        [
+            "reconstruct",
+            str(folder / "me.png"),
+            "--out",
+            str(folder / "out"),
+            "--model",
+            str(folder / "model"),
+            "--quality",
+            "fast",
+            "--texture-size",
+            "64",
+        ]
+    )
     assert code == 0
     return folder
 
@@ -144,9 +156,7 @@ def test_turns_go_the_promised_way_about_the_eyes(
     monkeypatch.setattr(Renderer, "normals", watch)
     sweep(renderer, face, what, frames=5)
     pose, camera = seen[0]
-    points = camera.project(
-        landmarks(renderer, face.identity.expand(5, -1), face.expression.expand(5, -1), pose)
-    )
+    points = camera.project(landmarks(renderer, face.identity.expand(5, -1), face.expression.expand(5, -1), pose))
     eyes, nose = points[:, LEFT_EYE + RIGHT_EYE].mean(1), points[:, 1]
     assert float((eyes - eyes[2]).norm(dim=1).max()) < 0.01 * camera.width
     moves = sign * (nose - eyes)[:, axis].diff()
@@ -187,9 +197,7 @@ def test_render_random_writes_a_sheet_or_a_folder(workshop: Path, tmp_path: Path
     assert read_photo(tmp_path / "faces" / "face-0002.png").pixels.shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize(
-    "options", ["--count 0", "--truncation -1", "--out s.gif", "--device cuda", "--model nowhere"]
-)
+@pytest.mark.parametrize("options", ["--count 0", "--truncation -1", "--out s.gif", "--device cuda", "--model nowhere"])
 def test_render_random_refuses(
     workshop: Path, tmp_path: Path, options: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

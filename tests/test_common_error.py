@@ -18,7 +18,7 @@ from garface.evaluation.geometry.common_error import (
     common_table,
     signed_distances,
 )
-from garface.faces import MorphableModel
+from garface.heads import MorphableModel
 from garface.io import make_folder, write_ply
 
 
@@ -100,8 +100,17 @@ def test_meshes_of_several_topologies_have_nothing_in_common(tmp_path: Path) -> 
 def test_the_command_tells_what_all_have_in_common(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_bench(tmp_path / "data", subjects=2, views=1)
     write_heads(tmp_path / "theirs")
-    arguments = ["evaluate", "geometry", str(folder), "--methods", "--predictions", f"theirs={tmp_path / 'theirs'}",
-                 "--out", str(tmp_path / "out"), "--common"]  # fmt: skip
+    arguments = [
+        "evaluate",
+        "geometry",
+        str(folder),
+        "--methods",
+        "--predictions",
+        f"theirs={tmp_path / 'theirs'}",
+        "--out",
+        str(tmp_path / "out"),
+        "--common",
+    ]
     assert main(arguments) == 0
     assert "| theirs | 2 |" in capsys.readouterr().out
     assert (tmp_path / "out/common.png").stat().st_size > 1000

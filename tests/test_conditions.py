@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from garface.data.align import ffhq_similarity
-from garface.data.conditions import (
+from garface.datasets.conditions import (
     Conditions,
     FittedConditions,
     Heads,
@@ -21,10 +20,11 @@ from garface.data.conditions import (
     random_turns,
     yaw_degrees,
 )
-from garface.data.dataset import FittedFaces, mirror_where
+from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.errors import SettingError
-from garface.faces import MorphableModel
 from garface.geometry import Similarity
+from garface.heads import MorphableModel
+from garface.photo.align import ffhq_similarity
 
 COUNT = 12
 

@@ -7,14 +7,8 @@ from skimage import data
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from garface.data.align import crop, ffhq_similarity
-from garface.data.landmarks import FaceFinder
-from garface.errors import AssetError, SettingError
-from garface.faces import MorphableModel
-from garface.geometry import Camera, Pose
-from garface.io import to_tensor
-from garface.networks.critics import CHIP, SIDE, load_identity_critic
-from garface.networks.critics.crops import (
+from garface.borrowed import CHIP, SIDE, load_identity_critic
+from garface.borrowed.crops import (
     FACE_FEATURES,
     IDENTITY_WINDOW,
     LANDMARK_WINDOW,
@@ -28,6 +22,12 @@ from garface.networks.critics.crops import (
     load_landmark_points,
     resampling,
 )
+from garface.errors import AssetError, SettingError
+from garface.geometry import Camera, Pose, crop
+from garface.heads import MorphableModel
+from garface.io import to_tensor
+from garface.photo.align import ffhq_similarity
+from garface.photo.finder import FaceFinder
 from garface.weights import find_asset
 from garface.weights.fetch import cached_path
 

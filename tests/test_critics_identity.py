@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from skimage import data
 from torch import Tensor
 
+from garface.borrowed import CHIP, SAME_PERSON, IdentityNetwork, load_identity_critic
+from garface.borrowed.dlib_file import DlibNetwork, DlibReader, read_network
 from garface.errors import AssetError, SettingError
-from garface.networks.critics import CHIP, SAME_PERSON, IdentityNetwork, load_identity_critic
-from garface.networks.critics.dlib_file import DlibNetwork, DlibReader, read_network
 from garface.weights import find_asset
 from garface.weights.fetch import cached_path
 

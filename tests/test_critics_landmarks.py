@@ -10,10 +10,10 @@ import pytest
 import torch
 from skimage import data
 
+from garface.borrowed import POINTS, SIDE, load_landmark_critic
+from garface.borrowed.mediapipe import TfliteNetwork
+from garface.borrowed.tflite_file import Graph, read_graph
 from garface.errors import AssetError, SettingError
-from garface.networks.critics import POINTS, SIDE, load_landmark_critic
-from garface.networks.critics.landmarks import TfliteNetwork
-from garface.networks.critics.tflite_file import Graph, read_graph
 from garface.weights import find_asset
 from garface.weights.fetch import cached_path
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from garface.data.dataset import FittedFaces, held_back
-from garface.data.drawings import Drawings
-from garface.data.landmarks import FaceFinder
-from garface.data.prepare import PrepareSettings, find_and_align, prepare
-from garface.data.starting_shapes import load_starting_shapes
+from garface.datasets.fitted import FittedFaces, held_back
+from garface.datasets.prepare import PrepareSettings, find_and_align, prepare
 from garface.errors import InputError, SettingError
-from garface.faces import MorphableModel
-from garface.faces.fit import eye_distance
+from garface.heads import MorphableModel
+from garface.heads.fit import eye_distance
 from garface.io import write_png
+from garface.photo.finder import FaceFinder
+from garface.photo.starting_shapes import load_starting_shapes
+from garface.synthetic.drawings import Drawings
 
 SETTINGS = PrepareSettings(size=64, shard=2, shape_start="landmarks")
 
@@ -89,9 +89,7 @@ def test_fits_project_onto_the_landmarks_of_the_crops(prepared: Path) -> None:
     faces = FittedFaces(prepared, split="all")
     rows = torch.arange(len(faces))
     heads = faces.vertices_camera(rows)
-    points = faces.cameras(rows).project(
-        faces.model.landmarks["mediapipe478"].points(heads, faces.model.triangles)
-    )
+    points = faces.cameras(rows).project(faces.model.landmarks["mediapipe478"].points(heads, faces.model.triangles))
     error = (points - faces.take("points", rows)).norm(dim=-1) / eye_distance(faces.take("points", rows))[:, None]
     assert float(error.median(1).values.max()) < 0.03
 

@@ -11,15 +11,15 @@ from tiny_evaluation import write_faces
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
-from garface.data.conditions import yaw_degrees
-from garface.data.dataset import FittedFaces
-from garface.data.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
-from garface.data.drawings import Drawings, DrawingSettings, _mirrored
-from garface.data.jpeg import compress
-from garface.data.plain_skins import PlainSkins, _waves
-from garface.data.skins import MEAN_SKIN, _sample, landmark_pull, unwrapped_skin
+from garface.datasets.conditions import yaw_degrees
+from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
 from garface.io import to_tensor, to_uint8
+from garface.synthetic.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
+from garface.synthetic.drawings import Drawings, DrawingSettings, _mirrored
+from garface.synthetic.jpeg import compress
+from garface.synthetic.plain_skins import PlainSkins, _waves
+from garface.synthetic.skins import MEAN_SKIN, _sample, landmark_pull, unwrapped_skin
 
 EYES = torch.tensor([[40.0, 60.0], [88.0, 60.0]])
 
@@ -330,8 +330,10 @@ def test_heads_keep_light_from_themselves_where_asked(faces: FittedFaces) -> Non
     share = (lost[0, :, :1] / lost[0, :, 0].max()).expand(-1, 3)[None]
     between_lips, tip_of_nose = model.landmarks["mediapipe478"].points(share, model.triangles)[0, [13, 4], 0]
     assert float(tip_of_nose) < 0.02 < 0.05 < float(between_lips)
-    bright, dark = (draw_as(faces, shadowed=share, surrounded=0, expressive=0)._lost_light(
-        model.mean[None], seeded()).abs().max() for share in (0.0, 1.0))  # fmt: skip
+    bright, dark = (
+        draw_as(faces, shadowed=share, surrounded=0, expressive=0)._lost_light(model.mean[None], seeded()).abs().max()
+        for share in (0.0, 1.0)
+    )
     assert float(bright) == 0 < float(dark)
     assert float(draw_as(faces, shadowed=1.0).draw(4, seeded()).clean.isfinite().float().min()) == 1
 

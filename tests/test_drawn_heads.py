@@ -10,14 +10,14 @@ from tiny_evaluation import write_faces
 from tiny_model import write_model
 
 from garface.cli.app import main
-from garface.data.dataset import FittedFaces
-from garface.data.drawings import Drawings, DrawingSettings, Drawn
+from garface.datasets.fitted import FittedFaces
 from garface.errors import OutputError, SettingError
 from garface.evaluation.geometry import Mesh, Prediction, open_dataset
 from garface.evaluation.geometry.drawn_heads import SIDE, write_drawn_heads
 from garface.evaluation.geometry.protocols import now
 from garface.evaluation.meshes import seven_landmarks
 from garface.io import read_photo
+from garface.synthetic.drawings import Drawings, DrawingSettings, Drawn
 
 
 @pytest.fixture(scope="module")

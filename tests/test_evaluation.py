@@ -9,16 +9,19 @@ import torch
 from numpy.typing import NDArray
 from tiny_evaluation import astronaut, open_finder, renderer, write_faces
 
-from garface.data.dataset import FittedFaces
-from garface.data.fitting import align_face
-from garface.data.landmarks import FaceLandmarks
+from garface.borrowed import inception
+from garface.datasets.fitted import FittedFaces, choose_rows
 from garface.errors import NoFaceError, WeightsError
-from garface.evaluation import control, drawn, inception, realism
+from garface.evaluation import drawn
+from garface.evaluation.control import control
+from garface.evaluation.realism import held_back as realism
 from garface.evaluation.summaries import markdown_table, spread, summarise
-from garface.faces.fit import eye_distance
 from garface.geometry import axis_angle_to_matrix
+from garface.heads.fit import eye_distance
 from garface.io import to_uint8
 from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
+from garface.photo.finder import FaceLandmarks
+from garface.photo.fitting import align_face
 from garface.weights import WeightsCard, save_weights
 
 
@@ -58,10 +61,10 @@ def test_table_cells_cannot_break_the_table() -> None:
 
 
 def test_turns_share_no_row_until_all_were_taken() -> None:
-    turns = [drawn.choose_rows(10, 4, seed=3, turn=turn) for turn in range(5)]
+    turns = [choose_rows(10, 4, seed=3, turn=turn) for turn in range(5)]
     assert len({*turns[0], *turns[1]}) == 8
     assert sorted(row for turn in turns for row in turn) == sorted(list(range(10)) * 2)
-    assert len(drawn.choose_rows(3, 7, seed=0)) == 7
+    assert len(choose_rows(3, 7, seed=0)) == 7
 
 
 def test_a_drawing_depends_on_its_row_and_number_alone(faces: FittedFaces, monkeypatch: pytest.MonkeyPatch) -> None:

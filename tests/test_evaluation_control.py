@@ -11,19 +11,19 @@ import torch
 from numpy.typing import NDArray
 from tiny_evaluation import renderer, write_faces
 
+from garface.borrowed.insightface import Detection, SeenFace
 from garface.cli.app import parse
-from garface.data.align import ffhq_similarity
-from garface.data.conditions import Heads, fitted_heads, yaw_degrees
-from garface.data.dataset import FittedFaces
+from garface.datasets.conditions import Heads, fitted_heads, yaw_degrees
+from garface.datasets.fitted import FittedFaces
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.evaluation import obedience, persons, points106
-from garface.evaluation.control import LandmarkControl, projected_landmarks
+from garface.evaluation.control import obedience, persons, points106
+from garface.evaluation.control.control import LandmarkControl, projected_landmarks
 from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
-from garface.evaluation.second_opinion import Detection, SeenFace
-from garface.faces import MorphableModel
-from garface.faces.model import Embedding
+from garface.heads import MorphableModel
+from garface.heads.embedded import Embedding
 from garface.io import write_json
 from garface.networks import NormalEstimator, NormalEstimatorConfig
+from garface.photo.align import ffhq_similarity
 
 MODEL = MorphableModel.embedded()
 INNER = list(points106.INNER)
@@ -66,9 +66,7 @@ def test_fitted_heads_are_those_of_the_photos(faces: FittedFaces) -> None:
 
 def test_a_swap_with_oneself_changes_nothing(faces: FittedFaces) -> None:
     same, fits = swapped_heads(faces, [2, 4], [2, 4]), fitted_heads(faces, [2, 4])
-    assert (
-        same.camera.project(same.vertices(MODEL)) - fits.camera.project(fits.vertices(MODEL))
-    ).abs().max() < 0.01
+    assert (same.camera.project(same.vertices(MODEL)) - fits.camera.project(fits.vertices(MODEL))).abs().max() < 0.01
     other = swapped_heads(faces, [2, 4], [4, 2])
     assert torch.equal(other.identity, fits.identity)
     assert (yaw_degrees(other.pose.rotation) - yaw_degrees(fits.pose.rotation.flip(0))).abs().max() < 1

@@ -12,8 +12,8 @@ from tiny_training import tiny_trunk
 
 from garface.cli import main
 from garface.errors import SettingError
-from garface.evaluation import faces
-from garface.evaluation.faces import FIGURES, FacesSettings, Judges, compare_methods
+from garface.evaluation.likeness import faces
+from garface.evaluation.likeness.faces import FIGURES, FacesSettings, Judges, compare_methods
 from garface.io import read_photo, write_png
 
 
@@ -92,11 +92,28 @@ def test_settings_are_checked(changes: dict, tmp_path: Path) -> None:
         compare_methods({}, tmp_path, FacesSettings(**changes))
 
 
-def test_the_command(photos: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                     capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_the_command(
+    photos: dict[str, Path],
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(faces, "load_judges", lambda: JUDGES)
-    arguments = ["evaluate", "faces", str(photos["person"]), str(photos["wall"]), "--out", str(tmp_path / "out"),
-                 "--model", str(model), "--methods", "inverted", "--device", "cpu"]  # fmt: skip
+    arguments = [
+        "evaluate",
+        "faces",
+        str(photos["person"]),
+        str(photos["wall"]),
+        "--out",
+        str(tmp_path / "out"),
+        "--model",
+        str(model),
+        "--methods",
+        "inverted",
+        "--device",
+        "cpu",
+    ]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "identity cosine" in shown

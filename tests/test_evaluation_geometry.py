@@ -31,8 +31,8 @@ from garface.evaluation.geometry.journal import Journal, Row
 from garface.evaluation.geometry.measure import JOURNAL
 from garface.evaluation.geometry.protocols import PROTOCOLS, now
 from garface.evaluation.geometry.table import bootstrap, subject_means
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
+from garface.heads import MorphableModel
 
 CAMERA = Camera(torch.tensor([900.0]), torch.tensor([[256.0, 250.0]]), 500, 512)
 POSE = Pose(torch.eye(3)[None], torch.tensor([[0.0, 0.0, -800.0]]))
@@ -66,8 +66,13 @@ class Heads:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few points and steps: what is tested here is not how exact the protocols are."""
     settings = now.NowSettings(steps=0, aligned=50, samples=200)
-    monkeypatch.setitem(PROTOCOLS, "now", now.Protocol("now", "quickly", "mm", lambda prediction, picture: now.score(
-        prediction, picture, settings=settings)))  # fmt: skip
+    monkeypatch.setitem(
+        PROTOCOLS,
+        "now",
+        now.Protocol(
+            "now", "quickly", "mm", lambda prediction, picture: now.score(prediction, picture, settings=settings)
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +241,11 @@ def test_numbers_of_vertices_serve_all_meshes(tmp_path: Path) -> None:
 
 
 def tabulated(values: dict[str, dict[str, float]], baselines: tuple[str, ...] = ("mean",)) -> GeometryTable:
-    lines = [Row(method, "now", picture, picture[0], {"median": value})
-             for method, some in values.items() for picture, value in some.items()]  # fmt: skip
+    lines = [
+        Row(method, "now", picture, picture[0], {"median": value})
+        for method, some in values.items()
+        for picture, value in some.items()
+    ]
     names = tuple(dict.fromkeys(picture for some in values.values() for picture in some))
     return GeometryTable(tuple(lines), names, tuple(values), ("now",), baselines)
 
@@ -330,17 +338,20 @@ def test_the_command_measures_photos(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "out/meshes/mean/s001_v0.ply").exists()  # that subject is odd
 
 
-@pytest.mark.parametrize(("arguments", "reason"), [
-    (["nowhere"], "not a folder"),
-    (["DATA", "--methods", "magic"], "no method magic"),
-    (["DATA", "--predictions", "theirs"], "NAME=FOLDER"),
-    (["DATA", "--predictions", "a/b=."], "NAME=FOLDER"),
-    (["DATA", "--predictions", "a=.", "a=."], "another name"),
-    (["DATA", "--models", "theirs"], "--models must be NAME=FOLDER"),
-    (["DATA", "--protocols", "then"], "no protocol then"),
-    (["DATA", "--subjects", "nobody"], "no subject nobody"),
-    (["DATA", "--error-maps", "-1"], "0 or more"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nowhere"], "not a folder"),
+        (["DATA", "--methods", "magic"], "no method magic"),
+        (["DATA", "--predictions", "theirs"], "NAME=FOLDER"),
+        (["DATA", "--predictions", "a/b=."], "NAME=FOLDER"),
+        (["DATA", "--predictions", "a=.", "a=."], "another name"),
+        (["DATA", "--models", "theirs"], "--models must be NAME=FOLDER"),
+        (["DATA", "--protocols", "then"], "no protocol then"),
+        (["DATA", "--subjects", "nobody"], "no subject nobody"),
+        (["DATA", "--error-maps", "-1"], "0 or more"),
+    ],
+)
 def test_mistakes_are_told_in_a_sentence(
     arguments: list[str], reason: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

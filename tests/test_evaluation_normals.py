@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 
 from garface.cli import main
 from garface.cli.app import parse
-from garface.data.dataset import FittedFaces
-from garface.data.drawings import Drawings
+from garface.datasets.fitted import FittedFaces
 from garface.errors import InputError, SettingError
 from garface.evaluation import NormalsSettings, measure_normals
 from garface.evaluation.normals import NormalAngles, SeenPicture
 from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
+from garface.synthetic.drawings import Drawings
 from garface.weights import WeightsCard, save_weights
 
 CONFIG = NormalEstimatorConfig(resolution=32, widths=(8, 8))

@@ -14,9 +14,9 @@ from garface.cli import main
 from garface.errors import InputError, OutputError, SettingError
 from garface.evaluation import measure_fits, measure_photos, seven_landmarks
 from garface.evaluation.fits import check_names
-from garface.faces import MorphableModel
-from garface.faces.fit import eye_distance
 from garface.geometry import Camera, Pose
+from garface.heads import MorphableModel
+from garface.heads.fit import eye_distance
 from garface.io import read_ply, write_png
 from garface.reconstruction import FaceState, ReconstructionSettings, Reconstructor, Target
 from garface.reconstruction.result import _landmark_error
@@ -93,7 +93,10 @@ def test_reconstructions_are_tabulated_once_and_kept(
     tiny, out = renderer(), tmp_path / "out"
     table = measure_photos(jobs, out, SETTINGS, renderer=tiny, meshes=tmp_path / "meshes", progress=False)
     assert [(row.name, row.found, row.defect) for row in table.rows] == [
-        ("broken", False, False), ("empty", False, False), ("face", True, False)]  # fmt: skip
+        ("broken", False, False),
+        ("empty", False, False),
+        ("face", True, False),
+    ]
     assert "No face" in table.rows[1].reason
     figures, seconds = table.rows[2].figures, table.rows[2].seconds
     assert figures["psnr_inverted"] == figures["psnr_refined"]  # "fast" refines nothing
@@ -187,9 +190,12 @@ def test_the_fit_command_writes_figures(photos: Path, tmp_path: Path, capsys: py
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
-    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", *arguments]) == 2
     told = capsys.readouterr().err

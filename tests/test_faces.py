@@ -1,8 +1,8 @@
 import torch
 
-from garface.faces import ARKIT_NAMES, FitSettings, MorphableModel, fit_landmarks
-from garface.faces.fit import _Problem, eye_distance, solve_sharing
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
+from garface.heads import ARKIT_NAMES, FitSettings, MorphableModel, fit_landmarks
+from garface.heads.fit import _Problem, eye_distance, solve_sharing
 
 MODEL = MorphableModel.embedded()
 

@@ -12,11 +12,12 @@ from tiny_evaluation import astronaut, renderer, write_faces
 from torch import Tensor, nn
 from torch.nn import functional
 
+from garface.borrowed import inception, inception_network
 from garface.cli.app import main
-from garface.data.dataset import FittedFaces
+from garface.datasets.fitted import FittedFaces
 from garface.errors import AssetError, InputError, SettingError, WeightsError
-from garface.evaluation import fid, inception, inception_network
-from garface.evaluation.fid_sources import Drawings, Faces, Files, drawings, files, rows_of, square_picture
+from garface.evaluation.realism import fid
+from garface.evaluation.realism.sources import Drawings, Faces, Files, drawings, files, rows_of, square_picture
 from garface.io import write_png
 from garface.metrics import (
     Moments,
@@ -335,9 +336,13 @@ PLAIN_MOMENTS = Moments.of
 
 def some_drawings(faces: FittedFaces, count: int = 24, seed: int = 0, size: int = 32, **changes: object) -> Drawings:
     config = GeneratorConfig(
-        resolution=32, latent_dim=8, style_dim=8, mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
+        resolution=32,
+        latent_dim=8,
+        style_dim=8,
+        mapping_layers=2,
+        channels={4: 8, 8: 8, 16: 8, 32: 8},
         **changes,  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     generator = Generator(config).eval().requires_grad_(False)
     for block in generator.blocks.values():
@@ -483,9 +488,13 @@ def test_folders_are_read_with_their_faults_named(tmp_path: Path) -> None:
 
 
 def test_everything_is_measured_by_one_command(
-    folder: Path, network: object, cheap_linear_algebra: None, cache: Path, tmp_path: Path,
+    folder: Path,
+    network: object,
+    cheap_linear_algebra: None,
+    cache: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     config = GeneratorConfig(
         resolution=32,
         latent_dim=8,

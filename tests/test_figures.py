@@ -17,9 +17,9 @@ from garface.cli import main
 from garface.cli.app import parse
 from garface.cli.render import full_columns
 from garface.cli.render_figures import moving_photo, photo_comparison, random_figures
-from garface.data.dataset import FittedFaces
+from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
-from garface.evaluation.figures import (
+from garface.gallery import (
     Drawing,
     between_geometries,
     between_looks,
@@ -47,8 +47,8 @@ from garface.evaluation.figures import (
     sweep_sheet,
     tour_heads,
 )
-from garface.evaluation.figures.heads import sides
-from garface.evaluation.figures.latents import slerp
+from garface.gallery.heads import sides
+from garface.gallery.latents import slerp
 from garface.geometry import matrix_to_axis_angle
 from garface.reconstruction import Renderer
 
@@ -104,9 +104,15 @@ def test_table_places_pictures_below_their_captions() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "columns", "titles"),
-    [([], (), ()), ([[]], (), ()), ([[plain(0)], [plain(0)] * 2], (), ()), ([[plain(0), plain(0)[:5]]], (), ()),
-     ([[plain(0)]], ("a", "b"), ()), ([[plain(0)]], (), ("a", "b"))],
-)  # fmt: skip
+    [
+        ([], (), ()),
+        ([[]], (), ()),
+        ([[plain(0)], [plain(0)] * 2], (), ()),
+        ([[plain(0), plain(0)[:5]]], (), ()),
+        ([[plain(0)]], ("a", "b"), ()),
+        ([[plain(0)]], (), ("a", "b")),
+    ],
+)
 def test_table_refuses(rows: list[list[np.ndarray]], columns: Sequence[str], titles: Sequence[str]) -> None:
     with pytest.raises(SettingError, match="table"):
         picture_table(rows, columns=columns, titles=titles)
@@ -424,8 +430,12 @@ def test_animations_have_their_frames(
 def test_sweep_writes_a_film(model: str, tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     out = tmp_path / "a.mp4"
-    assert main(["render", "sweep", "--what", "pitch", "--count", "1", "--frames", "3", "--out", str(out),
-                 "--model", model]) == 0  # fmt: skip
+    assert (
+        main(
+            ["render", "sweep", "--what", "pitch", "--count", "1", "--frames", "3", "--out", str(out), "--model", model]
+        )
+        == 0
+    )
     film = cv2.VideoCapture(str(out))
     shapes = []
     while (step := film.read())[0]:
@@ -442,13 +452,24 @@ def test_comparison_of_prepared_faces(model: str, faces: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "command",
-    ["grid --latents 0 --out a.png", "grid --geometries 9 --out a.png", "grid --out a.gif",
-     "grid --truncation 3 --out a.png",
-     "interpolation --stops 1 --out a.gif", "interpolation --frames 0 --out a.png", "interpolation --out a.avi",
-     "comparison --count 3 --abreast 2 --out a.png", "comparison --faces nowhere --out a.png", "comparison --out a",
-     "sweep --what frown --out a.gif", "sweep --what mouth --out a.gif", "sweep --what yaw --count 0 --out a.gif",
-     "sweep --what yaw --frames 1 --out a.gif", "sweep nowhere --what yaw --out a.gif"],
-)  # fmt: skip
+    [
+        "grid --latents 0 --out a.png",
+        "grid --geometries 9 --out a.png",
+        "grid --out a.gif",
+        "grid --truncation 3 --out a.png",
+        "interpolation --stops 1 --out a.gif",
+        "interpolation --frames 0 --out a.png",
+        "interpolation --out a.avi",
+        "comparison --count 3 --abreast 2 --out a.png",
+        "comparison --faces nowhere --out a.png",
+        "comparison --out a",
+        "sweep --what frown --out a.gif",
+        "sweep --what mouth --out a.gif",
+        "sweep --what yaw --count 0 --out a.gif",
+        "sweep --what yaw --frames 1 --out a.gif",
+        "sweep nowhere --what yaw --out a.gif",
+    ],
+)
 def test_commands_refuse_in_one_sentence(
     model: str, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

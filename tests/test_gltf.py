@@ -34,8 +34,12 @@ def ball(rings: int = 12, columns: int = 16) -> tuple[np.ndarray, np.ndarray, np
     for row in range(rings):
         for column in range(columns):
             right = (column + 1) % columns
-            corner = [(row - 1) * columns + column, (row - 1) * columns + right, row * columns + column,
-                      row * columns + right]
+            corner = [
+                (row - 1) * columns + column,
+                (row - 1) * columns + right,
+                row * columns + column,
+                row * columns + right,
+            ]
             if row == 0:
                 corner[0] = corner[1] = len(body)
             if row == rings - 1:
@@ -64,8 +68,18 @@ def head() -> GltfHead:
     angle = 0.3
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     camera = GltfCamera(1200.0, 600, 800, turn, np.array([10.0, 20.0, -600.0]))
-    return GltfHead(vertices, triangles, uv, uv_triangles, texture, offsets, {NAMES[3]: 0.5}, camera,
-                    licence="Head CC0; texture from your photo.", notes={"photo": "a.jpg"})
+    return GltfHead(
+        vertices,
+        triangles,
+        uv,
+        uv_triangles,
+        texture,
+        offsets,
+        {NAMES[3]: 0.5},
+        camera,
+        licence="Head CC0; texture from your photo.",
+        notes={"photo": "a.jpg"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +122,9 @@ def test_seams_split_no_more_than_needed() -> None:
 def test_positions_are_metres_and_v_counts_from_the_top(head: GltfHead, file: pygltflib.GLTF2) -> None:
     attributes = file.meshes[0].primitives[0].attributes
     triangles = values(file, file.meshes[0].primitives[0].indices).reshape(-1, 3)
-    np.testing.assert_allclose(values(file, attributes.POSITION)[triangles], head.vertices[head.triangles] / 1000,
-                               atol=1e-7)
+    np.testing.assert_allclose(
+        values(file, attributes.POSITION)[triangles], head.vertices[head.triangles] / 1000, atol=1e-7
+    )
     uv = values(file, attributes.TEXCOORD_0)[triangles]
     np.testing.assert_allclose(uv[..., 0], head.uv[head.uv_triangles][..., 0], atol=1e-6)
     np.testing.assert_allclose(uv[..., 1], 1 - head.uv[head.uv_triangles][..., 1], atol=1e-6)
@@ -210,9 +225,13 @@ def test_trimesh_reads_it(head: GltfHead, tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused(head: GltfHead) -> None:
-    for change in ({"weights": {"smile": 1.0}}, {"targets": {NAMES[0]: np.zeros((3, 3))}},
-                   {"uv": head.uv[:5]}, {"triangles": head.triangles + 9999},
-                   {"targets": {NAMES[0]: np.full(head.vertices.shape, np.nan)}}):
+    for change in (
+        {"weights": {"smile": 1.0}},
+        {"targets": {NAMES[0]: np.zeros((3, 3))}},
+        {"uv": head.uv[:5]},
+        {"triangles": head.triangles + 9999},
+        {"targets": {NAMES[0]: np.full(head.vertices.shape, np.nan)}},
+    ):
         with pytest.raises(SettingError):
             encode_glb(replace(head, **{"weights": {}, **change}))
 
@@ -280,8 +299,9 @@ def blender() -> str:
 def test_blender_shows_head_texture_camera_and_52_shape_keys(head: GltfHead, tmp_path: Path) -> None:
     python = blender()
     write_glb(tmp_path / "head.glb", head)
-    done = subprocess.run([python, "-c", OPEN_IN_BLENDER, str(tmp_path / "head.glb")], capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        [python, "-c", OPEN_IN_BLENDER, str(tmp_path / "head.glb")], capture_output=True, text=True, check=True
+    )
     seen = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))[6:])
     assert seen["keys"] == ["Basis", *NAMES]
     assert seen["values"][1:] == [0.5 if name == NAMES[3] else 0 for name in NAMES]

@@ -8,8 +8,8 @@ from test_rendering_antialias import blur
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cosine_similarity
 
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix
+from garface.heads import MorphableModel
 from garface.networks import load_generator
 from garface.reconstruction.renderer import SAMPLES as SAMPLES_IN_USE
 from garface.rendering import normal_map, normal_pyramid

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology
+from garface.heads import MorphableModel
 from garface.metrics import psnr
 from garface.reconstruction import FaceState, RefineSettings, Target
 from garface.reconstruction.graphics import (

@@ -130,11 +130,16 @@ def test_read_only_folder(tmp_path: Path) -> None:
         check_writable(tmp_path / "result")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(errno.EACCES, "read-only"), (errno.EROFS, "read-only"),
-                                              (errno.ENOSPC, "disk is full"), (errno.ENAMETOOLONG, "too long")])
-def test_each_refusal_has_its_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
-) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.EACCES, "read-only"),
+        (errno.EROFS, "read-only"),
+        (errno.ENOSPC, "disk is full"),
+        (errno.ENAMETOOLONG, "too long"),
+    ],
+)
+def test_each_refusal_has_its_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str) -> None:
     def refuse(self: Path, *_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code), str(self))
 
@@ -176,8 +181,13 @@ def test_atomic_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_json_is_plain_and_stable(tmp_path: Path) -> None:
-    value = {"z": 1, "a": [torch.tensor([0.5, 2.0]), np.float32(0.25), np.arange(3)], "path": Path("x") / "ü",
-             "none": None, "yes": True}
+    value = {
+        "z": 1,
+        "a": [torch.tensor([0.5, 2.0]), np.float32(0.25), np.arange(3)],
+        "path": Path("x") / "ü",
+        "none": None,
+        "yes": True,
+    }
     write_json(tmp_path / "a.json", value)
     write_json(tmp_path / "b.json", value)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()

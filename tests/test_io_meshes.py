@@ -36,12 +36,20 @@ def test_obj_keeps_every_index(tmp_path: Path) -> None:
     assert rows(tmp_path / "head.mtl", "newmtl") == rows(path, "usemtl")
 
 
-@pytest.mark.parametrize(("with_uv", "with_normals", "corner"), [
-    (False, False, "1"), (True, False, "1/1"), (False, True, "1//1"), (True, True, "1/1/1")])
+@pytest.mark.parametrize(
+    ("with_uv", "with_normals", "corner"),
+    [(False, False, "1"), (True, False, "1/1"), (False, True, "1//1"), (True, True, "1/1/1")],
+)
 def test_obj_with_less(tmp_path: Path, with_uv: bool, with_normals: bool, corner: str) -> None:
     path = tmp_path / "head.obj"
-    write_obj(path, VERTICES, TRIANGLES, normals=VERTICES if with_normals else None, uv=UV if with_uv else None,
-              uv_triangles=UV_TRIANGLES if with_uv else None)
+    write_obj(
+        path,
+        VERTICES,
+        TRIANGLES,
+        normals=VERTICES if with_normals else None,
+        uv=UV if with_uv else None,
+        uv_triangles=UV_TRIANGLES if with_uv else None,
+    )
     assert rows(path, "f")[0][0] == corner
     assert not path.with_suffix(".mtl").exists()
     assert trimesh.load(path).faces.shape == (4, 3)
@@ -94,11 +102,17 @@ def test_ply_refuses_other_files(tmp_path: Path) -> None:
     trimesh.Trimesh(VERTICES, TRIANGLES, process=False).export(tmp_path / "text.ply", encoding="ascii")
     quads = bytearray(whole)
     quads[whole.index(b"end_header\n") + 11 + 4 * 12] = 4
-    spoilt = {"cut": whole[:-5], "empty": b"", "text": (tmp_path / "text.ply").read_bytes(), "other": b"solid stl",
-              "quads": bytes(quads), "swapped": whole.replace(b"element vertex", b"element faces_"),
-              "odd": whole.replace(b"property float x", b"property half x"),
-              "headless": b"end_header\n",
-              "count": whole.replace(b"element vertex 4", b"element vertex x")}
+    spoilt = {
+        "cut": whole[:-5],
+        "empty": b"",
+        "text": (tmp_path / "text.ply").read_bytes(),
+        "other": b"solid stl",
+        "quads": bytes(quads),
+        "swapped": whole.replace(b"element vertex", b"element faces_"),
+        "odd": whole.replace(b"property float x", b"property half x"),
+        "headless": b"end_header\n",
+        "count": whole.replace(b"element vertex 4", b"element vertex x"),
+    }
     for name, content in spoilt.items():
         path = tmp_path / f"{name}.ply"
         path.write_bytes(content)

@@ -199,8 +199,9 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
 def test_animation_gives_its_first_picture(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     for name in ("a.gif", "a.png", "a.webp", "a.tif"):
-        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **({} if name != "a.webp" else
-                       {"lossless": True}))
+        frames[0].save(
+            tmp_path / name, save_all=True, append_images=frames[1:], **({} if name != "a.webp" else {"lossless": True})
+        )
         photo = read_photo(tmp_path / name)
         np.testing.assert_array_equal(photo.pixels[4, 4], [255, 0, 0])
         assert "3 pictures" in photo.notes[0]
@@ -346,8 +347,17 @@ def test_twelve_bit_tiff_is_scaled_by_its_own_white(tmp_path: Path) -> None:
     packed = bytearray()
     for first, second in values.reshape(-1, 2).tolist():
         packed += bytes([first >> 4, (first & 15) << 4 | second >> 8, second & 255])
-    entries = [(256, 3, 4), (257, 3, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1),
-               (278, 3, 1), (279, 4, 6)]
+    entries = [
+        (256, 3, 4),
+        (257, 3, 1),
+        (258, 3, 12),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 3, 1),
+        (279, 4, 6),
+    ]
     directory = struct.pack("<H", len(entries))
     for tag, kind, value in entries:
         directory += struct.pack("<HHII", tag, kind, 1, value)
@@ -367,7 +377,11 @@ def test_folders_are_listed_in_order_without_the_rest(tmp_path: Path, scene: np.
     names = [path.relative_to(tmp_path).as_posix() for path in list_photos(tmp_path)]
     assert names == ["a.png", "b.JPG", "sub/c.webp"]
     assert list_photos([tmp_path / "notes.txt", tmp_path, tmp_path / "a.png"]) == [
-        tmp_path / "notes.txt", tmp_path / "a.png", tmp_path / "b.JPG", tmp_path / "sub/c.webp"]
+        tmp_path / "notes.txt",
+        tmp_path / "a.png",
+        tmp_path / "b.JPG",
+        tmp_path / "sub/c.webp",
+    ]
 
 
 def test_nothing_to_list(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ import torch
 from tiny_training import PLAIN, Balls, flat, settings, things
 from torch import Tensor
 
-from garface.data.dataset import FittedFaces
-from garface.data.known_latents import KnownLatents, copy_styles, known_latents, read_styles
+from garface.datasets.fitted import FittedFaces
+from garface.datasets.known_latents import KnownLatents, copy_styles, known_latents, read_styles
 from garface.errors import InputError, SettingError
 from garface.losses import pyramid_error
 from garface.networks import load_generator, load_inverter
 from garface.rendering import normal_pyramid
-from garface.training.calibrate import latent_moments
-from garface.training.gar import GarTraining, train_gar
-from garface.training.gar_critics import Critics
+from garface.training.gar.calibrate import latent_moments
+from garface.training.gar.critics import Critics
+from garface.training.gar.step import GarTraining, train_gar
 from garface.training.inverter import InverterTraining, InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.runtime import Runtime, configuration
 

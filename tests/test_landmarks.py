@@ -10,7 +10,9 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from garface.data.landmarks import (
+from garface.errors import InputError, NoFaceError, SettingError
+from garface.heads import ARKIT_NAMES
+from garface.photo.finder import (
     LEFT_EYE,
     RIGHT_EYE,
     FaceFinder,
@@ -21,8 +23,6 @@ from garface.data.landmarks import (
     _window_levels,
     choose_faces,
 )
-from garface.errors import InputError, NoFaceError, SettingError
-from garface.faces import ARKIT_NAMES
 
 
 @pytest.fixture(scope="module")

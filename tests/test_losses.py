@@ -141,9 +141,15 @@ def test_structural_similarity_agrees_with_skimage() -> None:
     ours = losses.structural_similarity(a, b)
     for k in range(2):
         _, full = skimage_ssim(
-            a[k].numpy(), b[k].numpy(), channel_axis=0, data_range=2.0, gaussian_weights=True,
-            sigma=1.5, use_sample_covariance=False, full=True,
-        )  # fmt: skip
+            a[k].numpy(),
+            b[k].numpy(),
+            channel_axis=0,
+            data_range=2.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
         torch.testing.assert_close(ours[k], torch.from_numpy(full[:, 5:-5, 5:-5]), atol=1e-9, rtol=0)
 
 

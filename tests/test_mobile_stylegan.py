@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from garface.data import synthesize
-from garface.data.mobile_stylegan import read_network
-from garface.data.synthesize import MobileStyleGan, SynthesisSettings, choose_engine
+from garface.borrowed.mobile_stylegan import read_network
+from garface.datasets import portraits as synthesize
+from garface.datasets.portraits import MobileStyleGan, SynthesisSettings, choose_engine
 from garface.errors import AssetError, SettingError
 from garface.weights import find_asset
 from garface.weights.fetch import cached_path
@@ -207,9 +207,11 @@ def test_portraits_without_openvino(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     colour = Graph((1, 512))
     first = colour.add("VariadicSplit", 0, colour.constant(1), colour.constant([3, -1]), outputs=2)
     colour.add("Reshape", (first, 0), colour.constant([0, 3, 1, 1]), special_zero="true")
-    made = {"mapping": read_network(*doubling.write(tmp_path)),
-            "synthesis": read_network(*colour.write(tmp_path / "colour"))}  # fmt: skip
-    monkeypatch.setattr("garface.data.mobile_stylegan.open_network", lambda name, device: made[name])
+    made = {
+        "mapping": read_network(*doubling.write(tmp_path)),
+        "synthesis": read_network(*colour.write(tmp_path / "colour")),
+    }
+    monkeypatch.setattr("garface.borrowed.mobile_stylegan.open_network", lambda name, device: made[name])
     source = MobileStyleGan(SynthesisSettings(truncation=(1.0, 1.0)), "torch")
     z = np.random.default_rng(synthesize._SEED_OFFSET + 3).standard_normal((1, 512)).astype(np.float32)
     np.testing.assert_allclose(source.latent(3), 2 * z[0], atol=1e-5)

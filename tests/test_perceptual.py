@@ -9,9 +9,10 @@ from skimage import data
 from torch import Tensor, nn
 
 from garface import losses
+from garface.borrowed import FeatureTrunk, load_feature_trunk
+from garface.borrowed import vgg as perceptual
 from garface.errors import SettingError
 from garface.io import to_tensor
-from garface.networks.critics import FeatureTrunk, load_feature_trunk, perceptual
 from garface.weights import asset_path, find_asset, read_legacy_torch
 from garface.weights.fetch import cached_path
 
@@ -178,8 +179,12 @@ def test_the_real_trunk_judges_a_photo() -> None:
     trunk, photo = load_feature_trunk(), astronaut()
     reference = trunk(photo)
     assert [tuple(layer.shape[1:]) for layer in reference] == [
-        (64, 128, 128), (128, 64, 64), (256, 32, 32), (512, 16, 16), (512, 8, 8)
-    ]  # fmt: skip
+        (64, 128, 128),
+        (128, 64, 64),
+        (256, 32, 32),
+        (512, 16, 16),
+        (512, 8, 8),
+    ]
 
     def distance(picture: Tensor) -> float:
         return float(losses.perceptual_distance(trunk(picture), reference, trunk.head_weights))

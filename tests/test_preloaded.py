@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_training import Balls, settings, things
 
-from garface.data.preloaded import PreloadedFaces
+from garface.datasets.preloaded import PreloadedFaces
 from garface.errors import SettingError
-from garface.training.gar import train_gar
+from garface.training.gar.step import train_gar
 
 
 def test_they_equal_their_source_mirror_images_too() -> None:

@@ -14,8 +14,9 @@ def complaints(*arguments: str) -> str:
     return result.stdout + result.stderr if result.returncode else ""
 
 
-def test_ruff_finds_nothing() -> None:
+def test_ruff_finds_nothing_and_its_formatter_has_run() -> None:
     assert not complaints("ruff", "check", ".")
+    assert not complaints("ruff", "format", "--check", ".")
 
 
 def test_every_argument_of_the_package_is_typed_as_it_is_used() -> None:

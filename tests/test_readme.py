@@ -181,10 +181,23 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_every_command_of_the_line_is_in_a_document() -> None:
     said = {tuple(words[1:3]) for document in DOCUMENTS for words in commands(document) if words[:1] == ["garface"]}
-    for command in ("data synthesize", "data prepare", "data inspect", "train gar", "train inverter", "train normals",
-                    "evaluate fid", "evaluate control", "evaluate photos", "evaluate fit", "evaluate geometry",
-                    "evaluate faces",
-                    "render random", "render sweep", "models fetch"):  # fmt: skip
+    for command in (
+        "data synthesize",
+        "data prepare",
+        "data inspect",
+        "train gar",
+        "train inverter",
+        "train normals",
+        "evaluate fid",
+        "evaluate control",
+        "evaluate photos",
+        "evaluate fit",
+        "evaluate geometry",
+        "evaluate faces",
+        "render random",
+        "render sweep",
+        "models fetch",
+    ):
         assert tuple(command.split()) in said
 
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from garface.data.align import ffhq_similarity
-from garface.data.fitting import align_face, fit_aligned
-from garface.data.landmarks import FaceFinder
 from garface.errors import InputError, NoFaceError, SettingError, WeightsError
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
+from garface.heads import MorphableModel
 from garface.io import read_photo, to_uint8
 from garface.losses import gaussian_prior
 from garface.metrics import psnr
 from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
+from garface.photo.align import ffhq_similarity
+from garface.photo.finder import FaceFinder
+from garface.photo.fitting import align_face, fit_aligned
 from garface.reconstruction import (
     FaceState,
     ReconstructionSettings,
@@ -110,9 +110,13 @@ def test_faces_of_a_batch_do_not_influence_each_other(renderer: Renderer) -> Non
     target, settings = target_of(renderer, truth), RefineSettings(steps=3)
     both, history = refine(renderer, start, target, settings)
     first = FaceState(
-        start.identity[:1], start.expression[:1], start.pose[:1], start.camera[:1], start.w[:1],
+        start.identity[:1],
+        start.expression[:1],
+        start.pose[:1],
+        start.camera[:1],
+        start.w[:1],
         [layer[:1] for layer in start.noise],
-    )  # fmt: skip
+    )
     alone, terms = refine(renderer, first, target[0], settings)
     assert float(terms[0]["photometric"]) == pytest.approx(float(history[0]["photometric"][0]), rel=1e-3)
     torch.testing.assert_close(alone.w, both.w[:1], rtol=1e-3, atol=1e-3)
@@ -126,8 +130,13 @@ def test_faces_of_one_person_share_an_identity_whose_prior_counts_once(renderer:
     assert torch.equal(state.identity[0], state.identity[1])
     prior = gaussian_prior(start.identity.mean(0, keepdim=True)).mean()
     assert history[0]["identity"].tolist() == pytest.approx([float(prior) / 2] * 2)
-    double = replace(start, identity=start.identity[[0, 0]], expression=start.expression[[0, 0]], w=start.w[[0, 0]],
-                     noise=[layer[[0, 0]] for layer in start.noise])  # fmt: skip
+    double = replace(
+        start,
+        identity=start.identity[[0, 0]],
+        expression=start.expression[[0, 0]],
+        w=start.w[[0, 0]],
+        noise=[layer[[0, 0]] for layer in start.noise],
+    )
     twice = Target(target.picture[[0, 0]], target.mask[[0, 0]], target.points[[0, 0]], target.identity[[0, 0]])
     weights = replace(settings.weights, identity=0.0)
     settings = replace(settings, weights=weights)
@@ -221,9 +230,17 @@ def saved(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_result_folder_is_complete(saved: Path) -> None:
     names = {path.name for path in saved.iterdir() if not path.name.startswith(".")}
     assert names == {
-        "head.glb", "head.obj", "head.mtl", "texture.png", "render.png", "normals.png", "overlay.png",
-        "comparison.png", "reconstruction.json", "latent.safetensors",
-    }  # fmt: skip
+        "head.glb",
+        "head.obj",
+        "head.mtl",
+        "texture.png",
+        "render.png",
+        "normals.png",
+        "overlay.png",
+        "comparison.png",
+        "reconstruction.json",
+        "latent.safetensors",
+    }
     report = read_report(saved)
     assert set(report) >= {"identity", "expression", "camera", "figures", "seconds", "history", "versions", "weights"}
     assert len(report["expression"]) == 52

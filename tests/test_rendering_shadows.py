@@ -9,8 +9,8 @@ from test_rendering_shapes import bumpy_head, sphere
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from garface.faces import MorphableModel
 from garface.geometry import Topology, harmonic_basis, vertex_normals
+from garface.heads import MorphableModel
 from garface.rendering import irradiance, lost_transfer, shadows, sphere_directions
 
 

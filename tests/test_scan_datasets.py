@@ -14,9 +14,12 @@ from garface.errors import InputError, SettingError
 from garface.evaluation.geometry import READERS, open_dataset
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
-    "listed": write_listed, "bench": write_bench, "now": write_now, "florence": write_florence,
+    "listed": write_listed,
+    "bench": write_bench,
+    "now": write_now,
+    "florence": write_florence,
     "aflw2000": write_aflw2000,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +36,15 @@ def test_every_layout_is_recognised_by_its_own_reader_alone(layouts: dict[str, P
         assert all(picture.file.is_file() for picture in dataset.pictures)
 
 
-@pytest.mark.parametrize(("layout", "names", "subjects"), [
-    ("listed", ["anna", "bert"], ("anna", "bert")),
-    ("bench", ["s000_v0", "s000_v1", "s001_v0", "s001_v1"], ("s000", "s001")),
-    ("now", ["FaMoS_1_TA/selfie/IMG_0101", "FaMoS_2_TA/selfie/IMG_0101"], ("FaMoS_1_TA", "FaMoS_2_TA")),
-    ("florence", ["subject_01/frame890", "subject_02/frame890"], ("subject_01", "subject_02")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layout", "names", "subjects"),
+    [
+        ("listed", ["anna", "bert"], ("anna", "bert")),
+        ("bench", ["s000_v0", "s000_v1", "s001_v0", "s001_v1"], ("s000", "s001")),
+        ("now", ["FaMoS_1_TA/selfie/IMG_0101", "FaMoS_2_TA/selfie/IMG_0101"], ("FaMoS_1_TA", "FaMoS_2_TA")),
+        ("florence", ["subject_01/frame890", "subject_02/frame890"], ("subject_01", "subject_02")),
+    ],
+)
 def test_scans_come_with_their_landmarks(
     layout: str, names: list[str], subjects: tuple[str, ...], layouts: dict[str, Path]
 ) -> None:
@@ -137,17 +143,20 @@ def test_a_missing_file_is_named(layout: str, gone: str, reason: str, layouts: d
         open_dataset(folder)
 
 
-@pytest.mark.parametrize(("layout", "file", "content", "reason"), [
-    ("listed", "dataset.json", "{}", "must say"),
-    ("listed", "dataset.json", "[]", "JSON object"),
-    ("listed", "dataset.json", '{"format": "garface geometry 1"}', "has no subjects"),
-    ("listed", "dataset.json", '{"format": "garface geometry 1", "subjects": []}', "must list pictures"),
-    ("bench", "gt/s000.json", '{"landmarks7": [[1, 2, 3]], "nose_tip": [0, 0, 0]}', r"shape \(7, 3\)"),
-    ("bench", "views/s000_v0.json", '{"K": "x"}', "must be numbers"),
-    ("now", "scans_lmks_onlypp/FaMoS_1_TA/natural.pp", "<PickedPoints/>", r"shape \(7, 3\)"),
-    ("now", "imagepathsvalidation.txt", "IMG.jpg", "must have lines"),
-    ("aflw2000", "image00000.mat", "nothing", "no MATLAB file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layout", "file", "content", "reason"),
+    [
+        ("listed", "dataset.json", "{}", "must say"),
+        ("listed", "dataset.json", "[]", "JSON object"),
+        ("listed", "dataset.json", '{"format": "garface geometry 1"}', "has no subjects"),
+        ("listed", "dataset.json", '{"format": "garface geometry 1", "subjects": []}', "must list pictures"),
+        ("bench", "gt/s000.json", '{"landmarks7": [[1, 2, 3]], "nose_tip": [0, 0, 0]}', r"shape \(7, 3\)"),
+        ("bench", "views/s000_v0.json", '{"K": "x"}', "must be numbers"),
+        ("now", "scans_lmks_onlypp/FaMoS_1_TA/natural.pp", "<PickedPoints/>", r"shape \(7, 3\)"),
+        ("now", "imagepathsvalidation.txt", "IMG.jpg", "must have lines"),
+        ("aflw2000", "image00000.mat", "nothing", "no MATLAB file"),
+    ],
+)
 def test_a_damaged_file_is_named(
     layout: str, file: str, content: str, reason: str, layouts: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -118,8 +118,17 @@ def test_a_nose_tip_that_is_not_told_is_the_foremost_point_near_its_base() -> No
 # Points in the picture
 
 
-@pytest.mark.parametrize(("yaw", "name"), [(0, "yaw 0 to 30"), (-29.9, "yaw 0 to 30"), (30, "yaw 30 to 60"),
-                                           (-60, "yaw 60 to 90"), (90, "yaw 60 to 90"), (95, None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("yaw", "name"),
+    [
+        (0, "yaw 0 to 30"),
+        (-29.9, "yaw 0 to 30"),
+        (30, "yaw 30 to 60"),
+        (-60, "yaw 60 to 90"),
+        (90, "yaw 60 to 90"),
+        (95, None),
+    ],
+)
 def test_turns_fall_into_bins(yaw: float, name: str | None) -> None:
     assert aflw2000.bin_of(yaw) == name
 

@@ -140,10 +140,16 @@ def test_a_mesh_that_lies_nowhere_near_is_refused() -> None:
         align(mesh, AROUND, mesh.vertices, AROUND, scale="none", centre=np.array([900.0, 0, 0]))
 
 
-@pytest.mark.parametrize(("text", "faces"), [
-    ("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0 .5 .5 .5\nf 1/1/1 2/2/2 3/3/3\nf -3//1 -1//1 -2//1\n", [[0, 1, 2], [1, 3, 2]]),
-    ("# made by hand\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nf 1 2 3 4\n", [[0, 1, 2], [0, 2, 3]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "faces"),
+    [
+        (
+            "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0 .5 .5 .5\nf 1/1/1 2/2/2 3/3/3\nf -3//1 -1//1 -2//1\n",
+            [[0, 1, 2], [1, 3, 2]],
+        ),
+        ("# made by hand\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nf 1 2 3 4\n", [[0, 1, 2], [0, 2, 3]]),
+    ],
+)
 def test_obj_is_read_in_every_spelling(text: str, faces: list[list[int]], tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text(text)
     vertices, triangles = read_obj(tmp_path / "a.obj")
@@ -151,8 +157,10 @@ def test_obj_is_read_in_every_spelling(text: str, faces: list[list[int]], tmp_pa
     assert triangles.tolist() == faces
 
 
-@pytest.mark.parametrize("text", ["v 0 0\nf 1 1 1\n", "v 0 0 0\nf 1 2 3\n", "v 0 0 x\n", "v 0 0 0\nf 1 1\n",
-                                  "v 0 0 0\nf 0 0 0\n", "f 1 2 3\n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["v 0 0\nf 1 1 1\n", "v 0 0 0\nf 1 2 3\n", "v 0 0 x\n", "v 0 0 0\nf 1 1\n", "v 0 0 0\nf 0 0 0\n", "f 1 2 3\n"],
+)
 def test_a_broken_obj_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text(text)
     with pytest.raises(InputError, match=r"a\.obj"):

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from tiny_evaluation import astronaut, open_finder
 
-from garface.data.fitting import align_face
+from garface.borrowed import insightface as seeing
+from garface.borrowed.insightface import SecondOpinion
 from garface.errors import MissingExtraError
-from garface.evaluation import second_opinion as seeing
-from garface.evaluation.second_opinion import SecondOpinion
 from garface.geometry import Similarity
 from garface.io import to_uint8
+from garface.photo.fitting import align_face
 from garface.weights import find_asset
 from garface.weights.fetch import cached_path
 

@@ -18,16 +18,13 @@ from torch.nn.functional import normalize
 
 from garface.cli.app import main
 from garface.cli.train import Shape, _drawings
-from garface.data.conditions import FittedConditions
-from garface.data.dataset import FittedFaces
-from garface.data.degradations import Degradations
-from garface.data.drawings import Drawings, DrawingSettings, Drawn
-from garface.data.painting import painting
+from garface.datasets.conditions import FittedConditions
+from garface.datasets.fitted import FittedFaces
 from garface.errors import InputError, SettingError
-from garface.faces import FitSettings, MorphableModel, fit_landmarks, shape_metric
-from garface.faces.fit import eye_distance
-from garface.faces.metric import vertex_areas
 from garface.geometry import Camera, Pose
+from garface.heads import FitSettings, MorphableModel, fit_landmarks, shape_metric
+from garface.heads.fit import eye_distance
+from garface.heads.metric import vertex_areas
 from garface.networks import Generator as Renderer
 from garface.networks import (
     GeneratorConfig,
@@ -42,6 +39,9 @@ from garface.networks import (
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.pipeline import agreed_identity
 from garface.rendering import highlight, normal_pyramid
+from garface.synthetic.degradations import Degradations
+from garface.synthetic.drawings import Drawings, DrawingSettings, Drawn
+from garface.synthetic.painting import painting
 from garface.training import (
     ShapeHeadSettings,
     ShapeTrainingSettings,
@@ -163,8 +163,9 @@ def test_what_is_farther_keeps_its_size_in_the_picture(faces: FittedFaces) -> No
     ]
     same = conditions.combine(identity, torch.zeros(3, 52), rows)
     torch.testing.assert_close(made[1].pose.translation, same.pose.translation)
-    points = [heads.camera.project(heads.pose.apply(conditions.landmarks(identity, torch.zeros(3, 52))))
-              for heads in made]  # fmt: skip
+    points = [
+        heads.camera.project(heads.pose.apply(conditions.landmarks(identity, torch.zeros(3, 52)))) for heads in made
+    ]
     for near, far in ((points[0], points[1]), (points[1], points[2])):
         torch.testing.assert_close(eye_distance(near), eye_distance(far), rtol=0.05, atol=0)
         assert float((near - far).norm(dim=-1).max()) > 0.3
@@ -265,11 +266,23 @@ class Discs:
 
 def settings(folder: Path, **changes: object) -> ShapeTrainingSettings:
     base: dict[str, object] = {
-        "folder": folder, "batch": 16, "max_pictures": 1600, "decay_over": 1600, "warm_up": 160, "measured": 32,
-        "measure_every": 400, "log_every": 400, "average_half_life": 100.0, "trunk": None, "tensorboard": False,
-        "progress": False, "device": "cpu", "precision": "fp32", "learning_rate": 5e-3,
+        "folder": folder,
+        "batch": 16,
+        "max_pictures": 1600,
+        "decay_over": 1600,
+        "warm_up": 160,
+        "measured": 32,
+        "measure_every": 400,
+        "log_every": 400,
+        "average_half_life": 100.0,
+        "trunk": None,
+        "tensorboard": False,
+        "progress": False,
+        "device": "cpu",
+        "precision": "fp32",
+        "learning_rate": 5e-3,
         "estimator": replace(TINY, coefficients=3),
-    }  # fmt: skip
+    }
     return ShapeTrainingSettings(**{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -355,10 +368,23 @@ class SomeMeans(torch.nn.Module):
 
 def head_settings(folder: Path, start: Path, **changes: object) -> ShapeHeadSettings:
     base: dict[str, object] = {
-        "folder": folder, "start": str(start), "features": 3, "hidden": 16, "drawings": 1024, "batch": 64,
-        "max_pictures": 64 * 100, "learning_rate": 1e-2, "dropout": 0.1, "log_every": 640, "tensorboard": False,
-        "progress": False, "device": "cpu", "precision": "fp32", "painted": 0.0, "gain": 1.0,
-    }  # fmt: skip
+        "folder": folder,
+        "start": str(start),
+        "features": 3,
+        "hidden": 16,
+        "drawings": 1024,
+        "batch": 64,
+        "max_pictures": 64 * 100,
+        "learning_rate": 1e-2,
+        "dropout": 0.1,
+        "log_every": 640,
+        "tensorboard": False,
+        "progress": False,
+        "device": "cpu",
+        "precision": "fp32",
+        "painted": 0.0,
+        "gain": 1.0,
+    }
     return ShapeHeadSettings(**{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -513,8 +539,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_reconstruction_starts_at_the_estimated_shape(model: Path) -> None:
-    base = ReconstructionSettings(quality="fast", model=str(model), device="cpu", texture_size=16,
-                                  shape_model=str(model / "shape.safetensors"))  # fmt: skip
+    base = ReconstructionSettings(
+        quality="fast", model=str(model), device="cpu", texture_size=16, shape_model=str(model / "shape.safetensors")
+    )
     with Reconstructor(base) as reconstructor:
         estimated = reconstructor.reconstruct(portrait(), name="a")[0]
         person = reconstructor.reconstruct_person([portrait(), portrait()[:, ::-1].copy()], names=["a", "b"])

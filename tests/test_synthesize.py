@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from garface.data import synthesize as module
-from garface.data.synthesize import DRAWN_SIZE, STYLE, SynthesisSettings, finish, synthesize
+from garface.datasets import portraits as module
+from garface.datasets.portraits import DRAWN_SIZE, STYLE, SynthesisSettings, finish, synthesize
 from garface.errors import MissingExtraError, OutputError, SettingError
 
 SMALL = SynthesisSettings(size=32)
@@ -161,7 +161,7 @@ def test_latents_are_those_of_the_recipe(network: module.PortraitSource) -> None
 
 
 def test_portrait_is_a_face_in_the_ffhq_frame(network: module.PortraitSource) -> None:
-    from garface.data.landmarks import FaceFinder
+    from garface.photo.finder import FaceFinder
 
     drawn = network.draw(network.latent(0))
     assert drawn.shape == (DRAWN_SIZE, DRAWN_SIZE, 3)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from garface.errors import SettingError
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
+from garface.heads import MorphableModel
 from garface.io import to_tensor, to_uint8
 from garface.reconstruction.texture import IRIS, PLAIN_COLOURS, SCLERA, TextureSettings, UVTexture, unwrap
 from garface.rendering import barycentrics, interpolate, rasterise
@@ -36,9 +36,15 @@ def ball(radius: float = 80.0) -> MorphableModel:
     flat_v, flat_u = torch.meshgrid(torch.linspace(0, 1, ROWS + 1), torch.linspace(0, 1, COLUMNS + 1), indexing="ij")
     index = torch.arange(len(mean)).reshape(ROWS + 1, COLUMNS)
     return MorphableModel(
-        mean=mean, identity_basis=torch.zeros(1, len(mean), 3), expression_basis=torch.zeros(52, len(mean), 3),
-        triangles=faces(COLUMNS), uv=torch.stack([flat_u, flat_v], -1).flatten(0, 1), uv_triangles=faces(COLUMNS + 1),
-        mirror=index[:, (-torch.arange(COLUMNS)) % COLUMNS].flatten(), masks={}, landmarks={},
+        mean=mean,
+        identity_basis=torch.zeros(1, len(mean), 3),
+        expression_basis=torch.zeros(52, len(mean), 3),
+        triangles=faces(COLUMNS),
+        uv=torch.stack([flat_u, flat_v], -1).flatten(0, 1),
+        uv_triangles=faces(COLUMNS + 1),
+        mirror=index[:, (-torch.arange(COLUMNS)) % COLUMNS].flatten(),
+        masks={},
+        landmarks={},
     )
 
 
@@ -156,12 +162,15 @@ def test_what_stands_in_front_leaves_no_shadow() -> None:
     small = ball(12.0)
     count = len(MODEL.mean)
     both = replace(
-        MODEL, mean=torch.cat([MODEL.mean, small.mean + torch.tensor([20.0, 0.0, 110.0])]),
+        MODEL,
+        mean=torch.cat([MODEL.mean, small.mean + torch.tensor([20.0, 0.0, 110.0])]),
         triangles=torch.cat([MODEL.triangles, small.triangles + count]),
         uv=torch.cat([MODEL.uv, small.uv + torch.tensor([1.0, 0.0])]) * torch.tensor([0.5, 1.0]),
         uv_triangles=torch.cat([MODEL.uv_triangles, small.uv_triangles + len(MODEL.uv)]),
-        mirror=torch.cat([MODEL.mirror, small.mirror + count]), identity_basis=torch.zeros(1, 2 * count, 3),
-        expression_basis=torch.zeros(52, 2 * count, 3), masks={"face": torch.arange(2 * count) < count},
+        mirror=torch.cat([MODEL.mirror, small.mirror + count]),
+        identity_basis=torch.zeros(1, 2 * count, 3),
+        expression_basis=torch.zeros(52, 2 * count, 3),
+        masks={"face": torch.arange(2 * count) < count},
     )
     truth = np.full((SIZE, SIZE, 3), (90, 120, 200), np.uint8)
     truth[:, SIZE // 2 :] = (255, 0, 0)
@@ -241,8 +250,9 @@ def test_eyes_that_the_photo_does_not_show_get_stock_colours() -> None:
     model = replace(ball(16.0), masks={"left_eye": torch.ones(len(MODEL.mean), dtype=torch.bool)})
     camera, vertices = Camera(torch.tensor([3000.0]), torch.full((1, 2), 128.0), 256, 256), placed(model.mean, 180.0)
     green = to_tensor(np.full((256, 256, 3), BACKGROUND, np.uint8))
-    result = unwrap(green, vertices, model, camera, size=512,
-                    settings=TextureSettings(grazing=(0.999, 1.0)))  # believe nothing
+    result = unwrap(
+        green, vertices, model, camera, size=512, settings=TextureSettings(grazing=(0.999, 1.0))
+    )  # believe nothing
     arc = 512 / (2 * math.pi * 16)
     assert np.abs(result.colour[256, 256 + round(3.2 * arc)].astype(int) - IRIS).max() <= 12
     assert np.abs(result.colour[256, 256 + round(10 * arc)].astype(int) - SCLERA).max() <= 2

@@ -14,7 +14,7 @@ from tiny_training import PLAIN, Balls, settings
 from torch import Tensor
 
 from garface.networks import Discriminator, Generator
-from garface.training.gar_critics import Critics
+from garface.training.gar.critics import Critics
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 from garface.errors import SettingError
 from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig
 from garface.rendering import normal_pyramid
-from garface.training.calibrate import fold_latent, latent_moments, square_root
+from garface.training.gar.calibrate import fold_latent, latent_moments, square_root
 
 CHANNELS = {4: 16, 8: 16, 16: 8}
 SIZE = 8

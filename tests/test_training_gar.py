@@ -20,11 +20,11 @@ from garface.networks import (
 )
 from garface.networks.layers import upsample
 from garface.rendering import normal_pyramid
-from garface.training.gar import GarTraining, export_gar, train_gar
-from garface.training.gar_critics import Critics
-from garface.training.gar_settings import PRESETS, GarWeights, going_on
+from garface.training.gar.critics import Critics
+from garface.training.gar.settings import PRESETS, GarWeights, going_on
+from garface.training.gar.step import GarTraining, export_gar, train_gar
+from garface.training.gar.terms import first_rows, lazy_adam, mix_styles
 from garface.training.runtime import Runtime, configuration
-from garface.training.terms import first_rows, lazy_adam, mix_styles
 from garface.weights import load_weights
 
 
@@ -185,8 +185,10 @@ def test_a_training_goes_on_from_weights_with_their_discriminator(tmp_path: Path
     assert {"adversarial", "discriminator"} <= training.step().keys()
     assert not all(torch.equal(value, given[name]) for name, value in training.generator.state_dict().items())
     train_gar(later, Balls(6))
-    pictures = {kind: load_weights(tmp_path / "later" / f"{kind}.safetensors").card.pictures
-                for kind in ("gar", "discriminator", "inverter")}  # fmt: skip
+    pictures = {
+        kind: load_weights(tmp_path / "later" / f"{kind}.safetensors").card.pictures
+        for kind in ("gar", "discriminator", "inverter")
+    }
     assert pictures == {"gar": 16 + 12, "discriminator": 16 + 12, "inverter": 12}
 
 

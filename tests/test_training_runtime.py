@@ -17,9 +17,9 @@ from garface.errors import GarfaceError, OutputError, SettingError, WeightsError
 from garface.networks.layers import RunningStandard
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from garface.training.ema import Average, ema_decay
+from garface.training.gar.terms import cosine_rate, set_rate
 from garface.training.order import picture_order
 from garface.training.runtime import Kept, RunSettings, Runtime, configuration, describe
-from garface.training.terms import cosine_rate, set_rate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,10 @@ import torch
 from test_networks import CHANNELS, make_generator, make_pyramid, make_style, trained
 from tiny_evaluation import write_faces
 
-from garface.data.conditions import FittedConditions
-from garface.data.dataset import FittedFaces
+from garface.datasets.conditions import FittedConditions
+from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
-from garface.networks import GeneratorConfig, NormalEstimator, NormalEstimatorConfig, coefficient_planes
-from garface.rendering import normal_pyramid
-from garface.training import PRESETS, Critics
-from garface.training.condition_kinds import (
+from garface.evaluation.ablation.condition_kinds import (
     Mirror,
     WideConditions,
     WideFaces,
@@ -22,9 +19,12 @@ from garface.training.condition_kinds import (
     fitted_heads,
     mirrored_heads,
 )
+from garface.evaluation.ablation.variants import VARIANTS, find_variants, prepare
+from garface.networks import GeneratorConfig, NormalEstimator, NormalEstimatorConfig, coefficient_planes
+from garface.rendering import normal_pyramid
+from garface.training import PRESETS, Critics
 from garface.training.runtime import configuration
 from garface.training.seen_normals import SeenNormals
-from garface.training.variants import VARIANTS, find_variants, prepare
 
 
 def with_planes(values: torch.Tensor) -> dict[int, torch.Tensor]:

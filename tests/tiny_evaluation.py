@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from garface.data.landmarks import FaceFinder
 from garface.errors import AssetError
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
+from garface.heads import MorphableModel
 from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
+from garface.photo.finder import FaceFinder
 from garface.reconstruction import Renderer
 from garface.weights import WeightsCard
 

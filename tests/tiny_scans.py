@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from garface.evaluation import seven_landmarks
 from garface.evaluation.geometry import Mesh, Prediction, Scan
 from garface.evaluation.geometry.alignment import Similarity3D
-from garface.faces import MorphableModel
+from garface.heads import MorphableModel
 from garface.io import write_obj, write_ply, write_png
 
 TURN = Rotation.from_euler("xyz", [20, -35, 10], degrees=True).as_matrix()
@@ -29,8 +29,10 @@ def grid(side: float, count: int, z: float = 0.0) -> Mesh:
     x, y = np.meshgrid(line, line)
     number = np.arange(count * count).reshape(count, count)
     a, b, c, d = (part.ravel() for part in (number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]))
-    return Mesh.of(np.stack([x.ravel(), y.ravel(), np.full(x.size, z)], 1),
-                   np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]))  # fmt: skip
+    return Mesh.of(
+        np.stack([x.ravel(), y.ravel(), np.full(x.size, z)], 1),
+        np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]),
+    )
 
 
 def sphere(radius: float, halvings: int = 4) -> Mesh:
@@ -87,25 +89,41 @@ def write_bench(folder: Path, subjects: int = 2, views: int = 2, pixels: NDArray
         name = f"s{subject:03}"
         truth = write_scan(folder / f"gt/{name}.ply", subject + 1)
         (folder / f"gt/{name}.json").write_text(
-            json.dumps({"landmarks7": truth["landmarks"], "nose_tip": truth["nose_tip"]}))
+            json.dumps({"landmarks7": truth["landmarks"], "nose_tip": truth["nose_tip"]})
+        )
         for view in range(views):
             write_picture(folder / f"images/{name}_v{view}.jpg", pixels)
-            camera = {"K": [[900, 0, 256], [0, 900, 250], [0, 0, 1]], "R": np.diag([1, -1, -1]).tolist(),
-                      "t": [1, 2, 800], "size": [512, 500]}
+            camera = {
+                "K": [[900, 0, 256], [0, 900, 250], [0, 0, 1]],
+                "R": np.diag([1, -1, -1]).tolist(),
+                "t": [1, 2, 800],
+                "size": [512, 500],
+            }
             (folder / "views").mkdir(exist_ok=True)
             (folder / f"views/{name}_v{view}.json").write_text(json.dumps(camera))
     return folder
 
 
 def write_listed(folder: Path) -> Path:
-    camera = {"size_px": [512, 500], "focal_px": 900, "principal_px": [256, 250],
-              "rotation_camera_scan": np.eye(3).tolist(), "translation_camera_scan_mm": [1, -2, -800]}
+    camera = {
+        "size_px": [512, 500],
+        "focal_px": 900,
+        "principal_px": [256, 250],
+        "rotation_camera_scan": np.eye(3).tolist(),
+        "translation_camera_scan_mm": [1, -2, -800],
+    }
     subjects = []
     for name, seed in (("anna", 1), ("bert", 2)):
         truth = write_scan(folder / f"scans/{name}.obj", seed)
         write_picture(folder / f"photos/{name}.png")
-        subjects.append({"name": name, "scan": f"scans/{name}.obj", **truth,
-                         "pictures": [{"name": name, "file": f"photos/{name}.png", "camera": camera}]})
+        subjects.append(
+            {
+                "name": name,
+                "scan": f"scans/{name}.obj",
+                **truth,
+                "pictures": [{"name": name, "file": f"photos/{name}.png", "camera": camera}],
+            }
+        )
     content = {"format": "garface geometry 1", "unit_mm": 1.0, "cropped": True, "subjects": subjects}
     (folder / "dataset.json").write_text(json.dumps(content))
     return folder
@@ -117,7 +135,8 @@ def write_now(folder: Path) -> Path:
         points = "".join(f'<point x="{x}" y="{y}" z="{z}" active="1" name="{i}"/>' for i, (x, y, z) in enumerate(truth))
         (folder / f"scans_lmks_onlypp/{name}").mkdir(parents=True)
         (folder / f"scans_lmks_onlypp/{name}/natural.pp").write_text(
-            f"<!DOCTYPE PickedPoints><PickedPoints>{points}</PickedPoints>")
+            f"<!DOCTYPE PickedPoints><PickedPoints>{points}</PickedPoints>"
+        )
         write_picture(folder / f"NoW_Dataset/final_release_version/iphone_pictures/{name}/selfie/IMG_0101.jpg")
     lines = [f"{name}/selfie/IMG_0101.jpg" for name in ("FaMoS_1_TA", "FaMoS_2_TA")]
     (folder / "imagepathsvalidation.txt").write_text("\n".join(lines) + "\n")

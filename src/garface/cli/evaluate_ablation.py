@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
 from garface.cli.terminal import INTERRUPTED, TERMINATED, say, table
+from garface.devices import Device
 from garface.errors import SettingError
 
 if TYPE_CHECKING:
-    from garface.data.dataset import FittedFaces
+    from garface.datasets.fitted import FittedFaces
     from garface.training import Critics, GarTrainingSettings
 
 
@@ -49,18 +50,18 @@ class Ablation:
     """Leave out the Fréchet and kernel distances."""
     no_control: bool = False
     """Leave out what InsightFace's networks measure."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     dry_run: bool = False
     """List the trainings and stop."""
 
     def run(self) -> int:
         """Train and measure what is missing, and print the table."""
-        from garface.evaluation.ablation import AblationSettings, plan, run_ablation
-        from garface.evaluation.ablation_figures import BenchSettings
+        from garface.evaluation.ablation.measures import BenchSettings
+        from garface.evaluation.ablation.study import AblationSettings, plan, run_ablation
+        from garface.evaluation.ablation.variants import VARIANTS
         from garface.networks import load_normal_estimator
         from garface.training import PRESETS
-        from garface.training.variants import VARIANTS
 
         if self.preset not in PRESETS:
             raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(PRESETS)}.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import arg
 
 from garface.cli.evaluate import check_json, write
 from garface.cli.render import STILL, write_picture
 from garface.cli.terminal import check_file, say
+from garface.devices import Device
 
 NOTICE = "this measures with networks of InsightFace, which may be used for non-commercial research only."
 
@@ -40,7 +41,7 @@ class Control:
     """Receives all figures; a short form is printed in any case."""
     worst: Annotated[Path | None, arg(metavar="FILE.{png,jpg}")] = None
     """Receives a picture of the drawings that obey least, with the normals they were drawn from."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to draw; auto takes a GPU if there is one. InsightFace's networks always run on the processor."""
 
     def run(self) -> int:
@@ -48,8 +49,8 @@ class Control:
         check_json(self.out)
         if self.worst is not None:
             check_file(self.worst, STILL, option="--worst")
-        from garface.evaluation.control import find_estimator
-        from garface.evaluation.obedience import ControlSettings, measure_control, open_instruments
+        from garface.evaluation.control.control import find_estimator
+        from garface.evaluation.control.obedience import ControlSettings, measure_control, open_instruments
         from garface.reconstruction import load_renderer
 
         settings = ControlSettings(count=self.count, turned=self.turned, seed=self.seed)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from garface.cli.batch import name_jobs
 from garface.cli.terminal import FAILED
+from garface.devices import Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,12 @@ class Faces:
     """Folder of a training run with its weights, or builtin."""
     seed: int = 0
     """Fixes every random draw."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
         """Make what is missing, and print the table."""
-        from garface.evaluation.faces import FacesSettings, compare_methods
+        from garface.evaluation.likeness.faces import FacesSettings, compare_methods
         from garface.io import list_photos
 
         settings = FacesSettings(

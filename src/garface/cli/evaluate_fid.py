@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from garface.cli.evaluate import check_json, write
+from garface.devices import Device
 from garface.errors import SettingError
 
 DRAWINGS = 50_000
@@ -38,7 +39,7 @@ class Fid:
     """Fixes every choice."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
     """Receives all figures; a short form is printed in any case."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -46,11 +47,11 @@ class Fid:
         check_json(self.out)
         if self.pictures is not None and self.model != "builtin":
             raise SettingError("--model and --pictures are two things to measure; give one of them.")
-        from garface.data.dataset import FittedFaces
-        from garface.evaluation.fid import FidSettings, Source, check_count, measure_fid
-        from garface.evaluation.fid_sources import Faces, drawings, files, rows_of
-        from garface.evaluation.inception import InceptionFeatures
-        from garface.reconstruction.renderer import choose_device
+        from garface.borrowed.inception import InceptionFeatures
+        from garface.datasets.fitted import FittedFaces
+        from garface.devices import choose_device
+        from garface.evaluation.realism.fid import FidSettings, Source, check_count, measure_fid
+        from garface.evaluation.realism.sources import Faces, drawings, files, rows_of
 
         settings = FidSettings(reference=self.reference, size=self.size, seed=self.seed)
         settings.check()

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from garface.cli.terminal import FAILED
+from garface.devices import Device
 from garface.errors import SettingError
 
 
@@ -46,7 +47,7 @@ class Geometry:
     """Folder of a training run with its weights, or builtin."""
     seed: int = 0
     """Fixes every random draw."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -58,9 +59,15 @@ class Geometry:
         from garface.evaluation.geometry.measure import GeometrySettings, measure_geometry
         from garface.evaluation.geometry.readers import open_dataset
 
-        settings = GeometrySettings(methods=self.methods, models=models, predictions=predictions,
-                                    protocols=self.protocols, model=self.model, seed=self.seed,
-                                    device=self.device)  # fmt: skip
+        settings = GeometrySettings(
+            methods=self.methods,
+            models=models,
+            predictions=predictions,
+            protocols=self.protocols,
+            model=self.model,
+            seed=self.seed,
+            device=self.device,
+        )
         settings.check()
         dataset = open_dataset(self.dataset, self.layout).only(subjects=self.subjects, split=self.split)
         table = measure_geometry(dataset, self.out, settings)

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from garface.cli.batch import Batch, Job, name_jobs
 from garface.cli.terminal import INTERRUPTED, say
+from garface.devices import Device
 from garface.errors import InputError, OutputError, SettingError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Reconstruct:
     """Which face of a photo; as a number, 1 is the largest, 2 the next."""
     same_person: bool = False
     """The photos show one person: find one head shape that fits them all."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     seed: int = 0
     """Fixes every random draw."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from garface.cli.terminal import check_file
+from garface.devices import Device
 from garface.errors import SettingError
 
 if TYPE_CHECKING:
-    from garface.evaluation.figures import Drawing, Heads, Pixels
+    from garface.gallery import Drawing, Heads, Pixels
     from garface.reconstruction import FaceState, Renderer
 
 MOVING, STILL = (".gif", ".webp", ".mp4"), (".png", ".jpg")
@@ -42,7 +43,7 @@ class Random:
     """Show each face's normal map beside it on the sheet."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -51,7 +52,7 @@ class Random:
         check_between("--truncation", self.truncation, 0, 2)
         as_folder = not self.out.suffix
         self._check_place(as_folder)
-        from garface.evaluation.figures import random_faces
+        from garface.gallery import random_faces
         from garface.reconstruction import load_renderer
 
         renderer = load_renderer(self.model, device=self.device)
@@ -95,7 +96,7 @@ class Sweep:
     """Give up colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
     model: Annotated[str | None, arg(metavar="STR")] = None
     """Folder of a training run with its weights, or builtin; by default what the reconstruction was made with."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -106,7 +107,7 @@ class Sweep:
         check_between("--count", self.count, 1, 100)
         check_between("--truncation", self.truncation, 0, 2)
         check_file(self.out, (*MOVING, *STILL))
-        from garface.evaluation.figures import check_sweep, cycle, sweep, sweep_frames, sweep_sheet
+        from garface.gallery import check_sweep, cycle, sweep, sweep_frames, sweep_sheet
         from garface.reconstruction import load_renderer
 
         renderer = load_renderer(self._model(), device=self.device)
@@ -136,7 +137,7 @@ class Sweep:
         return self.model or (models.pop() if models else "builtin")
 
     def _faces(self, renderer: Renderer) -> list[FaceState]:
-        from garface.evaluation.figures import random_states
+        from garface.gallery import random_states
         from garface.reconstruction import load_state
 
         if self.reconstructions:
@@ -164,7 +165,7 @@ class Grid:
     """Variety of looks: 0 is the mean latent, 1 all of them."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -173,7 +174,7 @@ class Grid:
         check_between("--geometries", self.geometries, 1, 8 if self.heads == "tour" else 100)
         check_between("--truncation", self.truncation, 0, 2)
         check_file(self.out, STILL)
-        from garface.evaluation.figures import grid, grid_sheet, looks_sheet
+        from garface.gallery import grid, grid_sheet, looks_sheet
         from garface.reconstruction import load_renderer
 
         renderer = load_renderer(self.model, device=self.device)
@@ -188,7 +189,7 @@ class Grid:
 
     def _heads(self, renderer: Renderer) -> tuple[Heads, list[str]]:
         """The geometries and their captions."""
-        from garface.evaluation.figures import random_heads, tour_heads
+        from garface.gallery import random_heads, tour_heads
 
         count = 1 if self.which == "latents" else self.geometries
         if self.heads == "random":
@@ -217,7 +218,7 @@ class Interpolation:
     """Give up colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -226,7 +227,7 @@ class Interpolation:
         check_between("--frames", self.frames, 1, 500)
         check_between("--truncation", self.truncation, 0, 2)
         check_file(self.out, (*MOVING, *STILL))
-        from garface.evaluation.figures import interpolation_frames, interpolation_sheet
+        from garface.gallery import interpolation_frames, interpolation_sheet
         from garface.reconstruction import load_renderer
 
         looks, shapes = self._drawings(load_renderer(self.model, device=self.device))
@@ -239,14 +240,20 @@ class Interpolation:
 
     def _drawings(self, renderer: Renderer) -> tuple[list[Drawing], list[Drawing]]:
         """Latents in between over the first head, and heads in between under the first latent."""
-        from garface.evaluation.figures import between_geometries, between_looks, random_heads
+        from garface.gallery import between_geometries, between_looks, random_heads
 
         closed = is_moving(self.out)
         heads = random_heads(renderer, self.stops, seed=self.seed)
         looks = between_looks(
-            renderer, heads[:1], self.stops, self.frames, line=self.line, seed=self.seed, truncation=self.truncation,
+            renderer,
+            heads[:1],
+            self.stops,
+            self.frames,
+            line=self.line,
+            seed=self.seed,
+            truncation=self.truncation,
             closed=closed,
-        )  # fmt: skip
+        )
         w = renderer.sample_latents(1, seed=self.seed, truncation=self.truncation)
         return looks, between_geometries(renderer, heads, self.frames, w, seed=self.seed, closed=closed)
 
@@ -270,7 +277,7 @@ class Comparison:
     """Variety of random looks: 0 is the mean latent, 1 all of them."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -280,7 +287,7 @@ class Comparison:
         if not 1 <= self.abreast <= self.count or self.count % self.abreast:
             raise SettingError(f"--abreast must divide --count {self.count}, but is {self.abreast}.")
         check_file(self.out, STILL)
-        from garface.evaluation.figures import comparison_sheet
+        from garface.gallery import comparison_sheet
         from garface.reconstruction import load_renderer
 
         rows = self._rows(load_renderer(self.model, device=self.device))
@@ -289,8 +296,8 @@ class Comparison:
         return 0
 
     def _rows(self, renderer: Renderer) -> Sequence[Sequence[Pixels]]:
-        from garface.data.dataset import FittedFaces
-        from garface.evaluation.figures import compare_faces, compare_random
+        from garface.datasets.fitted import FittedFaces
+        from garface.gallery import compare_faces, compare_random
 
         if self.faces is None:
             return compare_random(renderer, self.count, seed=self.seed, truncation=self.truncation)
@@ -313,8 +320,9 @@ def write_picture(pixels: Pixels, path: Path) -> None:
     from garface.io import encode_jpeg, encode_png, write_atomic
 
     if path.suffix.lower() != ".png" and max(pixels.shape[:2]) > JPEG_SIDE:
-        raise SettingError(f"{path} would be {max(pixels.shape[:2])} px long, more than a JPEG holds; write a .png, or "
-                           "draw fewer.")  # fmt: skip
+        raise SettingError(
+            f"{path} would be {max(pixels.shape[:2])} px long, more than a JPEG holds; write a .png, or draw fewer."
+        )
     write_atomic(path, encode_png(pixels) if path.suffix.lower() == ".png" else encode_jpeg(pixels, quality=90))
 
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Protocol
 
 from tyro.conf import arg
 
 from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import MOVING, STILL, Comparison, Grid, Interpolation, Random, Sweep, write_picture
-
-Device = Literal["auto", "cpu", "cuda"]
+from garface.devices import Device
 
 EXAMPLE = "astronaut"
 """Name of the example's result folder."""
@@ -39,7 +38,7 @@ class Figures:
     """Leave out what starts from the example photo, which takes the longest and needs the face landmarker."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
     def run(self) -> int:
@@ -80,12 +79,20 @@ def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
     return (
         Random(out=out / "random.jpg", count=24, normals=True, model=model, device=device),
         Grid(out=out / "grid.jpg", model=model, device=device),
-        Sweep(out=out / "sweep.gif", what=("yaw", "mouthSmile", "jawOpen"), count=3, frames=11, seed=1, small=True,
-              model=None if model == "builtin" else model, device=device),
+        Sweep(
+            out=out / "sweep.gif",
+            what=("yaw", "mouthSmile", "jawOpen"),
+            count=3,
+            frames=11,
+            seed=1,
+            small=True,
+            model=None if model == "builtin" else model,
+            device=device,
+        ),
         Interpolation(out=out / "interpolation.jpg", seed=7, model=model, device=device),
         Interpolation(out=out / "interpolation.gif", frames=14, seed=7, small=True, model=model, device=device),
         Comparison(out=out / "comparison.jpg", model=model, device=device),
-    )  # fmt: skip
+    )
 
 
 def photo_comparison(out: Path, faces: Path, model: str, device: Device) -> Runnable:
@@ -95,5 +102,11 @@ def photo_comparison(out: Path, faces: Path, model: str, device: Device) -> Runn
 
 def moving_photo(out: Path, reconstruction: Path, device: Device) -> Runnable:
     """The command for the moving example, drawn by the model that reconstructed it."""
-    return Sweep(reconstructions=(reconstruction,), out=out / f"{EXAMPLE}.gif", what=("yaw", "pitch", "jawOpen"),
-                 frames=11, small=True, device=device)  # fmt: skip
+    return Sweep(
+        reconstructions=(reconstruction,),
+        out=out / f"{EXAMPLE}.gif",
+        what=("yaw", "pitch", "jawOpen"),
+        frames=11,
+        small=True,
+        device=device,
+    )

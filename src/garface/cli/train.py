@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from garface.cli.terminal import INTERRUPTED, TERMINATED
+from garface.devices import Device
 from garface.errors import SettingError, WeightsError
 
 if TYPE_CHECKING:
-    from garface.data.dataset import FittedFaces, Split
+    from garface.datasets.fitted import FittedFaces, Split
     from garface.training import DrawHeads, Outcome, RunSettings, ShapeHeadSettings
 
 
@@ -29,7 +30,7 @@ class _Train:
     """Receives checkpoints, logs, sample sheets and, at the end, the weights; by default the preset's."""
     max_pictures: Annotated[int | None, arg(metavar="INT")] = None
     """Stop after so many pictures of this run, resumed parts included; by default the preset's."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     licence: Annotated[str | None, arg(metavar="TEXT")] = None
     """Licence of the weights, written into them; by default research only."""
@@ -74,7 +75,7 @@ class _Train:
         """
         if self.faces is None:
             raise SettingError("--faces is needed; make its folder with `garface data prepare PHOTOS --out FOLDER`.")
-        from garface.data.dataset import FittedFaces
+        from garface.datasets.fitted import FittedFaces
 
         return FittedFaces(self.faces, split=split)
 
@@ -107,7 +108,7 @@ class Gar(_Train):
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""
-        from garface.data.conditions import more_turned
+        from garface.datasets.conditions import more_turned
         from garface.training import load_critics, train_gar
 
         faces = more_turned(self.load_faces(), settings.turned)
@@ -136,8 +137,8 @@ class Normals(_Train):
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings of the training split."""
-        from garface.data.drawings import Drawings
         from garface.networks import load_normal_estimator
+        from garface.synthetic.drawings import Drawings
         from garface.training import train_normals
 
         shape = settings.estimator if settings.start is None else load_normal_estimator(settings.start).config
@@ -159,10 +160,10 @@ class Shape(_Train):
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings with the skins, poses and backgrounds of the training split."""
-        from garface.data.drawings import Drawings
-        from garface.faces import shape_metric
+        from garface.borrowed.crops import load_face_features
+        from garface.heads import shape_metric
         from garface.networks import load_shape_estimator
-        from garface.networks.critics.crops import load_face_features
+        from garface.synthetic.drawings import Drawings
         from garface.training import SHAPE_DRAWINGS, train_shape
 
         faces = self.load_faces()
@@ -181,15 +182,15 @@ class ShapeHead(_Train):
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
-        from garface.networks.critics.crops import FACE_FEATURES
+        from garface.borrowed.crops import FACE_FEATURES
         from garface.training import ShapeHeadSettings
 
         return {"cpu-128": ShapeHeadSettings(start=self.start, features=FACE_FEATURES)}
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings with the skins, poses and backgrounds of the training split, and on the renderer's."""
-        from garface.faces import shape_metric
-        from garface.networks.critics.crops import load_face_features
+        from garface.borrowed.crops import load_face_features
+        from garface.heads import shape_metric
         from garface.training import train_shape_head
 
         faces = self.load_faces()
@@ -198,10 +199,10 @@ class ShapeHead(_Train):
 
 def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
     """What draws heads by graphics rules and, as far as the settings say, by the renderer."""
-    from garface.data.drawings import Drawings
-    from garface.data.painting import painting
+    from garface.devices import choose_device
     from garface.networks import load_generator, load_shape_estimator
-    from garface.reconstruction import choose_device
+    from garface.synthetic.drawings import Drawings
+    from garface.synthetic.painting import painting
     from garface.training import HEAD_DRAWINGS, drawn_by_either
 
     size = load_shape_estimator(settings.start).config.resolution
@@ -210,8 +211,10 @@ def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
         return by_rules.draw
     renderer = load_generator(settings.renderer)
     if renderer.config.resolution != size:
-        raise SettingError(f"The renderer {settings.renderer} draws {renderer.config.resolution} px, but the shape "
-                           f"estimator sees {size}; set painted to 0, or choose another.")  # fmt: skip
+        raise SettingError(
+            f"The renderer {settings.renderer} draws {renderer.config.resolution} px, but the shape "
+            f"estimator sees {size}; set painted to 0, or choose another."
+        )
     paint = painting(renderer.to(choose_device(settings.device)))
     painted = Drawings(faces, resolution=size, settings=HEAD_DRAWINGS, paint=paint)
     return drawn_by_either(by_rules.draw, painted.draw, settings.painted)
@@ -260,8 +263,10 @@ def check_resume(folder: Path, resume: bool) -> None:
 
     newest = newest_checkpoint(folder / "checkpoints")
     if newest is not None and not resume:
-        raise SettingError(f"{folder} holds a training already ({newest.name}); pass --resume to go on with it, or "
-                           "choose another --folder.")  # fmt: skip
+        raise SettingError(
+            f"{folder} holds a training already ({newest.name}); pass --resume to go on with it, or "
+            "choose another --folder."
+        )
     if newest is None and resume:
         raise WeightsError(f"{folder} holds no checkpoint to go on from; leave out --resume to start a training there.")
 
@@ -271,6 +276,8 @@ def _end(outcome: Outcome) -> int:
     if outcome.finished:
         print(f"Finished at {outcome.pictures:,} pictures; the weights are in {outcome.checkpoint.parent.parent}.")
         return 0
-    print(f"Stopped by {outcome.stopped_by} at {outcome.pictures:,} pictures; pass --resume to go on from "
-          f"{outcome.checkpoint}.")  # fmt: skip
+    print(
+        f"Stopped by {outcome.stopped_by} at {outcome.pictures:,} pictures; pass --resume to go on from "
+        f"{outcome.checkpoint}."
+    )
     return INTERRUPTED if outcome.stopped_by == "SIGINT" else TERMINATED

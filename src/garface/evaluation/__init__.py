@@ -1,20 +1,26 @@
 """Figures and measurements of what was trained and reconstructed."""
 
-from garface.evaluation.control import (
+from garface.evaluation.control.control import (
     LandmarkControl,
     NormalControl,
     find_estimator,
     landmark_control,
     normal_control,
 )
-from garface.evaluation.fid import FidFigures, FidSettings, measure_fid
-from garface.evaluation.fid_sources import Drawings, Faces, Files
+from garface.evaluation.control.obedience import (
+    ControlFigures,
+    ControlSettings,
+    Instruments,
+    measure_control,
+    open_instruments,
+)
 from garface.evaluation.fits import FitFigures, PhotoFit, measure_fits
+from garface.evaluation.likeness.photos import PhotoRow, PhotoTable, measure_photos
 from garface.evaluation.meshes import seven_landmarks, write_head
 from garface.evaluation.normals import NormalAngles, NormalsFigures, NormalsSettings, measure_normals
-from garface.evaluation.obedience import ControlFigures, ControlSettings, Instruments, measure_control, open_instruments
-from garface.evaluation.photos import PhotoRow, PhotoTable, measure_photos
-from garface.evaluation.realism import Distances, Realism, measure_realism
+from garface.evaluation.realism.fid import FidFigures, FidSettings, measure_fid
+from garface.evaluation.realism.held_back import Distances, Realism, measure_realism
+from garface.evaluation.realism.sources import Drawings, Faces, Files
 from garface.evaluation.summaries import Spread, Summary
 
 __all__ = [

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from garface.data.dataset import FittedFaces
+from garface.arrays import Pixels
+from garface.datasets.fitted import FittedFaces
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
-
-Pixels = NDArray[np.uint8]
 
 _BATCH = 16
 """Drawings at a time."""
@@ -52,14 +50,6 @@ def photos_of(faces: FittedFaces, rows: Sequence[int], resolution: int) -> Pixel
         SettingError: a resolution that does not divide that of the prepared photos.
     """
     return np.stack([to_uint8(faces.pictures(torch.tensor([row]), resolution=resolution)) for row in rows])
-
-
-def choose_rows(length: int, count: int, *, seed: int, turn: int = 0) -> list[int]:
-    """`count` of `length` rows in random order; turns 0, 1, ... of one seed share none until all were taken."""
-    order = np.random.default_rng(seed).permutation(length)
-    places = np.arange(turn * count, (turn + 1) * count)
-    chosen: list[int] = order.take(places, mode="wrap").tolist()
-    return chosen
 
 
 def _noise(renderer: Renderer, indices: Sequence[int], seed: int) -> list[Tensor]:

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from garface.data.fitting import AlignedFace, fit_aligned
-from garface.data.landmarks import FaceFinder
-from garface.data.prepare import find_and_align
+from garface.datasets.prepare import find_and_align
 from garface.errors import InputError
 from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
-from garface.faces import LandmarkFit, MorphableModel
-from garface.faces.fit import eye_distance
+from garface.heads import LandmarkFit, MorphableModel
+from garface.heads.fit import eye_distance
+from garface.photo.finder import FaceFinder
+from garface.photo.fitting import AlignedFace, fit_aligned
 
 CROP = 256
 """Side of the crops in whose frame the fit happens, pixels; the landmarks are those of the full photo."""

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from garface.data.conditions import FittedConditions, Heads, framed, yaw_degrees
-from garface.data.dataset import FittedFaces
-from garface.faces import MorphableModel
+from garface.arrays import Pixels
+from garface.datasets.conditions import FittedConditions, Heads, framed, yaw_degrees
+from garface.datasets.fitted import FittedFaces
 from garface.geometry import Pose, axis_angle_to_matrix
+from garface.heads import MorphableModel
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
-
-Pixels = NDArray[np.uint8]
 
 _BATCH = 16
 """Drawings at a time."""

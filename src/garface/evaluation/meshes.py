@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from garface.faces import MorphableModel
+from garface.heads import MorphableModel
 from garface.io import make_folder, write_atomic, write_ply
 
 SEVEN = (36, 39, 42, 45, 33, 48, 54)

@@ -16,14 +16,13 @@ import torch
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from garface.data.conditions import yaw_degrees
-from garface.data.dataset import FittedFaces
-from garface.data.drawings import Drawings, Drawn
+from garface.datasets.conditions import yaw_degrees
+from garface.datasets.fitted import FittedFaces, choose_rows
 from garface.errors import SettingError
-from garface.evaluation.control import NormalControl, angles, face_region
-from garface.evaluation.drawn import choose_rows
+from garface.evaluation.control.control import NormalControl, angles, face_region
 from garface.evaluation.summaries import Summary, markdown_table, summarise
 from garface.networks import NormalEstimator
+from garface.synthetic.drawings import Drawings, Drawn
 
 _LEAST = 50
 """Pixels of a face that must be hidden for a picture to count among hidden faces."""

@@ -1,6 +1,7 @@
 """Rotations, cameras and poses, meshes, spherical harmonics."""
 
 from garface.geometry.camera import Camera, Pose, Similarity, pose_from_opencv
+from garface.geometry.crop import crop
 from garface.geometry.harmonics import COSINE_LOBE, harmonic_basis
 from garface.geometry.mesh import Topology, vertex_normals
 from garface.geometry.rotations import (
@@ -18,6 +19,7 @@ __all__ = [
     "Similarity",
     "Topology",
     "axis_angle_to_matrix",
+    "crop",
     "cross_matrix",
     "harmonic_basis",
     "matrix_to_axis_angle",

@@ -26,11 +26,14 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno in _FULL:
         return OutputError(f"The disk is full while writing {path}; free some space and try again.")
     if error.errno in _FORBIDDEN:
-        return OutputError(f"{path} cannot be written, because its folder is read-only or belongs to someone else; "
-                           "choose another place.")
+        return OutputError(
+            f"{path} cannot be written, because its folder is read-only or belongs to someone else; "
+            "choose another place."
+        )
     if error.errno == errno.EBUSY:
-        return OutputError(f"{path} cannot be replaced, because it is in use or a mount point; "
-                           "choose a folder inside it.")
+        return OutputError(
+            f"{path} cannot be replaced, because it is in use or a mount point; choose a folder inside it."
+        )
     return OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.")
 
 
@@ -178,8 +181,10 @@ def _refuse_foreign(final: Path) -> None:
     known = {MANIFEST, *_read_manifest(final)}
     foreign = [name for name in _files(final) if name not in known and not _is_litter(name)]
     if foreign:
-        raise OutputError(f"{final} holds files that are not an earlier result (such as {foreign[0]}); "
-                          "choose a new folder or move them away.")
+        raise OutputError(
+            f"{final} holds files that are not an earlier result (such as {foreign[0]}); "
+            "choose a new folder or move them away."
+        )
 
 
 def _read_manifest(folder: Path) -> list[str]:

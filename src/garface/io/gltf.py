@@ -206,10 +206,12 @@ def _morph_targets(pack: _Packer, head: GltfHead, vertex_of: Integers) -> list[A
     for offset in head.targets.values():
         turned = vertex_normals(head.vertices + offset, head.triangles) - rest
         moved = (offset[vertex_of] * METRES).astype("<f4")
-        targets.append(gl.Attributes(
-            POSITION=pack.offsets(moved, _STILL_METRES, bounds=True),
-            NORMAL=pack.offsets(turned[vertex_of].astype("<f4"), _STILL_NORMAL),
-        ))
+        targets.append(
+            gl.Attributes(
+                POSITION=pack.offsets(moved, _STILL_METRES, bounds=True),
+                NORMAL=pack.offsets(turned[vertex_of].astype("<f4"), _STILL_NORMAL),
+            )
+        )
     return targets
 
 
@@ -218,9 +220,7 @@ def _add_material(pack: _Packer, texture: Pixels, picture: Literal["png", "jpeg"
     pack.file.images = [gl.Image(name="skin", bufferView=pack.view(content), mimeType=f"image/{picture}")]
     sampler = gl.Sampler(magFilter=_LINEAR, minFilter=_MIPMAPPED, wrapS=_CLAMP, wrapT=_CLAMP)
     pack.file.samplers, pack.file.textures = [sampler], [gl.Texture(sampler=0, source=0)]
-    surface = gl.PbrMetallicRoughness(
-        baseColorTexture=gl.TextureInfo(index=0), metallicFactor=0.0, roughnessFactor=0.7
-    )
+    surface = gl.PbrMetallicRoughness(baseColorTexture=gl.TextureInfo(index=0), metallicFactor=0.0, roughnessFactor=0.7)
     skin = gl.Material(name="skin", pbrMetallicRoughness=surface, doubleSided=True, alphaCutoff=None)
     pack.file.materials = [skin]
 
@@ -254,8 +254,10 @@ def vertex_normals(vertices: Floats, triangles: Integers) -> NDArray[np.float64]
 def _check_head(head: GltfHead) -> None:
     check_mesh(head.vertices, head.triangles)
     if head.uv.ndim != 2 or head.uv.shape[1] != 2 or head.uv_triangles.max() >= len(head.uv):
-        raise SettingError(f"uv must be (T, 2) and uv_triangles lie below T, but uv is {head.uv.shape} "
-                           f"and the largest index {head.uv_triangles.max()}.")
+        raise SettingError(
+            f"uv must be (T, 2) and uv_triangles lie below T, but uv is {head.uv.shape} "
+            f"and the largest index {head.uv_triangles.max()}."
+        )
     for name, offset in head.targets.items():
         if offset.shape != head.vertices.shape or not np.isfinite(offset).all():
             raise SettingError(f"Morph target {name} must be finite {head.vertices.shape}, but is {offset.shape}.")

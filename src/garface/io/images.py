@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from garface.arrays import Pixels
 from garface.errors import SettingError
 from garface.io.folders import write_atomic
 
-Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 
@@ -108,8 +108,10 @@ def blend_mask(
     """
     check_picture(pixels)
     if mask.shape != pixels.shape[:2] or not 0 <= opacity <= 1:
-        raise SettingError(f"A mask for a picture of {pixels.shape[:2]} with opacity in [0, 1] is needed, "
-                           f"but came {mask.shape} with opacity {opacity}.")
+        raise SettingError(
+            f"A mask for a picture of {pixels.shape[:2]} with opacity in [0, 1] is needed, "
+            f"but came {mask.shape} with opacity {opacity}."
+        )
     weight = opacity * np.clip(mask.astype(np.float32), 0, 1)[..., None]
     return np.rint((1 - weight) * pixels + weight * np.array(colour, np.float32)).astype(np.uint8)
 

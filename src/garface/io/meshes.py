@@ -7,15 +7,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from garface.arrays import Pixels
 from garface.errors import InputError, SettingError
 from garface.io.folders import write_atomic
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
-_PLY_TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "<i2", "int16": "<i2",
-              "ushort": "<u2", "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4",
-              "float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8"}
+_PLY_TYPES = {
+    "char": "i1",
+    "int8": "i1",
+    "uchar": "u1",
+    "uint8": "u1",
+    "short": "<i2",
+    "int16": "<i2",
+    "ushort": "<u2",
+    "uint16": "<u2",
+    "int": "<i4",
+    "int32": "<i4",
+    "uint": "<u4",
+    "uint32": "<u4",
+    "float": "<f4",
+    "float32": "<f4",
+    "double": "<f8",
+    "float64": "<f8",
+}
 _HEADER_LIMIT = 1 << 16
 
 
@@ -27,7 +43,7 @@ class PlyMesh:
     """(V, 3), in the file's unit."""
     triangles: NDArray[np.int64]
     """(F, 3); F is 0 for a point cloud."""
-    colours: NDArray[np.uint8] | None
+    colours: Pixels | None
     """(V, 3) RGB, or None."""
 
 
@@ -69,9 +85,7 @@ def write_obj(
     write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
-def write_ply(
-    path: Path | str, vertices: Floats, triangles: Integers, *, colours: NDArray[np.uint8] | None = None
-) -> None:
+def write_ply(path: Path | str, vertices: Floats, triangles: Integers, *, colours: Pixels | None = None) -> None:
     """Write a binary little-endian PLY of (V, 3) vertices, (F, 3) triangles and, if given, (V, 3) uint8 RGB colours.
 
     Raises:
@@ -109,8 +123,10 @@ def read_ply(path: Path | str) -> PlyMesh:
         triangles = _read_triangles(content, offset, *elements["face"]) if "face" in elements else None
         vertices = np.stack([rows[name] for name in "xyz"], axis=1).astype(np.float32)
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged, cut off or not a triangle mesh ({error}); export it again as binary PLY "
-                         "with triangles.") from error
+        raise InputError(
+            f"{path} is damaged, cut off or not a triangle mesh ({error}); export it again as binary PLY "
+            "with triangles."
+        ) from error
     colours = None
     if {"red", "green", "blue"} <= set(rows.dtype.names or ()):
         colours = np.stack([rows[name] for name in ("red", "green", "blue")], axis=1).astype(np.uint8)
@@ -165,13 +181,16 @@ def check_mesh(vertices: Floats, triangles: Integers) -> None:
         SettingError: with what came instead.
     """
     if vertices.ndim != 2 or vertices.shape[1] != 3 or triangles.ndim != 2 or triangles.shape[1] != 3:
-        raise SettingError(f"A mesh needs vertices (V, 3) and triangles (F, 3), but has {vertices.shape} "
-                           f"and {triangles.shape}.")
+        raise SettingError(
+            f"A mesh needs vertices (V, 3) and triangles (F, 3), but has {vertices.shape} and {triangles.shape}."
+        )
     if not np.isfinite(vertices).all():
         raise SettingError("A mesh has vertices that are not finite; check where it comes from.")
     if triangles.size and (triangles.min() < 0 or triangles.max() >= len(vertices)):
-        raise SettingError(f"Triangles of a mesh with {len(vertices)} vertices must lie in 0..{len(vertices) - 1}, "
-                           f"but span {triangles.min()}..{triangles.max()}.")
+        raise SettingError(
+            f"Triangles of a mesh with {len(vertices)} vertices must lie in 0..{len(vertices) - 1}, "
+            f"but span {triangles.min()}..{triangles.max()}."
+        )
 
 
 def _fan(corners: list[str], count: int) -> list[list[int]]:
@@ -205,8 +224,15 @@ def _faces(triangles: Integers, uv_triangles: Integers | None, with_normals: boo
 def _ply_header(vertex: np.dtype, vertex_count: int, face_count: int) -> bytes:
     kinds = {"f": "float", "u": "uchar"}
     properties = [f"property {kinds[vertex[name].kind]} {name}" for name in vertex.names or ()]
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {vertex_count}", *properties,
-             f"element face {face_count}", "property list uchar int vertex_indices", "end_header"]
+    lines = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {vertex_count}",
+        *properties,
+        f"element face {face_count}",
+        "property list uchar int vertex_indices",
+        "end_header",
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from garface.arrays import Pixels
 from garface.errors import InputError
 
 LIMIT_MEGAPIXELS = 200.0
@@ -22,8 +22,25 @@ LIMIT_MEGAPIXELS = 200.0
 BACKDROP = 128
 """The grey on which transparent parts of a picture are shown."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2",
-                      ".ppm", ".pgm", ".heic", ".heif"})
+SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+        ".heic",
+        ".heif",
+    }
+)
 """What `list_photos` takes from a folder (lower case)."""
 
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
@@ -33,7 +50,6 @@ _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _STRIP_PIXELS = 4_000_000
 _pillow_limit = threading.Lock()
 
-Pixels = NDArray[np.uint8]
 ToRgb = Callable[[Image.Image], Image.Image]
 
 
@@ -97,8 +113,10 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
     except MemoryError as error:
         raise InputError(f"There is not enough memory to read {path}; scale the picture down and try again.") from error
     except Exception as error:  # a decoder fed with damaged data may raise anything
-        raise InputError(f"{path} is damaged or incomplete ({_first_line(error)}); "
-                         "open it in a picture viewer and save it again, or use another copy.") from error
+        raise InputError(
+            f"{path} is damaged or incomplete ({_first_line(error)}); "
+            "open it in a picture viewer and save it again, or use another copy."
+        ) from error
 
 
 def list_photos(paths: Path | str | Iterable[Path | str]) -> list[Path]:
@@ -165,8 +183,9 @@ def _open_picture(path: Path, stream: BinaryIO) -> Image.Image:
         with _no_pillow_limit():
             return Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not a picture of a known kind, whatever its name says; "
-                         "use JPEG, PNG, WebP, TIFF or AVIF.") from error
+        raise InputError(
+            f"{path} is not a picture of a known kind, whatever its name says; use JPEG, PNG, WebP, TIFF or AVIF."
+        ) from error
 
 
 @contextmanager
@@ -190,8 +209,10 @@ def _register_heic(path: Path) -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise InputError(f"{path} is a HEIC picture, which needs a plug-in: run `pip install pillow-heif`, "
-                         "or save the picture as JPEG.") from error
+        raise InputError(
+            f"{path} is a HEIC picture, which needs a plug-in: run `pip install pillow-heif`, "
+            "or save the picture as JPEG."
+        ) from error
     pillow_heif.register_heif_opener()
 
 
@@ -200,8 +221,10 @@ def _check_size(path: Path, image: Image.Image, limit_megapixels: float) -> None
     if width < 1 or height < 1:
         raise InputError(f"{path} is a picture of {width} x {height} pixels; use another one.")
     if width * height > limit_megapixels * 1e6:
-        raise InputError(f"{path} has {width} x {height} pixels ({width * height / 1e6:.0f} megapixels), more than the "
-                         f"limit of {limit_megapixels:g}; scale it down first (or give read_photo a larger limit).")
+        raise InputError(
+            f"{path} has {width} x {height} pixels ({width * height / 1e6:.0f} megapixels), more than the "
+            f"limit of {limit_megapixels:g}; scale it down first (or give read_photo a larger limit)."
+        )
 
 
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:

@@ -155,9 +155,7 @@ class NormalInjection(nn.Module):
 class StyledLayer(nn.Module):
     """Modulated convolution, normal injection, noise, bias, leaky ReLU."""
 
-    def __init__(
-        self, inputs: int, outputs: int, style_dim: int, *, doubling: bool, bias: bool, noise: bool
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, style_dim: int, *, doubling: bool, bias: bool, noise: bool) -> None:
         super().__init__()
         self.conv = ModulatedConv(inputs, outputs, 3, style_dim, gain=ACTIVATION_GAIN)
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None

@@ -5,22 +5,18 @@ in, statistics are taken in float32), in either memory format, and can be differ
 """
 
 import math
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from garface.arrays import full_precision
+
 LEAK = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 """Keeps the second moment through a leaky ReLU. As that is positively homogeneous, the gain is put into the weights
 in front of it, where it costs nothing."""
-
-
-def full_precision(like: Tensor) -> AbstractContextManager:
-    """Switch autocast off on the device of `like`."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 def activate(x: Tensor) -> Tensor:

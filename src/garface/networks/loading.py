@@ -52,8 +52,10 @@ def load_discriminator(
     """A trained discriminator of the kind that `like` configures, of pixels or of features; see `load_generator`."""
     card = load_weights(path).card
     if card.kind == "discriminator" and ("features" in card.config) != isinstance(like, FeatureDiscriminatorConfig):
-        raise WeightsError(f"The discriminator in {path} judges features instead of pixels, or the other way round; "
-                           "take the preset that it was trained by.")  # fmt: skip
+        raise WeightsError(
+            f"The discriminator in {path} judges features instead of pixels, or the other way round; "
+            "take the preset that it was trained by."
+        )
     if isinstance(like, FeatureDiscriminatorConfig):
         return _load(FeatureDiscriminator, FeatureDiscriminatorConfig, "discriminator", path)
     return _load(Discriminator, DiscriminatorConfig, "discriminator", path)

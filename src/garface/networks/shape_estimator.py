@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from garface.borrowed.crops import FACE_FEATURES
 from garface.checks import check_shape
 from garface.errors import SettingError
-from garface.networks.critics.crops import FACE_FEATURES
 from garface.networks.layers import RunningStandard, activate, downsample, full_precision
 from garface.networks.normal_estimator import ConvolutionPair, down_and_up
 

@@ -35,8 +35,10 @@ def widened(discriminator: Discriminator, channels: Mapping[int, int]) -> Discri
     if channels.keys() != before.keys() or any(channels[side] < count for side, count in before.items()):
         raise SettingError(f"A discriminator of channels {before} cannot be widened to {dict(channels)}.")
     if channels[FIXED] != before[FIXED]:
-        raise SettingError(f"A discriminator cannot be widened at {FIXED} x {FIXED}: its deviation over a batch would "
-                           f"change; leave its {before[FIXED]} channels.")  # fmt: skip
+        raise SettingError(
+            f"A discriminator cannot be widened at {FIXED} x {FIXED}: its deviation over a batch would "
+            f"change; leave its {before[FIXED]} channels."
+        )
     wide = Discriminator(replace(discriminator.config, channels=dict(channels)))
     learned = dict(discriminator.named_modules())
     for name, module in wide.named_modules():

@@ -2,7 +2,7 @@
 
 from garface.reconstruction.pipeline import REFINE, Reconstructor, reconstruct
 from garface.reconstruction.refine import FaceState, RefineSettings, RefineWeights, Target, objective, refine
-from garface.reconstruction.renderer import Renderer, choose_device, load_renderer
+from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Provenance, Reconstruction, load_state, read_report
 from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.texture import TextureSettings, UVTexture, unwrap
@@ -20,7 +20,6 @@ __all__ = [
     "Target",
     "TextureSettings",
     "UVTexture",
-    "choose_device",
     "load_renderer",
     "load_state",
     "objective",

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose, Topology
+from garface.heads import MorphableModel
 from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import SAMPLES
 from garface.rendering import fit_light, normal_map, shade

@@ -12,16 +12,16 @@ from typing import get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from garface.data.fitting import AlignedFace, align_face
-from garface.data.landmarks import FaceFinder, FaceLandmarks, choose_faces
-from garface.data.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
+from garface.arrays import Pixels
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.faces import LandmarkFit
+from garface.heads import LandmarkFit
 from garface.io import read_photo, to_tensor
+from garface.photo.finder import FaceFinder, FaceLandmarks, choose_faces
+from garface.photo.fitting import AlignedFace, align_face
+from garface.photo.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
 from garface.reconstruction.graphics import refine_by_graphics
 from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import Renderer, load_renderer
@@ -30,7 +30,7 @@ from garface.reconstruction.settings import DrawnBy, LatentStart, Reconstruction
 from garface.reconstruction.texture import UVAtlas, unwrap
 
 OnStage = Callable[[str, int, int], None]
-Photo = Path | str | NDArray[np.uint8]
+Photo = Path | str | Pixels
 """A file, or pixels (H, W, 3)."""
 
 
@@ -91,7 +91,7 @@ class _Shot:
     """One face in one photo."""
 
     name: str
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     face: FaceLandmarks
     provenance: Provenance
     clock: _Clock
@@ -210,9 +210,7 @@ class Reconstructor:
         with clock.stage("find"):
             faces = _find(self.finder, pixels, self.settings, provenance.photo or label)
         names = [label] if len(faces) == 1 else [f"{label}-face{number + 1}" for number in range(len(faces))]
-        return [
-            _Shot(own, pixels, face, provenance, _Clock(dict(clock.seconds))) for own, face in zip(names, faces)
-        ]
+        return [_Shot(own, pixels, face, provenance, _Clock(dict(clock.seconds))) for own, face in zip(names, faces)]
 
     def _solve_each(self, shots: Sequence[_Shot], on_stage: OnStage | None) -> list[Reconstruction]:
         """Reconstruct faces that have nothing to do with each other, so many at a time."""
@@ -343,7 +341,7 @@ def _labels(photos: Sequence[Photo], names: Sequence[str] | None) -> Sequence[st
     return labels
 
 
-def _read(photo: Photo) -> tuple[NDArray[np.uint8], Provenance]:
+def _read(photo: Photo) -> tuple[Pixels, Provenance]:
     if isinstance(photo, str | Path):
         read = read_photo(photo)
         return read.pixels, Provenance(photo=str(photo), sha256=read.sha256, notes=read.notes)
@@ -352,9 +350,7 @@ def _read(photo: Photo) -> tuple[NDArray[np.uint8], Provenance]:
     return photo, Provenance()
 
 
-def _find(
-    finder: FaceFinder, pixels: NDArray[np.uint8], settings: ReconstructionSettings, name: str
-) -> list[FaceLandmarks]:
+def _find(finder: FaceFinder, pixels: Pixels, settings: ReconstructionSettings, name: str) -> list[FaceLandmarks]:
     try:
         return choose_faces(finder.find(pixels), settings.face)
     except NoFaceError as error:

@@ -15,9 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from garface.faces import MorphableModel
-from garface.faces.fit import eye_distance
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
+from garface.heads import MorphableModel
+from garface.heads.fit import eye_distance
 from garface.losses import gaussian_prior, gradient_error, photometric_error, pyramid_error
 
 Report = Callable[[int, int], None]

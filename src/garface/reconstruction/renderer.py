@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from garface.errors import SettingError, WeightsError
-from garface.faces import MorphableModel
+from garface.devices import Device, choose_device
+from garface.errors import WeightsError
 from garface.geometry import Camera, Pose, Topology
+from garface.heads import MorphableModel
 from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
@@ -21,7 +21,6 @@ from garface.weights import WeightsCard, load_weights, shipped, weights_hash, we
 
 SAMPLES = 2
 """Samples of the normal map in a pixel, in each direction."""
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,19 +141,6 @@ def model_hash(model: str | Path = "builtin", shape_model: str | Path = "builtin
     """
     sources = (*_sources(model).values(), shipped(shape_model, "shape"))
     return ":".join(weights_hash(source) for source in sources)
-
-
-def choose_device(device: str) -> torch.device:
-    """The device named "auto", "cpu" or "cuda".
-
-    Raises:
-        SettingError: another name, or "cuda" where there is none.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise SettingError(f"device must be auto, cpu or cuda, but is {device!r}.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SettingError("device is cuda, but PyTorch sees no CUDA GPU here; use cpu or auto.")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _sources(model: str | Path) -> dict[str, str | Path]:

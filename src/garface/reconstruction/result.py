@@ -9,18 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from garface.arrays import Pixels
 from garface.errors import InputError
-from garface.faces import MorphableModel
-from garface.faces.fit import eye_distance
 from garface.geometry import Camera, Pose, Topology, vertex_normals
+from garface.heads import MorphableModel
+from garface.heads.fit import eye_distance
 from garface.io import (
     GltfCamera,
     GltfHead,
@@ -95,7 +94,7 @@ class Reconstruction:
     pose: Pose
     state: FaceState
     renderer: Renderer
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     texture: UVTexture
     settings: ReconstructionSettings
     provenance: Provenance
@@ -243,7 +242,7 @@ class Reconstruction:
             panels = [_enlarge(to_uint8(panel)) for panel in (photo, render, normals[:3], shaded)]
             write_png(draft / "comparison.png", contact_sheet(panels, 4, gap=4))
 
-    def _overlay(self) -> NDArray[np.uint8]:
+    def _overlay(self) -> Pixels:
         """The photo, at most `OVERLAY_SIDE` pixels long, with the mesh's normals over the face."""
         photo, camera = _reduce(self.pixels, self.camera, OVERLAY_SIDE)
         head = self.pose.apply(self.vertices()[None])
@@ -324,7 +323,7 @@ def shaded_mesh(photo: Tensor, normals: Tensor) -> Tensor:
     return shade(normals[:, :3], albedo, grey) * mask + 0.9 * (1 - mask)
 
 
-def _reduce(pixels: NDArray[np.uint8], camera: Camera, longest: int) -> tuple[Tensor, Camera]:
+def _reduce(pixels: Pixels, camera: Camera, longest: int) -> tuple[Tensor, Camera]:
     """A photo (1, 3, h, w) and its camera with a whole-numbered reduction to at most `longest` pixels a side."""
     block = -(-max(camera.height, camera.width) // longest)
     height, width = camera.height // block * block, camera.width // block * block
@@ -332,7 +331,7 @@ def _reduce(pixels: NDArray[np.uint8], camera: Camera, longest: int) -> tuple[Te
     return photo, Camera(camera.focal / block, camera.principal / block, height // block, width // block)
 
 
-def _enlarge(pixels: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
+def _enlarge(pixels: Pixels, least: int = 256) -> Pixels:
     factor = max(1, -(-least // pixels.shape[0]))
     big = interpolate(to_tensor(pixels), scale_factor=factor, mode="bicubic").clamp(-1, 1)
     return to_uint8(big)
@@ -350,6 +349,11 @@ def _assets(cards: Mapping[str, WeightsCard]) -> list[dict[str, str]]:
     if "shape" in cards and cards["shape"].config["features"]:
         used.append("dlib-face-resnet")
     return [
-        {"name": asset.name, "package": f"{asset.package}=={asset.version}", "licence": asset.licence,
-         "sha256": asset.member_sha256} for asset in map(find_asset, used)
-    ]  # fmt: skip
+        {
+            "name": asset.name,
+            "package": f"{asset.package}=={asset.version}",
+            "licence": asset.licence,
+            "sha256": asset.member_sha256,
+        }
+        for asset in map(find_asset, used)
+    ]

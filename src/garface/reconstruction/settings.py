@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from garface.data.starting_shapes import ShapeStart
-from garface.reconstruction.renderer import Device
+from garface.devices import Device
+from garface.photo.starting_shapes import ShapeStart
 
 Quality = Literal["fast", "standard", "best"]
 DrawnBy = Literal["renderer", "graphics"]

@@ -17,10 +17,11 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d, normalize
 
+from garface.arrays import Pixels
 from garface.checks import check_shape
 from garface.errors import SettingError
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Topology, vertex_normals
+from garface.heads import MorphableModel
 from garface.io import to_tensor, to_uint8
 from garface.rendering import barycentrics, interpolate, rasterise
 
@@ -69,7 +70,7 @@ class TextureSettings:
 class UVTexture:
     """A texture and how much of it is a photo."""
 
-    colour: NDArray[np.uint8]
+    colour: Pixels
     """(S, S, 3) sRGB; the first row is at v = 1. Filled everywhere, also between the islands."""
     confidence: NDArray[np.float32]
     """(S, S) in [0, 1]: 1 where the photo shows the surface squarely, 0 where it was mirrored, painted or guessed."""
@@ -281,8 +282,11 @@ def _cut_out(photo: Tensor, camera: Camera, projected: Tensor, limit: int) -> tu
     width, height = (right - left) // block, (bottom - top) // block
     if width < 1 or height < 1:
         raise SettingError("The head lies outside the picture; check that vertices and camera belong to this photo.")
-    picture = avg_pool2d(photo[:, :, top:bottom, left:right].float(), block) if block > 1 else (
-        photo[:, :, top:bottom, left:right].float())
+    picture = (
+        avg_pool2d(photo[:, :, top:bottom, left:right].float(), block)
+        if block > 1
+        else (photo[:, :, top:bottom, left:right].float())
+    )
     principal = (camera.principal - torch.tensor([[left, top]])) / block
     return picture, Camera(camera.focal / block, principal, height, width)
 
@@ -431,6 +435,6 @@ def _colour(value: tuple[int, int, int]) -> Tensor:
     return to_tensor(np.array(value, np.uint8).reshape(1, 1, 3)).flatten()
 
 
-def _to_picture(image: Tensor, atlas: UVAtlas) -> NDArray[np.uint8]:
+def _to_picture(image: Tensor, atlas: UVAtlas) -> Pixels:
     """(S, S, 3) uint8; between the islands each texel repeats the nearest one, so that no filter sees a border."""
     return to_uint8(image.permute(2, 0, 1))[atlas.nearest]

@@ -45,8 +45,10 @@ def lost_transfer(
         (B, V, 9) irradiance, in the frame of the vertices; zero where nothing is hidden. Subtract it, see `shade`.
     """
     basis = harmonic_basis(directions.T[None])[0]  # (9, D)
-    lost = [_hidden(one, triangles, directions, size, slack) * (own @ directions.T).clamp_min(0)
-            for one, own in zip(vertices, normals)]  # fmt: skip
+    lost = [
+        _hidden(one, triangles, directions, size, slack) * (own @ directions.T).clamp_min(0)
+        for one, own in zip(vertices, normals)
+    ]
     return torch.stack(lost) @ basis.T * (4 * math.pi / len(directions))
 
 
@@ -65,9 +67,7 @@ def _hidden(vertices: Tensor, triangles: Tensor, directions: Tensor, size: int, 
     return find(points, triangles.long(), nearest, (row * size + column).long(), middle, slack).T
 
 
-def _find(
-    points: Tensor, triangles: Tensor, nearest: Tensor, pixel: Tensor, middle: Tensor, slack: float
-) -> Tensor:
+def _find(points: Tensor, triangles: Tensor, nearest: Tensor, pixel: Tensor, middle: Tensor, slack: float) -> Tensor:
     """See `_shadow_numba.find_hidden`; returns (D, V)."""
     triangle = nearest.gather(1, pixel)
     views = torch.arange(len(points), device=points.device)[:, None]

@@ -1,9 +1,9 @@
 """Training: one runtime, and one loop per network."""
 
 from garface.training.faces import Faces
-from garface.training.gar import export_gar, train_gar
-from garface.training.gar_critics import Critics, load_critics
-from garface.training.gar_settings import PRESETS, GarTrainingSettings, GarWeights, going_on
+from garface.training.gar.critics import Critics, load_critics
+from garface.training.gar.settings import PRESETS, GarTrainingSettings, GarWeights, going_on
+from garface.training.gar.step import export_gar, train_gar
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe

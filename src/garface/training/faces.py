@@ -4,7 +4,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from garface.data.known_latents import KnownLatents
+from garface.datasets.known_latents import KnownLatents
 from garface.networks import GeneratorConfig
 
 Latents = Literal["inverted", "known"]
@@ -12,7 +12,7 @@ Latents = Literal["inverted", "known"]
 
 
 class Faces(Protocol):
-    """Photos and the normal maps fitted to them, addressed by index; see `garface.data.dataset.FittedFaces`.
+    """Photos and the normal maps fitted to them, addressed by index; see `garface.datasets.fitted.FittedFaces`.
 
     Index i >= n stands for the mirror image of i - n.
     """

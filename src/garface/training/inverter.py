@@ -18,8 +18,8 @@ from garface.networks import Generator, Inverter, InverterConfig, InverterOutput
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average, observe_at_times
 from garface.training.faces import Faces, Latents, known_of
+from garface.training.gar.terms import cosine_rate, sample_gaussian, set_rate, weighted
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
-from garface.training.terms import cosine_rate, sample_gaussian, set_rate, weighted
 from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 
 

@@ -13,8 +13,8 @@ from garface.errors import SettingError
 from garface.losses import masked_mean
 from garface.networks import NormalEstimator, NormalEstimatorConfig, load_normal_estimator, to_dict
 from garface.training.ema import Average
+from garface.training.gar.terms import weighted
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
-from garface.training.terms import weighted
 from garface.weights import WeightsCard, save_weights, seen_before
 
 DrawPairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor]]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from garface.devices import Device
 from garface.errors import MissingExtraError, OutputError, SettingError, WeightsError
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from garface.training.logs import Log, Means, check_figures
@@ -45,7 +46,7 @@ class RunSettings:
     """Fixes initial weights, order of pictures and every random draw."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Arithmetic of the forward passes; parameters are always float32."""
-    device: Literal["auto", "cpu", "cuda"] = free("auto")
+    device: Device = free("auto")  # noqa: RUF009
     """"auto" takes the GPU if there is one."""
     checkpoint_every: int = free(10_000)
     """Pictures between two checkpoints."""

@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from garface.data.degradations import Degradations
-from garface.data.drawings import DrawingSettings, Drawn
 from garface.errors import SettingError
 from garface.losses import masked_mean
 from garface.networks import (
@@ -25,9 +23,11 @@ from garface.networks import (
     load_shape_estimator,
     to_dict,
 )
+from garface.synthetic.degradations import Degradations
+from garface.synthetic.drawings import DrawingSettings, Drawn
 from garface.training.ema import Average, observe_at_times
+from garface.training.gar.terms import cosine_rate, set_rate, weighted
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
-from garface.training.terms import cosine_rate, set_rate, weighted
 from garface.weights import WeightsCard, save_weights, seen_before
 
 DrawHeads = Callable[[int, torch.Generator], Drawn]
@@ -59,7 +59,7 @@ class ShapeWeights:
     """Weight of every term of the estimator's objective."""
 
     shape: float = 0.5
-    """Mean square distance of estimated and true shape, mm^2; see `garface.faces.shape_metric`."""
+    """Mean square distance of estimated and true shape, mm^2; see `garface.heads.shape_metric`."""
     coefficients: float = 0.02
     """Mean square of the errors of the coefficients, standard deviations: for those that hardly move the face."""
     cosine: float = 4.0
@@ -117,7 +117,7 @@ class ShapeTrainingSettings(RunSettings):
 
 
 def shape_errors(estimate: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
-    """Mean square distance (B,), mm^2, of the shapes of identities (B, K); see `garface.faces.shape_metric`."""
+    """Mean square distance (B,), mm^2, of the shapes of identities (B, K); see `garface.heads.shape_metric`."""
     difference = estimate - truth
     return ((difference @ metric) * difference).sum(1)
 
@@ -173,8 +173,10 @@ class ShapeTraining:
         self.settings, self.runtime, self.draw_heads = settings, runtime, draw_heads
         estimator = _fresh(settings) if settings.start is None else load_shape_estimator(settings.start)
         if estimator.config.coefficients != len(metric):
-            raise SettingError(f"The estimator gives {estimator.config.coefficients} coefficients, but heads have "
-                               f"{len(metric)}; set estimator.coefficients.")  # fmt: skip
+            raise SettingError(
+                f"The estimator gives {estimator.config.coefficients} coefficients, but heads have "
+                f"{len(metric)}; set estimator.coefficients."
+            )
         self.metric = metric.to(runtime.device)
         self.features = features if features is None else runtime.place(features)
         self.estimator = runtime.register("estimator", estimator.train().requires_grad_(True))
@@ -237,9 +239,9 @@ def train_shape(
     Args:
         settings: everything that decides how it learns.
         draw_heads: draws training pictures; must take its randomness from the given source alone.
-        metric: (K, K) of shapes; see `garface.faces.shape_metric`.
+        metric: (K, K) of shapes; see `garface.heads.shape_metric`.
         features: what the network is given besides the picture, as many as it is configured for; see
-            `garface.networks.critics.crops.FaceFeatures`.
+            `garface.borrowed.crops.FaceFeatures`.
 
     Raises:
         SettingError: on a setting outside its range.
@@ -269,8 +271,10 @@ def _fresh(settings: ShapeTrainingSettings) -> ShapeEstimator:
         return estimator
     trunk = load_normal_estimator(settings.trunk)
     if trunk.config.widths != settings.estimator.widths:
-        raise SettingError(f"The trunk {settings.trunk} has widths {trunk.config.widths}, but the estimator "
-                           f"{settings.estimator.widths}; make them equal, or set trunk to None.")  # fmt: skip
+        raise SettingError(
+            f"The trunk {settings.trunk} has widths {trunk.config.widths}, but the estimator "
+            f"{settings.estimator.widths}; make them equal, or set trunk to None."
+        )
     estimator.down.load_state_dict(trunk.down.state_dict())
     for own, given in zip(estimator.up, trunk.up):
         own.load_state_dict(given.state_dict())

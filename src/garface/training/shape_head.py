@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from garface.data.drawings import Drawn
 from garface.errors import SettingError
 from garface.io import make_folder
 from garface.io.arrays import read_arrays, write_arrays
 from garface.networks import ShapeEstimator, load_shape_estimator, to_dict
+from garface.synthetic.drawings import Drawn
+from garface.training.gar.terms import cosine_rate, set_rate
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.training.shape import DrawHeads, Features, shape_errors
-from garface.training.terms import cosine_rate, set_rate
 from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 
 SHARD = 512
@@ -44,8 +44,8 @@ class ShapeHeadSettings(RunSettings):
     renderer: str = "builtin"
     """Weight file, or name of shipped weights, of that renderer."""
     spoiled: float = 0.2
-    """Share of them, in groups of 16, that are looked at as `garface.data.degradations` spoils them. Clean ones teach
-    more: what is learned of 5,000 of them takes 20,000 of the others."""
+    """Share of them, in groups of 16, that are degraded (`garface.synthetic.degradations`) before they are looked at.
+    Clean ones teach more: what is learned of 5,000 of them takes 20,000 degraded ones."""
     features: int = 0
     """Numbers that other networks see in a picture; the command line fills it in."""
     hidden: int = 192
@@ -122,8 +122,10 @@ def _look_once(
 
 def _maker(settings: ShapeHeadSettings) -> str:
     renderer = weights_hash(shipped(settings.renderer, "gar")) if settings.painted else "none"
-    return (f"{weights_hash(settings.start)}, {settings.features} features, seed {settings.seed}, "
-            f"{settings.precision}, {settings.painted} by renderer {renderer}, {settings.spoiled} spoiled")  # fmt: skip
+    return (
+        f"{weights_hash(settings.start)}, {settings.features} features, seed {settings.seed}, "
+        f"{settings.precision}, {settings.painted} by renderer {renderer}, {settings.spoiled} spoiled"
+    )
 
 
 def drawn_by_either(first: DrawHeads, second: DrawHeads, share: float) -> DrawHeads:
@@ -161,7 +163,7 @@ class ShapeHeadTraining:
         settings: everything that decides how they learn.
         seen: (N, D) what was seen of the drawings.
         identity: (N, K) whose heads they are.
-        metric: (K, K) of shapes; see `garface.faces.shape_metric`.
+        metric: (K, K) of shapes; see `garface.heads.shape_metric`.
         estimator: what they are the last layers of; its standardisation becomes that of `seen`.
         runtime: device, precision, registry.
     """
@@ -236,9 +238,9 @@ def train_shape_head(settings: ShapeHeadSettings, draw_heads: DrawHeads, metric:
     Args:
         settings: everything that decides how they learn.
         draw_heads: draws training pictures; must take its randomness from the given source alone.
-        metric: (K, K) of shapes; see `garface.faces.shape_metric`.
+        metric: (K, K) of shapes; see `garface.heads.shape_metric`.
         features: what the network is given besides the picture, `settings.features` numbers; see
-            `garface.networks.critics.crops.FaceFeatures`.
+            `garface.borrowed.crops.FaceFeatures`.
 
     Raises:
         SettingError: on a setting outside its range, or a folder that holds what was made with others.

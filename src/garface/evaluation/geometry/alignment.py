@@ -87,8 +87,17 @@ def surface_alignment(surface: Surface, points: Points, *, scaled: bool = True, 
     return found
 
 
-def align(mesh: Mesh, landmarks: Points, points: Points, truth: Points, *, scale: Scale, centre: Points,
-          margin: float = MARGIN, steps: int = 25) -> Mesh:  # fmt: skip
+def align(
+    mesh: Mesh,
+    landmarks: Points,
+    points: Points,
+    truth: Points,
+    *,
+    scale: Scale,
+    centre: Points,
+    margin: float = MARGIN,
+    steps: int = 25,
+) -> Mesh:
     """Bring a mesh to points (N, 3) of a scan: by landmarks (L, 3) to `truth` (L, 3), then surface to surface.
 
     Args:

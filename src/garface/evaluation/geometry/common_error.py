@@ -16,7 +16,6 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from garface.errors import InputError, SettingError
-from garface.evaluation.figures.sheets import picture_table
 from garface.evaluation.geometry.dataset import Picture, Scan
 from garface.evaluation.geometry.error_maps import Pixels, paint_face
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction
@@ -24,6 +23,7 @@ from garface.evaluation.geometry.protocols.base import scan_of
 from garface.evaluation.geometry.protocols.now import aligned, cropped, measured_points
 from garface.evaluation.geometry.surfaces import Mesh, Points, Surface
 from garface.evaluation.summaries import markdown_table
+from garface.gallery.sheets import picture_table
 from garface.geometry import Topology, vertex_normals
 from garface.io import write_png
 
@@ -96,8 +96,10 @@ def common_share(distances: Points) -> tuple[Points, float, float]:
     count = known.sum(0)
     told = (count > 1) & (2 * count >= len(distances))
     if not told.any():
-        raise SettingError("No point of these meshes lies on the scans of two subjects and of half of all; what they "
-                           "have in common takes as many.")  # fmt: skip
+        raise SettingError(
+            "No point of these meshes lies on the scans of two subjects and of half of all; what they "
+            "have in common takes as many."
+        )
     values, n = np.where(known, distances, 0.0)[:, told], count[told]
     mean, square = values.sum(0) / n, (values**2).sum(0) / n
     everywhere = np.full(len(count), np.nan)
@@ -145,8 +147,10 @@ def write_common_maps(path: Path, errors: Sequence[CommonError]) -> None:
         OutputError: the file cannot be written.
     """
     if not errors:
-        raise SettingError("No method has meshes of one topology for two or more subjects, so that there is nothing "
-                           "that all of them could have in common.")  # fmt: skip
+        raise SettingError(
+            "No method has meshes of one topology for two or more subjects, so that there is nothing "
+            "that all of them could have in common."
+        )
     title = f"scans behind (blue) to before (red) by {LIMIT:g} mm"
     row = [common_map(one) for one in errors]
     write_png(path, picture_table([row], columns=[one.method for one in errors], titles=[title]))

@@ -18,8 +18,8 @@ from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.alignment import landmark_alignment
 from garface.evaluation.geometry.surfaces import Mesh, Points
 from garface.evaluation.meshes import seven_landmarks
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
+from garface.heads import MorphableModel
 from garface.io.meshes import read_mesh
 
 Split = Literal["all", "even", "odd"]
@@ -63,8 +63,10 @@ class Scan:
         vertices, base = self.mesh.vertices, self.landmarks[NOSE_BASE]
         near = vertices[np.linalg.norm(vertices - base, axis=1) <= _TIP_REACH]
         if not len(near):
-            raise InputError(f"A scan has no vertex within {_TIP_REACH:g} mm of the base of its nose at "
-                             f"{base.round(1).tolist()}; check unit and landmarks.")
+            raise InputError(
+                f"A scan has no vertex within {_TIP_REACH:g} mm of the base of its nose at "
+                f"{base.round(1).tolist()}; check unit and landmarks."
+            )
         foremost: Points = near[(near @ self.axes[:, 2]).argmax()]
         return foremost
 
@@ -151,8 +153,10 @@ class GeometryDataset:
         """
         unknown = sorted(set(subjects) - set(self.subjects))
         if unknown:
-            raise SettingError(f"{self.folder} has no subject {unknown[0]}; it has {', '.join(self.subjects[:8])}"
-                               f"{' ...' if len(self.subjects) > 8 else ''}.")
+            raise SettingError(
+                f"{self.folder} has no subject {unknown[0]}; it has {', '.join(self.subjects[:8])}"
+                f"{' ...' if len(self.subjects) > 8 else ''}."
+            )
         halves = {"all": self.subjects, "even": self.subjects[::2], "odd": self.subjects[1::2]}
         kept = set(halves[split]) & set(subjects or self.subjects)
         if not kept:
@@ -191,8 +195,10 @@ def _read_scan(file: ScanFile) -> Scan:
     landmarks = np.array(file.landmarks, np.float64) * file.unit_mm
     away = float(cKDTree(mesh.vertices).query(landmarks)[0].max())
     if away > _OFF:
-        raise InputError(f"{file.path} has a landmark {away:.0f} mm away from the scan; check the order of its "
-                         "coordinates, the frame and the unit.")
+        raise InputError(
+            f"{file.path} has a landmark {away:.0f} mm away from the scan; check the order of its "
+            "coordinates, the frame and the unit."
+        )
     tip = None if file.nose_tip is None else np.array(file.nose_tip, np.float64) * file.unit_mm
     return Scan(mesh, landmarks, tip, file.cropped)
 

@@ -14,14 +14,14 @@ import torch
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from garface.data.conditions import Heads
-from garface.data.drawings import Drawn
+from garface.datasets.conditions import Heads
 from garface.errors import SettingError
 from garface.evaluation.geometry.readers.listed import FORMAT, LIST
 from garface.evaluation.meshes import seven_landmarks
-from garface.faces import MorphableModel
+from garface.heads import MorphableModel
 from garface.io import make_folder, to_uint8, whole_folder, write_json, write_png
 from garface.io.meshes import write_ply
+from garface.synthetic.drawings import Drawn
 
 SIDE = 256
 """Pixels across the pictures: smaller ones are enlarged, so that faces are found as they are in photos."""

@@ -7,20 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from garface.evaluation.figures.sheets import picture_table
+from garface.arrays import Pixels
 from garface.evaluation.geometry.dataset import Picture, Scan
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction
 from garface.evaluation.geometry.protocols.base import scan_of
 from garface.evaluation.geometry.protocols.now import aligned, cropped
 from garface.evaluation.geometry.surfaces import Mesh, Points, Surface
+from garface.gallery.sheets import picture_table
 from garface.geometry import Camera, Topology, vertex_normals
 from garface.io import write_png
 from garface.rendering import barycentrics, interpolate, rasterise
-
-Pixels = NDArray[np.uint8]
 
 SIDE = 256
 """Of a picture, pixels."""
@@ -32,8 +30,9 @@ _DISTANCE, _VIEW = 1_000.0, 210.0
 """Of the camera from the tip of the nose, and what it sees there, millimetres."""
 
 
-def write_error_maps(path: Path, pictures: Sequence[Picture], folders: Mapping[str, Path], *, progress: bool = True
-                     ) -> None:  # fmt: skip
+def write_error_maps(
+    path: Path, pictures: Sequence[Picture], folders: Mapping[str, Path], *, progress: bool = True
+) -> None:
     """Write a PNG: a row for each picture, which has a scan, and a column for each folder of meshes; white without one.
 
     Raises:

@@ -74,8 +74,10 @@ def check_same(path: Path, wanted: Mapping[str, str | int]) -> None:
     found = read_json(path)
     differing = [name for name, value in wanted.items() if found.get(name) != value]
     if differing:
-        raise SettingError(f"{path.parent} holds results of another {differing[0]} ({found.get(differing[0])}); choose "
-                           "a new folder with --out.")  # fmt: skip
+        raise SettingError(
+            f"{path.parent} holds results of another {differing[0]} ({found.get(differing[0])}); choose "
+            "a new folder with --out."
+        )
 
 
 def _read(path: Path) -> Iterator[Row]:

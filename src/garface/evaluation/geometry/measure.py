@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from garface.devices import Device
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.dataset import GeometryDataset, Picture
 from garface.evaluation.geometry.journal import Journal, Row, check_same
@@ -18,10 +19,10 @@ from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_
 from garface.evaluation.geometry.protocols import PROTOCOLS, check_protocols
 from garface.evaluation.geometry.table import GeometryTable
 from garface.evaluation.meshes import SUFFIX
-from garface.faces import MorphableModel
+from garface.heads import MorphableModel
 from garface.io import make_folder, write_atomic, write_json
 from garface.networks import load_generator
-from garface.reconstruction.renderer import Device, model_hash
+from garface.reconstruction.renderer import model_hash
 from garface.weights import weights_of
 
 JOURNAL, SETTINGS, TABLE, MESHES = "rows.jsonl", "settings.json", "table", "meshes"
@@ -71,8 +72,10 @@ class GeometrySettings:
             if name in METHODS:
                 raise SettingError(f"{name} is a row of garface's own; give the weights in {folder} another name.")
             if load_generator(weights_of(folder, "gar")).config.condition != "normals":
-                raise SettingError(f"The weights of {name} draw from something else than normal maps, so photos cannot "
-                                   "be reconstructed by them.")  # fmt: skip
+                raise SettingError(
+                    f"The weights of {name} draw from something else than normal maps, so photos cannot "
+                    "be reconstructed by them."
+                )
 
 
 def measure_geometry(

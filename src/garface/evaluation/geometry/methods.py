@@ -14,16 +14,16 @@ from pathlib import Path
 
 import torch
 
-from garface.data.fitting import fit_aligned
-from garface.data.landmarks import FaceFinder
-from garface.data.prepare import find_and_align
-from garface.data.starting_shapes import ShapeStart
+from garface.datasets.prepare import find_and_align
+from garface.devices import Device
 from garface.errors import SettingError
 from garface.evaluation.fits import CROP
 from garface.evaluation.geometry.predictions import Head
-from garface.faces import MorphableModel
+from garface.heads import MorphableModel
+from garface.photo.finder import FaceFinder
+from garface.photo.fitting import fit_aligned
+from garface.photo.starting_shapes import ShapeStart
 from garface.reconstruction import ReconstructionSettings, Reconstructor
-from garface.reconstruction.renderer import Device
 from garface.reconstruction.settings import DrawnBy, LatentStart, Quality
 
 BASELINES = ("mean", "landmarks", "full")
@@ -144,6 +144,8 @@ def check_methods(names: Sequence[str], others: Sequence[str]) -> None:
     every = [*names, *others]
     double = [name for name in every if every.count(name) > 1]
     if double or not every:
-        raise SettingError(f"Rows need names of their own, but {double[0]} comes twice." if double else
-                           "Nothing is to be measured; give --methods, --models or --predictions.")  # fmt: skip
-
+        raise SettingError(
+            f"Rows need names of their own, but {double[0]} comes twice."
+            if double
+            else "Nothing is to be measured; give --methods, --models or --predictions."
+        )

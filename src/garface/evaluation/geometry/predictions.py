@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.surfaces import Mesh, Points
 from garface.evaluation.meshes import SUFFIX, write_head
-from garface.faces import MorphableModel
 from garface.geometry import Camera, Pose
+from garface.heads import MorphableModel
 from garface.io import make_folder, write_atomic
 from garface.io.meshes import read_mesh
 
@@ -100,8 +100,10 @@ def _landmarks(folder: Path, name: str, mesh: Mesh) -> Points:
         raise InputError(f"{folder} has neither {name}{SUFFIX} nor {INDICES}; landmarks are needed to align {name}.")
     rows = _array(shared, (7,)).astype(np.int64)
     if rows.min() < 0 or rows.max() >= len(mesh.vertices):
-        raise InputError(f"{shared} names vertices {rows.min()} to {rows.max()}, but the mesh of {name} has "
-                         f"{len(mesh.vertices)}; write meshes with their vertices unmerged.")
+        raise InputError(
+            f"{shared} names vertices {rows.min()} to {rows.max()}, but the mesh of {name} has "
+            f"{len(mesh.vertices)}; write meshes with their vertices unmerged."
+        )
     return mesh.vertices[rows]
 
 

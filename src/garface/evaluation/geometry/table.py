@@ -94,8 +94,12 @@ class GeometryTable:
     @property
     def scored(self) -> int:
         """Rows with figures."""
-        return sum(bool(row.figures) for protocol in self.protocols for method in self.methods
-                   for row in self._of(protocol, method))  # fmt: skip
+        return sum(
+            bool(row.figures)
+            for protocol in self.protocols
+            for method in self.methods
+            for row in self._of(protocol, method)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain JSON values."""
@@ -147,8 +151,10 @@ def bootstrap(values: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> 
 def _differences(method: Sequence[Row], baseline: Sequence[Row]) -> Iterator[Difference]:
     """Of the figures that both have, over the pictures that both have."""
     other = {row.picture: row.figures for row in baseline}
-    shared = [Row(row.method, row.protocol, row.picture, row.subject, _minus(row.figures, other.get(row.picture, {})))
-              for row in method]  # fmt: skip
+    shared = [
+        Row(row.method, row.protocol, row.picture, row.subject, _minus(row.figures, other.get(row.picture, {})))
+        for row in method
+    ]
     means = subject_means(shared)
     for name in dict.fromkeys(name for one in means.values() for name in one):
         values = [one[name] for one in means.values() if name in one]
@@ -171,8 +177,10 @@ def _sections(table: GeometryTable, protocol: str) -> Iterator[str]:
         for method in table.methods
     ]
     yield markdown_table(["method", *names, "missing"], rows)
-    differences = [[one.method, one.baseline, one.figure, str(one.interval), f"{one.better} of {one.subjects}"]
-                   for one in table.differences(protocol)]  # fmt: skip
+    differences = [
+        [one.method, one.baseline, one.figure, str(one.interval), f"{one.better} of {one.subjects}"]
+        for one in table.differences(protocol)
+    ]
     if differences:
         yield markdown_table(["method", "minus", "figure", f"{kind.unit} [95 %]", "better"], differences)
     gone = [[method, *why] for method in table.methods for why in table.missing(protocol, method)]

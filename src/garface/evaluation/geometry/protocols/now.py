@@ -51,8 +51,15 @@ def aligned(prediction: Prediction, scan: Scan, settings: NowSettings = NowSetti
         SettingError: nothing of it lies near the scan.
     """
     points = sample_surface(cropped(scan), settings.aligned)
-    return align(prediction.mesh, prediction.landmarks, points, scan.landmarks, scale=settings.scale, centre=scan.tip,
-                 steps=settings.steps)  # fmt: skip
+    return align(
+        prediction.mesh,
+        prediction.landmarks,
+        points,
+        scan.landmarks,
+        scale=settings.scale,
+        centre=scan.tip,
+        steps=settings.steps,
+    )
 
 
 def cropped(scan: Scan) -> Mesh:

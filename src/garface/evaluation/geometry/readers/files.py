@@ -74,8 +74,9 @@ def one_file(folder: Path, patterns: Sequence[str], what: str) -> Path:
     """
     found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     if len(found) != 1:
-        raise InputError(f"{folder} must hold one {what} ({' or '.join(patterns)}), but holds {len(found)}; "
-                         "check the dataset.")
+        raise InputError(
+            f"{folder} must hold one {what} ({' or '.join(patterns)}), but holds {len(found)}; check the dataset."
+        )
     return found[0]
 
 

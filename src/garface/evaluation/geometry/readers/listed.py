@@ -30,7 +30,7 @@ def read(folder: Path) -> GeometryDataset:
     path = folder / LIST
     content = read_json(path)
     if content.get("format") != FORMAT:
-        raise InputError(f"{path} must say \"format\": \"{FORMAT}\", but says {content.get('format')!r}; mend it.")
+        raise InputError(f'{path} must say "format": "{FORMAT}", but says {content.get("format")!r}; mend it.')
     pictures = [one for subject in field(content, "subjects", path) for one in _pictures(folder, content, subject)]
     if not pictures or len({one.name for one in pictures}) != len(pictures):
         raise InputError(f"{path} must list pictures with a name each, but has {len(pictures)} and names come again.")

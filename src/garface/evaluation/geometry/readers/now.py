@@ -44,9 +44,7 @@ def read(folder: Path) -> GeometryDataset:
         )
         for part in sorted(parts)
     ]
-    return GeometryDataset(
-        name=READER.name, folder=folder, pictures=tuple(pictures), protocols=("now",), neutral=True
-    )
+    return GeometryDataset(name=READER.name, folder=folder, pictures=tuple(pictures), protocols=("now",), neutral=True)
 
 
 def picked_points(path: Path) -> tuple[Triple, ...]:

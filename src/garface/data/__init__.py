@@ -1,1 +1,0 @@
-"""Photos become found, aligned and fitted faces; training sets."""

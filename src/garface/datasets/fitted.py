@@ -1,0 +1,196 @@
+"""Fitted faces as a training set: pictures with the normal maps of their fits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from copy import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from garface.datasets.known_latents import KnownLatents, known_latents, read_styles
+from garface.errors import InputError, SettingError
+from garface.geometry import Camera, Pose, Topology
+from garface.heads import MorphableModel
+from garface.io.arrays import read_arrays
+from garface.rendering import normal_map
+
+Split = Literal["train", "heldout", "all"]
+
+
+def held_back(name: str) -> bool:
+    """Whether a picture is kept from every training: its number ends in 7, or one in ten of other names."""
+    number = re.search(r"(\d+)$", name)
+    if number:
+        return number.group(1).endswith("7")
+    return hashlib.sha256(name.encode()).digest()[0] % 10 == 7
+
+
+_FIT = ("identity", "expression", "rotation", "translation", "focal", "principal")
+"""Arrays of a fit."""
+
+
+class FittedFaces:
+    """A folder made by `prepare`, in memory.
+
+    Index i >= n stands for the mirror image of picture i - n: flipped, with n_x negated.
+
+    Args:
+        folder: the folder.
+        split: "train", "heldout" (see `held_back`) or "all".
+        model: the model that the coefficients belong to.
+
+    Raises:
+        InputError: the folder holds no faces.
+    """
+
+    def __init__(self, folder: Path, *, split: Split = "train", model: MorphableModel | None = None) -> None:
+        self.model = model or MorphableModel.embedded()
+        self.arrays = _load(folder, split)
+        self.names: list[str] = [str(name) for name in self.arrays.pop("names")]
+        styles = read_styles(folder, self.names)
+        if styles is not None:
+            self.arrays["style"] = styles
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, rows: Tensor) -> FittedFaces:
+        """The faces of these rows (M,), in this order; rows may repeat."""
+        chosen = copy(self)
+        chosen.arrays = {name: array[rows.numpy()] for name, array in self.arrays.items()}
+        chosen.names = [self.names[int(row)] for row in rows]
+        return chosen
+
+    @property
+    def size(self) -> int:
+        """Side of the stored crops, pixels."""
+        return self.arrays["pictures"].shape[1]
+
+    @property
+    def fits_hash(self) -> str:
+        """SHA-256 of what the faces' geometry is drawn from, hexadecimal: whether two sets ask for the same heads."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        for name in _FIT:
+            digest.update(self.arrays[name].tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def topology(self) -> Topology:
+        """Topology of the model's mesh."""
+        return Topology.build(self.model.triangles, len(self.model.mean))
+
+    def pictures(self, indices: Tensor, *, resolution: int | None = None) -> Tensor:
+        """Pictures (B, 3, R, R) in [-1, 1]; averaged down from the stored size when `resolution` is smaller.
+
+        Raises:
+            SettingError: a resolution that does not divide the stored size.
+        """
+        rows, mirrored = self._rows(indices)
+        stored = torch.from_numpy(self.arrays["pictures"][rows.numpy()]).permute(0, 3, 1, 2)
+        pictures = stored.float() / 127.5 - 1
+        if resolution not in (None, self.size):
+            pictures = _shrink(pictures, resolution)
+        return torch.where(mirrored.view(-1, 1, 1, 1), pictures.flip(3), pictures)
+
+    def conditions(self, indices: Tensor, *, resolution: int | None = None) -> Tensor:
+        """Normal maps (B, 4, R, R) of the fits, in the crops' camera frames."""
+        rows, mirrored = self._rows(indices)
+        resolution = resolution or self.size
+        vertices = self.vertices_camera(rows)
+        camera = self.cameras(rows).resized(resolution, resolution)
+        return mirror_where(normal_map(vertices, self.topology, camera), mirrored)
+
+    def vertices_camera(self, rows: Tensor) -> Tensor:
+        """Fitted heads (B, V, 3), camera frame, millimetres."""
+        shapes = self.model.vertices(self.take("identity", rows), self.take("expression", rows))
+        return self.poses(rows).apply(shapes)
+
+    def poses(self, rows: Tensor) -> Pose:
+        """Fitted poses of unmirrored pictures."""
+        return Pose(self.take("rotation", rows), self.take("translation", rows))
+
+    def cameras(self, rows: Tensor) -> Camera:
+        """Fitted cameras of unmirrored pictures."""
+        return Camera(self.take("focal", rows), self.take("principal", rows), self.size, self.size)
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        """Latents of the generator that drew the pictures, see `known_latents`.
+
+        Repeated rows count once, so that every selection of the same pictures has the same latents.
+
+        Raises:
+            InputError: the styles of the pictures are not known.
+            SettingError: a count that the styles cannot give.
+        """
+        if "style" not in self.arrays:
+            raise InputError(
+                "These faces have no known latents; prepare portraits made by `garface data synthesize`, whose folder "
+                "holds their latents.npz, or take the preset photos-128, which inverts them."
+            )
+        _, first, back = np.unique(self.names, return_index=True, return_inverse=True)
+        rows = torch.from_numpy(first)
+        geometry = self.geometry(rows) if apart_from_geometry else None
+        known = known_latents(self.take("style", rows), geometry, count)
+        return KnownLatents(known.latents[torch.from_numpy(back)], known.spread)
+
+    def geometry(self, rows: Tensor) -> Tensor:
+        """Everything that was fitted, as plain numbers (B, K): identity, expression, pose, logarithm of the focal."""
+        rotation = self.take("rotation", rows)
+        turn = torch.cat([rotation[:, :, 2], rotation[:, :1, 0], rotation[:, 1:2, 0]], 1)
+        fitted = (self.take("identity", rows), self.take("expression", rows), turn, self.take("translation", rows))
+        return torch.cat([*fitted, self.take("focal", rows)[:, None].log()], 1)
+
+    def take(self, name: str, rows: Tensor) -> Tensor:
+        """Rows of a stored array as float32."""
+        return torch.from_numpy(self.arrays[name][rows.numpy()]).float()
+
+    def _rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return indices % len(self), indices >= len(self)
+
+
+def mirror_where(normals: Tensor, mirrored: Tensor) -> Tensor:
+    """Flip normal maps (B, 4, H, W) left to right, and negate n_x, where `mirrored` (B,)."""
+    sign = normals.new_tensor([-1.0, 1.0, 1.0, 1.0]).view(1, 4, 1, 1)
+    return torch.where(mirrored.view(-1, 1, 1, 1), normals.flip(3) * sign, normals)
+
+
+def _shrink(pictures: Tensor, resolution: int | None) -> Tensor:
+    size = pictures.shape[-1]
+    if resolution is None or size % resolution:
+        raise SettingError(
+            f"Crops of {size} px cannot be averaged down to {resolution} px; prepare them at a multiple."
+        )
+    return interpolate(pictures, size=(resolution, resolution), mode="area")
+
+
+def _load(folder: Path, split: Split) -> dict[str, np.ndarray]:
+    shards = sorted(folder.glob("part-*.npz"))
+    if not shards:
+        raise InputError(
+            f"{folder} holds no prepared faces; make them with `garface data prepare PHOTOS --out {folder}`."
+        )
+    parts: dict[str, list[np.ndarray]] = {}
+    for shard in shards:
+        arrays = read_arrays(shard, remedy="delete it and prepare the photos again")
+        keep = np.array([split == "all" or held_back(str(n)) == (split == "heldout") for n in arrays["names"]], bool)
+        if keep.any():
+            for name, array in arrays.items():
+                parts.setdefault(name, []).append(array[keep])
+    if not parts:
+        raise InputError(f"{folder} holds no faces of the split '{split}'; prepare more photos.")
+    return {name: np.concatenate(chunks) for name, chunks in parts.items()}
+
+
+def choose_rows(length: int, count: int, *, seed: int, turn: int = 0) -> list[int]:
+    """`count` of `length` rows in random order; turns 0, 1, ... of one seed share none until all were taken."""
+    order = np.random.default_rng(seed).permutation(length)
+    places = np.arange(turn * count, (turn + 1) * count)
+    chosen: list[int] = order.take(places, mode="wrap").tolist()
+    return chosen

@@ -1,0 +1,88 @@
+"""A training set with every normal map drawn beforehand, on the device of the training.
+
+Drawing a normal map costs a processor core some milliseconds, which is little beside a training step there, and far too
+much beside one on a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from garface.datasets.fitted import mirror_where
+from garface.datasets.known_latents import KnownLatents
+from garface.errors import SettingError
+
+
+class Source(Protocol):
+    """What is loaded; index i >= n stands for the mirror image of i - n."""
+
+    def __len__(self) -> int:
+        """How many there are, n."""
+
+    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
+        """(B, 3, r, r) in [-1, 1]."""
+
+    def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
+        """(B, 4 or more, r, r) normal maps."""
+
+    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
+        """Of every unmirrored picture."""
+
+
+class PreloadedFaces:
+    """Faces whose pictures (8 bits) and normal maps (16 bits) lie in the memory of one device.
+
+    Maps of smaller sizes are averages of the large ones, as the renderer's own pyramid is.
+
+    Args:
+        faces: what is loaded; its mirror images must be flipped pictures with n_x negated.
+        resolution: of what is kept, pixels; a face takes 11 bytes a pixel.
+        device: where to.
+        batch: faces drawn at a time.
+    """
+
+    @torch.no_grad()
+    def __init__(self, faces: Source, *, resolution: int, device: torch.device | str, batch: int = 64) -> None:
+        self.resolution, self.known_latents = resolution, faces.known_latents
+        pictures, conditions = [], []
+        for rows in torch.arange(len(faces)).split(batch):
+            picture = (faces.pictures(rows, resolution=resolution) + 1) * 127.5
+            pictures.append(picture.round().clamp(0, 255).to(torch.uint8).to(device))
+            conditions.append(faces.conditions(rows, resolution=resolution).half().to(device))
+        self._pictures, self._conditions = torch.cat(pictures), torch.cat(conditions)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
+        """(B, 3, r, r) in [-1, 1], on the device."""
+        rows, mirrored = self._rows(indices)
+        picture = self._shrunk(self._pictures[rows].float() / 127.5 - 1, resolution)
+        return torch.where(mirrored.view(-1, 1, 1, 1), picture.flip(3), picture)
+
+    def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
+        """(B, 4, r, r) normal maps, on the device.
+
+        Raises:
+            SettingError: conditions other than normal maps, whose mirror images are not known here.
+        """
+        rows, mirrored = self._rows(indices)
+        found = self._conditions[rows].float()
+        if found.shape[1] != 4:
+            raise SettingError("Only normal maps can be preloaded; switch preload off for other conditions.")
+        return mirror_where(self._shrunk(found, resolution), mirrored)
+
+    def _rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        indices = indices.to(self._pictures.device)
+        return indices % len(self), indices >= len(self)
+
+    def _shrunk(self, x: Tensor, resolution: int) -> Tensor:
+        if resolution == self.resolution:
+            return x
+        if resolution > self.resolution or self.resolution % resolution:
+            raise SettingError(f"{resolution} px were asked of faces preloaded at {self.resolution} px.")
+        return interpolate(x, size=(resolution, resolution), mode="area")

@@ -1,0 +1,160 @@
+"""Prepare a folder of photos for training: find, align and fit the largest face of every photo.
+
+The result is a folder of shards, `part-00000.npz` and so on, each written whole or not at all, so that an interrupted
+run goes on where it stopped. `failures.json` lists the photos that gave no face, and why. If the photos were drawn by
+`garface data synthesize`, their `latents.npz` comes along.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from garface.datasets.known_latents import copy_styles
+from garface.errors import InputError, NoFaceError, SettingError
+from garface.heads import LandmarkFit, MorphableModel
+from garface.io import list_photos, make_folder, read_photo, to_uint8, write_json
+from garface.io.arrays import read_arrays, write_arrays
+from garface.photo.finder import FaceFinder
+from garface.photo.fitting import AlignedFace, align_face
+from garface.photo.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
+
+SETTINGS_FILE = "settings.json"
+FAILURES_FILE = "failures.json"
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """Settings of the preparation.
+
+    Attributes:
+        size: side of the aligned crops, pixels.
+        shard: photos per shard, which is also the batch of the landmark fit.
+        shape_start: where identities start: at the shape estimator's, or where landmarks alone put them.
+    """
+
+    size: int = 128
+    shard: int = 64
+    shape_start: ShapeStart = "estimator"
+
+
+def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings(), *, progress: bool = True) -> int:
+    """Find, align and fit the largest face of every photo below `photos`; returns the number of faces in `out`.
+
+    Raises:
+        InputError: no photo below `photos`.
+        OutputError: `out` cannot be written.
+        SettingError: `out` holds shards made with other settings, or crops are too small for the shape estimator.
+        AssetError: the landmark model, or a network that the shape estimator looks through, cannot be had.
+    """
+    paths = list_photos(photos)
+    model = MorphableModel.embedded()
+    shapes = load_starting_shapes(model=model) if settings.shape_start == "estimator" else None
+    if shapes is not None:
+        shapes.check_size(settings.size)
+    make_folder(out)
+    _check_settings(out, settings)
+    copy_styles(photos, out)
+    failures: dict[str, str] = _read_failures(out)
+    count = 0
+    with FaceFinder() as finder, tqdm(total=len(paths), unit="picture", disable=not progress) as bar:
+        for index, group in enumerate(_groups(paths, settings.shard)):
+            shard = out / f"part-{index:05d}.npz"
+            if not _holds(shard, group, failures):
+                _prepare_shard(shard, group, finder, model, shapes, settings, failures)
+                write_json(out / FAILURES_FILE, failures)
+            count += len(_names(shard))
+            bar.update(len(group))
+    for shard in sorted(out.glob("part-*.npz"))[-(-len(paths) // settings.shard) :]:
+        shard.unlink()  # of a folder that was larger
+    return count
+
+
+def _holds(shard: Path, group: Sequence[Path], failures: Mapping[str, str]) -> bool:
+    """Whether a shard is there, and of these photos: a folder may have grown."""
+    return shard.exists() and _names(shard) == [path.stem for path in group if path.name not in failures]
+
+
+def _names(shard: Path) -> list[str]:
+    return [str(name) for name in read_arrays(shard, ["names"], remedy="delete it and prepare again")["names"]]
+
+
+def _prepare_shard(
+    shard: Path,
+    paths: Sequence[Path],
+    finder: FaceFinder,
+    model: MorphableModel,
+    shapes: StartingShapes | None,
+    settings: PrepareSettings,
+    failures: dict[str, str],
+) -> None:
+    names, faces = [], []
+    for path in paths:
+        failures.pop(path.name, None)
+        try:
+            faces.append(find_and_align(path, finder, settings.size))
+            names.append(path.stem)
+        except InputError as error:
+            failures[path.name] = str(error)
+    arrays = _arrays(faces, _fit(model, shapes, faces)) if faces else {}
+    write_arrays(shard, names=np.array(names, dtype=str), **arrays)
+
+
+def _fit(model: MorphableModel, shapes: StartingShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:
+    return fit_from(model, faces, None if shapes is None else shapes.identities(faces))
+
+
+def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
+    """Read a photo and cut out its largest face.
+
+    Raises:
+        InputError: the photo cannot be read.
+        NoFaceError: no face is found.
+    """
+    pixels = read_photo(path).pixels
+    try:
+        return align_face(pixels, finder.find(pixels)[0], size)
+    except NoFaceError as error:
+        raise NoFaceError(f"{path}: {error}") from error
+
+
+def _arrays(faces: Sequence[AlignedFace], fit: LandmarkFit) -> dict[str, np.ndarray]:
+    return {
+        "pictures": np.stack([to_uint8(face.picture) for face in faces]),
+        "points": np.concatenate([face.points.numpy() for face in faces]),
+        "blendshapes": np.concatenate([face.blendshapes.numpy() for face in faces]),
+        "identity": fit.identity.numpy(),
+        "expression": fit.expression.numpy(),
+        "rotation": fit.pose.rotation.numpy(),
+        "translation": fit.pose.translation.numpy(),
+        "focal": fit.camera.focal.numpy(),
+        "principal": fit.camera.principal.numpy(),
+        "error": fit.error.numpy(),
+    }
+
+
+def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
+
+
+def _check_settings(out: Path, settings: PrepareSettings) -> None:
+    path = out / SETTINGS_FILE
+    wanted = asdict(settings)
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = {"shape_start": "landmarks", **json.loads(path.read_bytes())}  # where older sets began
+    differing = sorted(key for key in wanted if found.get(key) != wanted[key])
+    if differing:
+        raise SettingError(f"{out} was prepared with another {differing[0]}; choose a new folder or the old settings.")
+
+
+def _read_failures(out: Path) -> dict[str, str]:
+    path = out / FAILURES_FILE
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}

@@ -1,0 +1,1 @@
+"""Variants of one training recipe, compared at equal cost."""

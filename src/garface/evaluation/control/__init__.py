@@ -1,0 +1,1 @@
+"""How well drawn faces obey their geometry and keep the person."""

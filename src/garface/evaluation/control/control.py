@@ -1,0 +1,147 @@
+"""How well drawn faces obey their geometry: landmarks and normals that are found in them, beside those of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+from tqdm import tqdm
+
+from garface.arrays import Pixels
+from garface.datasets.fitted import FittedFaces
+from garface.errors import NoFaceError, WeightsError
+from garface.evaluation.summaries import Summary, summarise
+from garface.heads.fit import eye_distance
+from garface.io import to_tensor
+from garface.metrics import landmark_error
+from garface.networks import NormalEstimator, load_normal_estimator
+from garface.photo.finder import FaceFinder
+from garface.rendering import rasterise
+from garface.weights.files import weights_of, weights_path
+
+FINDER_SIDE = 256
+"""Pictures are brought to this size before faces are looked for, pixels."""
+
+
+@dataclass(frozen=True)
+class LandmarkControl:
+    """Landmarks found in pictures against those their heads project to."""
+
+    pictures: int
+    """How many were looked at."""
+    found: float
+    """Share of them in which a face was found, [0, 1]."""
+    error: Summary | None
+    """Mean distance of a picture's landmarks over its eye distance, over the pictures with a face."""
+
+    @staticmethod
+    def of(errors: Sequence[float | None]) -> LandmarkControl:
+        """Of one error a picture, None where no face was found."""
+        found = [error for error in errors if error is not None]
+        return LandmarkControl(len(errors), len(found) / len(errors) if errors else 0.0, summarise(found))
+
+
+@dataclass(frozen=True)
+class NormalControl:
+    """Normals estimated in pictures against those of their heads, where the face is seen."""
+
+    mean: Summary | None
+    """Mean angle of each picture, degrees."""
+    median: Summary | None
+    """Median angle of each picture, degrees."""
+
+
+def landmark_control(
+    pictures: Pixels, projected: Tensor, finder: FaceFinder, *, progress: bool = True
+) -> LandmarkControl:
+    """Compare the landmarks found in (N, R, R, 3) pictures with `projected` ones (N, 478, 2), pixels of the pictures.
+
+    The largest face of each picture counts, and the eye distance is that of `projected`.
+    """
+    errors: list[float | None] = []
+    for picture, points in zip(tqdm(pictures, "landmarks", unit="picture", disable=not progress), projected):
+        found, unit = find_points(picture, finder), eye_distance(points[None])
+        errors.append(None if found is None else float(landmark_error(found[None], points[None], unit)))
+    return LandmarkControl.of(errors)
+
+
+def find_points(picture: Pixels, finder: FaceFinder) -> Tensor | None:
+    """Landmarks (478, 2) of the largest face in a square picture, its pixels, found at 256 px; None without a face."""
+    large = np.asarray(Image.fromarray(picture).resize((FINDER_SIDE, FINDER_SIDE), Image.Resampling.BICUBIC))
+    try:
+        face = finder.find(large)[0]
+    except NoFaceError:
+        return None
+    return torch.from_numpy(face.points) * (len(picture) / FINDER_SIDE)
+
+
+def projected_landmarks(faces: FittedFaces, rows: Sequence[int], resolution: int) -> Tensor:
+    """Where the 478 landmarks of the fitted heads lie, (N, 478, 2), pixels of pictures of `resolution`."""
+    chosen, model = torch.tensor(rows), faces.model
+    points = model.landmarks["mediapipe478"].points(faces.vertices_camera(chosen), model.triangles)
+    return faces.cameras(chosen).resized(resolution, resolution).project(points)
+
+
+@torch.no_grad()
+def normal_control(
+    pictures: Pixels, faces: FittedFaces, rows: Sequence[int], estimator: NormalEstimator, *, progress: bool = True
+) -> NormalControl:
+    """Compare the normals that `estimator` sees in (N, R, R, 3) pictures with those of the fitted heads of `rows`.
+
+    Pictures are brought to the estimator's resolution.
+    """
+    size, place = estimator.config.resolution, next(estimator.parameters()).device
+    means, medians = [], []
+    for picture, row in zip(tqdm(pictures, "normals", unit="picture", disable=not progress), rows):
+        chosen = torch.tensor([row])
+        seen = interpolate(to_tensor(picture).to(place), size=(size, size), mode="bilinear", align_corners=False)
+        truth = faces.conditions(chosen, resolution=size)
+        region = face_region(faces, chosen, size) & (truth[:, 3] > 0.99)
+        degrees = angles(estimator(seen).cpu(), truth[:, :3])[region]
+        if len(degrees):
+            means.append(float(degrees.mean()))
+            medians.append(float(degrees.median()))
+    return NormalControl(summarise(means), summarise(medians))
+
+
+def angles(first: Tensor, second: Tensor) -> Tensor:
+    """Angles (B, H, W) between vectors (B, 3, H, W), degrees; exact also for small ones."""
+    first, second = normalize(first, dim=1), normalize(second, dim=1)
+    sine = torch.linalg.cross(first, second, dim=1).norm(dim=1)
+    return torch.rad2deg(torch.atan2(sine, (first * second).sum(1)))
+
+
+def face_region(faces: FittedFaces, rows: Tensor, resolution: int) -> Tensor:
+    """Where skin of the face, without scalp, ears, neck, eyes and mouth, is seen: (B, R, R) bool."""
+    model = faces.model
+    camera = faces.cameras(rows).resized(resolution, resolution)
+    triangle = rasterise(faces.vertices_camera(rows), model.triangles, camera)
+    of_face = model.masks["face"][model.triangles].all(1)
+    return of_face[triangle.clamp(min=0)] & (triangle >= 0)
+
+
+def find_estimator(model: str, normals: str | None = None) -> NormalEstimator | None:
+    """The normal estimator to measure with.
+
+    Args:
+        model: the renderer's weights: "builtin" or a folder.
+        normals: a weight file, "builtin", or "none"; None takes the one beside the renderer's weights, if there is one.
+
+    Raises:
+        WeightsError: the one that was named is missing or unreadable, or the renderer's folder is.
+    """
+    if normals == "none":
+        return None
+    if normals is not None:
+        return load_normal_estimator(normals)
+    source = weights_of(model, "normals")
+    try:
+        weights_path(source)
+    except WeightsError:
+        return None
+    return load_normal_estimator(source)

@@ -1,0 +1,1 @@
+"""How near drawings come to the photos they reconstruct."""

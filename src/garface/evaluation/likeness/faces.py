@@ -1,0 +1,264 @@
+"""The paper's qualitative figure for any folder: photos, and what every method draws and finds, with figures.
+
+Pictures are compared inside the head alone: around it every method is given the photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from garface.borrowed import FeatureTrunk, load_feature_trunk
+from garface.borrowed.crops import IdentityFeatures, load_identity_features
+from garface.devices import Device
+from garface.errors import InputError, SettingError
+from garface.evaluation.geometry.journal import Journal, Row, check_same
+from garface.evaluation.likeness.photos import photo_hash
+from garface.evaluation.summaries import Summary, markdown_table, summarise
+from garface.gallery.drawing import Pixels
+from garface.gallery.sheets import picture_table
+from garface.io import make_folder, read_photo, to_uint8, write_atomic, write_json, write_png
+from garface.losses import perceptual_distance
+from garface.metrics import psnr, ssim
+from garface.reconstruction import Reconstruction, ReconstructionSettings, Reconstructor
+from garface.reconstruction.renderer import model_hash
+from garface.reconstruction.result import shaded_mesh
+
+METHODS: dict[str, dict[str, str]] = {
+    "inverted": {"quality": "fast"},
+    "graphics": {"drawn_by": "graphics"},
+    "no-start": {"latent_start": "mean", "shape_start": "landmarks"},
+    "full": {},
+    "best": {"quality": "best"},
+}
+"""What differs from `ReconstructionSettings`, by the names that `evaluate geometry` uses."""
+FIGURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance", "identity": "identity cosine"}
+"""What is measured."""
+_TEXTURE = 16
+"""Texels; textures are not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacesSettings:
+    """What is compared."""
+
+    methods: tuple[str, ...] = ("inverted", "graphics", "full")
+    """Of `METHODS`."""
+    rows: int = 12
+    """Photos that the sheet shows; figures are of all."""
+    model: str = "builtin"
+    """Folder of weights, or builtin."""
+    seed: int = 0
+    """Fixes every random draw."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def check(self) -> None:
+        """Raise a SettingError on a setting outside its range."""
+        unknown = [name for name in self.methods if name not in METHODS]
+        if unknown or not self.methods or len(set(self.methods)) < len(self.methods):
+            raise SettingError(f"methods must be some of {', '.join(METHODS)}, each once, not {list(self.methods)}.")
+        if self.rows < 1:
+            raise SettingError(f"rows must be at least 1, but is {self.rows}.")
+
+
+@dataclass(frozen=True)
+class FacesTable:
+    """What came out."""
+
+    settings: FacesSettings
+    """What was compared."""
+    rows: tuple[Row, ...]
+    """Every photo and method."""
+
+    def summaries(self, method: str) -> dict[str, Summary]:
+        """Every figure of a method over its photos."""
+        own = [row.figures for row in self.rows if row.method == method and row.figures]
+        found = {name: summarise([figures[name] for figures in own]) for name in FIGURES}
+        return {name: summary for name, summary in found.items() if summary}
+
+    @property
+    def missing(self) -> list[Row]:
+        """Photos without figures."""
+        return [row for row in self.rows if not row.figures]
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as plain JSON values."""
+        methods = {
+            name: {key: asdict(summary) for key, summary in self.summaries(name).items()}
+            for name in self.settings.methods
+        }
+        return {"settings": asdict(self.settings), "methods": methods, "rows": [asdict(row) for row in self.rows]}
+
+    def to_markdown(self) -> str:
+        """Means over photos, then what failed."""
+        rows = []
+        for method in self.settings.methods:
+            summaries = self.summaries(method)
+            counts = [summary.count for summary in summaries.values()]
+            rows.append([method, *(getattr(summaries.get(name), "mean", None) for name in FIGURES), *counts[:1]])
+        parts = ["Inside the head, means over photos.", markdown_table(["method", *FIGURES.values(), "photos"], rows)]
+        if self.missing:
+            reasons = [(row.picture, row.method, row.reason) for row in self.missing]
+            parts.append(markdown_table(["photo", "method", "why it failed"], reasons))
+        return "\n\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Networks that compare two pictures."""
+
+    features: FeatureTrunk
+    """For the perceptual distance."""
+    identity: IdentityFeatures
+    """For the cosine between persons."""
+
+    @torch.no_grad()
+    def figures(self, picture: Tensor, photo: Tensor, mask: Tensor) -> dict[str, float]:
+        """How near a drawing comes to a photo, both (1, 3, R, R) in [-1, 1], under the head's mask (1, 1, R, R)."""
+        pasted = mask * picture + (1 - mask) * photo
+        drawn, real = self.features(pasted), self.features(photo)
+        return {
+            "psnr": float(psnr(picture, photo, mask)),
+            "ssim": float(ssim(pasted, photo)),
+            "perceptual": float(perceptual_distance(drawn, real, self.features.head_weights)),
+            "identity": float(F.cosine_similarity(self.identity(pasted), self.identity(photo))),
+        }
+
+
+def load_judges() -> Judges:
+    """The judges, on the CPU.
+
+    Raises:
+        AssetError: a network's file is neither here nor can be fetched.
+    """
+    return Judges(load_feature_trunk(), load_identity_features())
+
+
+def compare_methods(
+    photos: Mapping[str, Path],
+    out: Path,
+    settings: FacesSettings,
+    *,
+    judges: Judges | None = None,
+    progress: bool = True,
+) -> FacesTable:
+    """Reconstruct every photo by every method, as far as that is not done yet, and write sheet and table.
+
+    Args:
+        photos: files by name.
+        out: receives sheet.png, table.json, table.md, rows.jsonl with a line as soon as a face is done, and the single
+            pictures. What is finished there, of the same photo, is not done again.
+        settings: what is compared.
+        judges: networks for the figures; None loads them.
+        progress: whether to show a bar.
+
+    Raises:
+        SettingError: see `FacesSettings.check`, or `out` holds results of other weights or another seed.
+        OutputError: something cannot be written.
+        WeightsError: weights that cannot be used.
+        AssetError: a network cannot be had.
+    """
+    settings.check()
+    make_folder(out)
+    weights = model_hash(settings.model)
+    check_same(out / "settings.json", {"model": settings.model, "weights": weights, "seed": settings.seed})
+    journal = Journal(out / "rows.jsonl")
+    hashes = {name: photo_hash(photo) for name, photo in photos.items()}
+    rows = []
+    with tqdm(total=len(settings.methods) * len(photos), unit="face", disable=not progress) as bar:
+        for method in settings.methods:
+            bar.set_description_str(method)
+            with _Maker(method, out, settings, judges) as maker:
+                for name, photo in photos.items():
+                    wanted = Row(method, "faces", name, hashes[name])
+                    found = journal.rows.get(wanted.key)
+                    if found is None or found.subject != wanted.subject or not found.figures:
+                        journal.add(maker.measured(wanted, photo))
+                    rows.append(journal.rows[wanted.key])
+                    bar.update()
+    table = FacesTable(settings, tuple(rows))
+    sheet = _sheet(out, list(photos), table)
+    if sheet is not None:
+        write_png(out / "sheet.png", sheet)
+    write_json(out / "table.json", table.to_json())
+    write_atomic(out / "table.md", (table.to_markdown() + "\n").encode())
+    return table
+
+
+class _Maker:
+    """Makes what is missing; networks are loaded when something is."""
+
+    def __init__(self, method: str, out: Path, settings: FacesSettings, judges: Judges | None) -> None:
+        self.method, self.out, self.settings, self._given = method, out, settings, judges
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Maker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def judges(self) -> Judges:
+        """Those that were given, or the usual ones."""
+        return self._given or load_judges()
+
+    @cached_property
+    def reconstructor(self) -> Reconstructor:
+        """With the method's settings."""
+        settings = self.settings
+        own = ReconstructionSettings(
+            model=settings.model, seed=settings.seed, device=settings.device, texture_size=_TEXTURE
+        )
+        return self._stack.enter_context(Reconstructor(replace(own, **METHODS[self.method])))  # type: ignore[arg-type]
+
+    def measured(self, row: Row, photo: Path) -> Row:
+        """The row with its figures, or why there are none; its pictures are written first."""
+        try:
+            face = self.reconstructor.reconstruct(photo, name=row.picture)[0]
+        except InputError as error:
+            return replace(row, reason=str(error))
+        assert face.target is not None
+        cell, crop, mask = _cells(face)
+        folders = [self.out / "photos", *(self.out / kind / self.method for kind in cell)]
+        for folder, picture in zip(folders, (crop, *cell.values())):
+            make_folder(folder)
+            write_png(folder / f"{row.picture}.png", to_uint8(picture[0]))
+        return replace(row, figures=self.judges.figures(cell["drawings"], crop, mask))
+
+
+@torch.no_grad()
+def _cells(face: Reconstruction) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Drawing and mesh under the photo's light, the photo (1, 3, R, R), and the head's mask (1, 1, R, R)."""
+    assert face.target is not None
+    photo, normals = face.target.picture.cpu(), face.state.normals(face.renderer).cpu()
+    mask = normals[:, 3:] * face.target.mask.cpu()
+    return {"drawings": face.draw()[None], "meshes": shaded_mesh(photo, normals)}, photo, mask
+
+
+def _sheet(out: Path, names: Sequence[str], table: FacesTable) -> Pixels | None:
+    """A row for each photo: photo, then drawing and mesh of every method; None if no photo has a face."""
+    methods = table.settings.methods
+    failed = {row.picture for row in table.missing}
+    shown = [name for name in names if name not in failed][: table.settings.rows]
+    if not shown:
+        return None
+    captions = ["photo", *(caption for method in methods for caption in (method, "its mesh"))]
+    return picture_table([list(_row(out, name, methods)) for name in shown], columns=captions)
+
+
+def _row(out: Path, name: str, methods: Sequence[str]) -> Iterator[Pixels]:
+    files = [out / "photos", *(out / kind / method for method in methods for kind in ("drawings", "meshes"))]
+    for folder in files:
+        yield np.asarray(read_photo(folder / f"{name}.png").pixels)

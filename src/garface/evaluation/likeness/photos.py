@@ -1,0 +1,197 @@
+"""Reconstructions of many photos: which face was found, how near landmarks and colours come, how long it takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from garface.errors import GarfaceError, InputError, OutputError, SettingError
+from garface.evaluation.meshes import write_head
+from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
+from garface.io import make_folder, write_atomic, write_json
+from garface.reconstruction import (
+    ReconstructionSettings,
+    Reconstructor,
+    Renderer,
+    load_state,
+    read_report,
+)
+from garface.reconstruction.result import REPORT_FILE
+from garface.weights.fetch import sha256_of
+
+TABLE = "table"
+"""Name of the table's files, without suffix."""
+
+
+@dataclass(frozen=True)
+class PhotoRow:
+    """What became of one photo."""
+
+    name: str
+    """Of its result folder."""
+    photo: str
+    """Its file."""
+    found: bool
+    """Whether a face was found and reconstructed."""
+    reason: str = ""
+    """Why not."""
+    defect: bool = False
+    """Whether the reason is a defect of garface, not something about the photo."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """PSNR (dB) and landmark errors (eye distances) by name; see `Reconstruction.figures`."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time by stage."""
+
+
+@dataclass(frozen=True)
+class PhotoTable:
+    """What became of all photos."""
+
+    settings: ReconstructionSettings
+    """How they were reconstructed."""
+    rows: tuple[PhotoRow, ...]
+    """Every photo."""
+
+    @property
+    def failures(self) -> list[PhotoRow]:
+        """The photos without a result."""
+        return [row for row in self.rows if not row.found]
+
+    def summaries(self) -> dict[str, Summary]:
+        """Every figure, and the seconds of every stage and of all, over the photos that have it."""
+        columns: dict[str, list[float]] = {}
+        for row in self.rows:
+            for name, value in _numbers(row):
+                columns.setdefault(name, []).append(value)
+        return {name: summary for name, values in columns.items() if (summary := summarise(values))}
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as plain JSON values."""
+        return {
+            "settings": asdict(self.settings),
+            "photos": len(self.rows),
+            "found": len(self.rows) - len(self.failures),
+            "summaries": {name: asdict(one) for name, one in self.summaries().items()},
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+    def to_markdown(self) -> str:
+        """Summaries, then failures with reasons, then every photo."""
+        return "\n\n".join(_sections(self))
+
+
+def measure_photos(
+    photos: Mapping[str, Path],
+    out: Path,
+    settings: ReconstructionSettings,
+    *,
+    renderer: Renderer | None = None,
+    meshes: Path | None = None,
+    progress: bool = True,
+) -> PhotoTable:
+    """Reconstruct every photo that has no finished folder yet, and write table.json and table.md.
+
+    Args:
+        photos: files by the name of their result folders.
+        out: receives a folder for each photo, and the table.
+        settings: of the reconstruction; the largest face of each photo counts.
+        renderer: one that is already loaded; None loads `settings.model`.
+        meshes: receives the head of each photo; see `write_head`. None writes none.
+        progress: whether to show a bar.
+
+    Raises:
+        SettingError: `out` holds a result of another photo, other settings or other weights.
+        OutputError: a result cannot be written.
+        WeightsError: weights that cannot be used.
+        AssetError: the landmark model cannot be had.
+    """
+    make_folder(out)
+    rows = []
+    with Reconstructor(settings, renderer=renderer) as reconstructor:
+        for name, photo in photos.items():
+            _check_finished(out / name, photo, reconstructor)
+        for name, photo in tqdm(photos.items(), unit="photo", disable=not progress):
+            rows.append(_measure(name, photo, out / name, reconstructor))
+            if meshes is not None and rows[-1].found:
+                _write_mesh(meshes, name, out / name, reconstructor.renderer)
+    table = PhotoTable(settings, tuple(rows))
+    write_json(out / f"{TABLE}.json", table.to_json())
+    write_atomic(out / f"{TABLE}.md", (table.to_markdown() + "\n").encode())
+    return table
+
+
+def _measure(name: str, photo: Path, folder: Path, reconstructor: Reconstructor) -> PhotoRow:
+    try:
+        if not (folder / REPORT_FILE).exists():
+            reconstructor.reconstruct(photo, name=name)[0].save(folder)
+    except OutputError:
+        raise
+    except GarfaceError as error:
+        return PhotoRow(name, str(photo), found=False, reason=str(error))
+    except Exception as error:
+        return PhotoRow(name, str(photo), found=False, reason=f"{type(error).__name__}: {error}", defect=True)
+    report = read_report(folder)
+    return PhotoRow(name, str(photo), found=True, figures=report["figures"], seconds=report["seconds"])
+
+
+def _check_finished(folder: Path, photo: Path, reconstructor: Reconstructor) -> None:
+    """Raise if the folder holds a result that this run would not give."""
+    if not (folder / REPORT_FILE).exists():
+        return
+    report = read_report(folder)
+    wanted, names = asdict(reconstructor.settings), ("quality", "face", "seed", "shape_start")
+    differing = [name for name in names if report["settings"].get(name) != wanted[name]]
+    cards = json.loads(json.dumps({kind: asdict(card) for kind, card in reconstructor.cards.items()}))
+    if report["weights"] != cards:
+        differing.append("weights")
+    if photo_hash(photo) != report["photo"].get("sha256"):
+        differing.append("photo")
+    if differing:
+        raise SettingError(f"{folder} holds a result of another {differing[0]}; choose a new folder or remove it.")
+
+
+def photo_hash(photo: Path) -> str:
+    """The sha256 of a photo's file, hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return sha256_of(photo)
+    except OSError as error:
+        raise InputError(f"{photo} cannot be read ({error.strerror}); check name and permissions.") from error
+
+
+def _write_mesh(meshes: Path, name: str, folder: Path, renderer: Renderer) -> None:
+    state, model = load_state(folder, renderer), renderer.morphable.to("cpu")
+    write_head(meshes, name, model.vertices(state.identity.cpu(), state.expression.cpu())[0], model)
+
+
+def _numbers(row: PhotoRow) -> Iterator[tuple[str, float]]:
+    yield from row.figures.items()
+    yield from ((f"seconds, {stage}", value) for stage, value in row.seconds.items())
+    if row.seconds:
+        yield "seconds, all", sum(row.seconds.values())
+
+
+def _sections(table: PhotoTable) -> Iterator[str]:
+    failures, settings = table.failures, table.settings
+    yield (
+        f"{len(table.rows) - len(failures)} of {len(table.rows)} photos reconstructed (quality {settings.quality}, "
+        f"model {settings.model}, seed {settings.seed})."
+    )
+    summaries = table.summaries()
+    if summaries:
+        yield "PSNR in decibels inside the head; landmark errors in eye distances, median of 478; seconds by stage."
+        yield summary_table(summaries)
+    if failures:
+        yield markdown_table(["failed", "why"], [(row.name, row.reason) for row in failures])
+    names = [name for name in summaries if not name.startswith("seconds, ") or name == "seconds, all"]
+    rows = [[row.name, *(dict(_numbers(row)).get(name) for name in names)] for row in table.rows if row.found]
+    if rows:
+        yield markdown_table(["photo", *names], rows)

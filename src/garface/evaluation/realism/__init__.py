@@ -1,0 +1,1 @@
+"""How much drawn faces look like photos."""

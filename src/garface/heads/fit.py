@@ -1,0 +1,370 @@
+"""Fit the morphable model to 2D landmarks by damped Gauss-Newton, many faces at once.
+
+The objective of one face is a sum of squares (paper section 3.3, "3DMM start"; priors as in Blanz & Vetter 1999):
+
+    sum_n weight_n |project(R X_n + t) - observed_n|^2 / sigma_landmark^2
+    + |identity - expected|^2 / sigma_identity^2 + |expression - expected|^2 / sigma_expression^2
+    + (log distance - log distance_mean)^2 / sigma_distance^2
+
+Unknowns: rotation (axis-angle increment), translation, log focal length, identity, expression. A change of the focal
+length carries the translation with it, so that the size in the picture stays and the valley between focal length and
+distance is straight. Expression is kept in [0, 1] by an active set: a coefficient that sits at a bound and wants to
+cross it is held for that step. Damping and acceptance are per face (Levenberg 1944, Marquardt 1963).
+
+Several photos of one person share the identity: their objectives are added, with its prior once, and every step
+eliminates what belongs to a single photo first (Schur complement).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from garface.checks import check_finite, check_shape
+from garface.errors import SettingError
+from garface.geometry import Camera, Pose, axis_angle_to_matrix, cross_matrix
+from garface.heads.embedded import MorphableModel
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of the landmark fit.
+
+    Attributes:
+        landmarks: name of the landmark set of the model.
+        sigma_landmark: expected landmark error, in eye distances of the picture. Errors of neighbouring landmarks
+            are correlated, so this is larger than their size: it states how much all of them together may say.
+        sigma_identity: standard deviation of the identity coefficients; 1 trusts the model's own spread.
+        sigma_expression: standard deviation of the expression coefficients about what the detector expects.
+        distance_mean: expected distance of the camera, millimetres.
+        sigma_distance: standard deviation of its logarithm.
+        fit_focal: False keeps the focal length of the given camera.
+        iterations: most Gauss-Newton steps.
+        tolerance: a face is done when a step improves its cost by less than this share.
+    """
+
+    landmarks: str = "mediapipe478"
+    sigma_landmark: float = 0.10
+    sigma_identity: float = 1.0
+    sigma_expression: float = 0.25
+    distance_mean: float = 900.0
+    sigma_distance: float = 0.35
+    fit_focal: bool = True
+    iterations: int = 20
+    tolerance: float = 1e-3
+
+
+@dataclass(frozen=True)
+class LandmarkFit:
+    """Result of a landmark fit for B faces.
+
+    Attributes:
+        identity: (B, K) standard deviations.
+        expression: (B, 52) in [0, 1].
+        pose: camera from head, millimetres.
+        camera: the given cameras with the fitted focal lengths.
+        cost: (B,) final value of the objective.
+        error: (B, N) distance of each projected landmark from the observed one, pixels.
+        history: cost (B,) after every step.
+    """
+
+    identity: Tensor
+    expression: Tensor
+    pose: Pose
+    camera: Camera
+    cost: Tensor
+    error: Tensor
+    history: list[Tensor]
+
+
+@dataclass(frozen=True)
+class _State:
+    rotation: Tensor  # (B, 3, 3)
+    translation: Tensor  # (B, 3)
+    log_focal: Tensor  # (B,)
+    identity: Tensor  # (B, K)
+    expression: Tensor  # (B, E)
+
+    def where(self, keep: Tensor, other: _State) -> _State:
+        """This state for the faces of `keep` (B,), `other` for the rest."""
+
+        def pick(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(keep.view(-1, *[1] * (a.ndim - 1)), a, b)
+
+        return _State(*(pick(getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__))
+
+
+def fit_landmarks(
+    model: MorphableModel,
+    observed: Tensor,
+    camera: Camera,
+    *,
+    rotation: Tensor | None = None,
+    identity: Tensor | None = None,
+    expression: Tensor | None = None,
+    weights: Tensor | None = None,
+    settings: FitSettings = FitSettings(),
+    one_person: bool = False,
+) -> LandmarkFit:
+    """Fit pose, focal length, identity and expression of B faces.
+
+    Args:
+        model: the morphable model.
+        observed: (B, N, 2) landmarks, pixels of the camera's picture. Their precision is that of the work and the
+            result: float32 does for photos, float64 for landmarks without noise.
+        camera: B cameras; the focal length is the start (and stays, with `fit_focal=False`).
+        rotation: (B, 3, 3) start, camera from head; default: looking into the camera.
+        identity: (B, K) expected identity in standard deviations, both start and centre of its prior; default: the mean
+            head. Faces of one person are expected to have the mean of theirs.
+        expression: (B, 52) expected expression in [0, 1], both start and centre of its prior; default: neutral.
+        weights: (N,) weight of each landmark; default 1.
+        settings: see `FitSettings`.
+        one_person: whether all faces are those of one person, who has one identity: every row of the result holds it,
+            and the cost is that of all faces together.
+
+    Raises:
+        SettingError: wrong shapes or landmarks that are not finite.
+    """
+    if settings.landmarks not in model.landmarks:
+        known = ", ".join(sorted(model.landmarks))
+        raise SettingError(f"The model has no landmarks '{settings.landmarks}'; it has: {known}.")
+    problem = _Problem(model, observed, camera, identity, expression, weights, settings, one_person)
+    return problem.solve(problem.start(rotation))
+
+
+class _Problem:
+    """The objective, its residuals and their derivatives for B faces."""
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        observed: Tensor,
+        camera: Camera,
+        identity: Tensor | None,
+        expression: Tensor | None,
+        weights: Tensor | None,
+        settings: FitSettings,
+        one_person: bool,
+    ) -> None:
+        rows = model.landmark_model(settings.landmarks)
+        self.mean, self.identity_basis, self.expression_basis = (row.to(observed) for row in rows)
+        self.batch, self.count = len(observed), len(self.mean)
+        check_shape("observed", observed, (None, self.count, 2))
+        check_finite("observed", observed)
+        self.observed, self.settings, self.one_person = observed, settings, one_person
+        self.sigma_identity = settings.sigma_identity * (len(observed) ** 0.5 if one_person else 1.0)
+        self.camera = replace(camera, focal=camera.focal.to(observed), principal=camera.principal.to(observed))
+        average = observed.new_zeros(self.batch, model.identities)
+        self.expected_identity = average if identity is None else identity.to(observed)
+        check_shape("identity", self.expected_identity, average.shape)
+        check_finite("identity", self.expected_identity)
+        if one_person:
+            self.expected_identity = self.expected_identity.mean(0, keepdim=True).expand_as(average)
+        neutral = observed.new_zeros(self.batch, model.expressions)
+        self.expected = neutral if expression is None else expression.to(observed).clamp(0, 1)
+        self.scale = eye_distance(observed, settings.landmarks)  # (B,)
+        weights = observed.new_ones(self.count) if weights is None else weights.to(observed)
+        self.weight = weights.sqrt()[None, :] / (settings.sigma_landmark * self.scale[:, None])  # (B, N)
+
+    def start(self, rotation: Tensor | None) -> _State:
+        """Expected shape, placed by a scaled orthographic fit at the expected distance (or the known focal length)."""
+        if rotation is None:
+            rotation = torch.eye(3).expand(self.batch, 3, 3)
+        rotation = rotation.to(self.observed)
+        offsets = torch.einsum("be,enc->bnc", self.expected, self.expression_basis)
+        offsets = offsets + torch.einsum("bk,knc->bnc", self.expected_identity, self.identity_basis)
+        turned = (self.mean + offsets) @ rotation.mT
+        flat = turned[..., :2] * turned.new_tensor([1.0, -1.0])  # picture y points down
+        a, b = flat - flat.mean(1, keepdim=True), self.observed - self.observed.mean(1, keepdim=True)
+        scale = (a * b).sum((1, 2)) / (a * a).sum((1, 2))  # pixels per millimetre
+        scale = scale.clamp_min(1e-6)
+        if self.settings.fit_focal:
+            distance = torch.full_like(scale, self.settings.distance_mean)
+            focal = scale * distance
+        else:
+            focal = self.camera.focal.expand(self.batch)
+            distance = focal / scale
+        centre = (self.observed.mean(1) - self.camera.principal) / scale[:, None] - flat.mean(1)
+        depth = -distance - turned[..., 2].mean(1)
+        translation = torch.stack([centre[:, 0], -centre[:, 1], depth], 1)
+        return _State(rotation, translation, focal.log(), self.expected_identity, self.expected)
+
+    def residuals(self, state: _State) -> Tensor:
+        """All residuals (B, 2 N + K + E + 1), in units of their standard deviation."""
+        projected, _, _ = self.project(state)
+        landmarks = (projected - self.observed) * self.weight[..., None]
+        return torch.cat([landmarks.flatten(1), *self.priors(state)], 1)
+
+    def priors(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
+        """Residuals of identity (B, K), expression (B, E) and distance (B, 1)."""
+        settings = self.settings
+        distance = (-state.translation[:, 2:]).log() - math.log(settings.distance_mean)
+        return (
+            (state.identity - self.expected_identity) / self.sigma_identity,
+            (state.expression - self.expected) / settings.sigma_expression,
+            distance / settings.sigma_distance,
+        )
+
+    def project(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
+        """Projected landmarks (B, N, 2), their camera points (B, N, 3) and turned head points R X (B, N, 3)."""
+        offsets = state.identity @ self.identity_basis.flatten(1) + state.expression @ self.expression_basis.flatten(1)
+        offsets = offsets.unflatten(1, (self.count, 3))
+        turned = (self.mean + offsets) @ state.rotation.mT
+        points = turned + state.translation[:, None]
+        focal = state.log_focal.exp()[:, None]
+        x = focal * points[..., 0] / -points[..., 2]
+        y = -focal * points[..., 1] / -points[..., 2]
+        return torch.stack([x, y], -1) + self.camera.principal[:, None], points, turned
+
+    def jacobian(self, state: _State) -> Tensor:
+        """Derivatives (B, 2 N, 7 + K + E) of the landmarks by rotation, translation, log focal length, coefficients."""
+        projected, points, turned = self.project(state)
+        k = state.identity.shape[1]
+        rows = points.new_empty(self.batch, self.count, 2, 7 + k + state.expression.shape[1])
+        by_point = self._projection_derivative(state, points) * self.weight[..., None, None]  # (B, N, 2, 3)
+        rows[..., 0:3] = by_point @ -cross_matrix(turned)  # d(w x q) = -[q]x dw
+        rows[..., 3:6] = by_point
+        rows[..., 6] = (projected - self.camera.principal[:, None]) * self.weight[..., None]
+        rows[..., 6] += torch.einsum("bnij,bj->bni", by_point, state.translation)
+        by_head = by_point @ state.rotation[:, None]  # picture by offsets in the head frame
+        rows[..., 7 : 7 + k] = by_head @ self.identity_basis.permute(1, 2, 0)
+        rows[..., 7 + k :] = by_head @ self.expression_basis.permute(1, 2, 0)
+        return rows.flatten(1, 2)
+
+    def _projection_derivative(self, state: _State, points: Tensor) -> Tensor:
+        x, y, z = points.unbind(-1)
+        focal = state.log_focal.exp()[:, None]
+        zero = torch.zeros_like(x)
+        along_x = torch.stack([-focal / z, zero, focal * x / z**2], -1)
+        along_y = torch.stack([zero, focal / z, -focal * y / z**2], -1)
+        return torch.stack([along_x, along_y], -2)
+
+    def prior_jacobian(self, state: _State) -> Tensor:
+        """Derivatives (B, K + E + 1, 7 + K + E) of the prior residuals."""
+        settings = self.settings
+        k, e = state.identity.shape[1], state.expression.shape[1]
+        rows = state.identity.new_zeros(self.batch, k + e + 1, 7 + k + e)
+        index = torch.arange(k + e, device=rows.device)
+        rows[:, index[:k], 7 + index[:k]] = 1 / self.sigma_identity
+        rows[:, index[k:], 7 + index[k:]] = 1 / settings.sigma_expression
+        rows[:, -1, 5] = 1 / (state.translation[:, 2] * settings.sigma_distance)
+        if settings.fit_focal:
+            rows[:, -1, 6] = 1 / settings.sigma_distance
+        return rows
+
+    def step(self, state: _State, damping: Tensor) -> _State:
+        """One damped Gauss-Newton step; `damping` (B,) scales the diagonal of the normal matrix."""
+        jacobian, prior = self.jacobian(state), self.prior_jacobian(state)
+        residual = self.residuals(state)[..., None]
+        normal = jacobian.mT @ jacobian + prior.mT @ prior
+        rows = jacobian.shape[1]
+        gradient = (jacobian.mT @ residual[:, :rows] + prior.mT @ residual[:, rows:])[..., 0]
+        held = self._held(state, gradient)
+        normal = normal.masked_fill(held[:, None] | held[..., None], 0.0)
+        diagonal = normal.diagonal(dim1=1, dim2=2)
+        lift = damping[:, None] * diagonal + held
+        normal, gradient = normal + torch.diag_embed(lift), gradient.masked_fill(held, 0.0)
+        if self.one_person:
+            identity = slice(7, 7 + state.identity.shape[1])
+            return self._move(state, -solve_sharing(normal, gradient, identity))
+        return self._move(state, -torch.linalg.solve(normal, gradient))
+
+    def _held(self, state: _State, gradient: Tensor) -> Tensor:
+        """Unknowns (B, P) that stay: expressions at a bound that want to cross it, and a known focal length."""
+        held = torch.zeros_like(gradient, dtype=torch.bool)
+        by_expression = gradient[:, 7 + state.identity.shape[1] :]
+        low, high = state.expression <= 0, state.expression >= 1
+        held[:, 7 + state.identity.shape[1] :] = (low & (by_expression > 0)) | (high & (by_expression < 0))
+        held[:, 6] = not self.settings.fit_focal
+        return held
+
+    def _move(self, state: _State, delta: Tensor) -> _State:
+        k = state.identity.shape[1]
+        grown = delta[:, 6].clamp(-0.5, 0.5)
+        translation = state.translation * grown.exp()[:, None] + delta[:, 3:6]
+        nearest = -100.0  # millimetres: a step may not pull the head through the camera
+        translation = torch.cat([translation[:, :2], translation[:, 2:].clamp_max(nearest)], 1)
+        return _State(
+            axis_angle_to_matrix(delta[:, :3]) @ state.rotation,
+            translation,
+            state.log_focal + grown,
+            state.identity + delta[:, 7 : 7 + k],
+            (state.expression + delta[:, 7 + k :]).clamp(0, 1),
+        )
+
+    def cost(self, state: _State) -> Tensor:
+        """Objective (B,), of all together where they are one person."""
+        cost = self.residuals(state).square().sum(1)
+        return cost.sum().expand(self.batch) if self.one_person else cost
+
+    def solve(self, state: _State) -> LandmarkFit:
+        """Iterate until every face has stopped improving; one that has waits for the others as it is."""
+        cost = self.cost(state)
+        damping, done = torch.full_like(cost, 1e-3), torch.zeros_like(cost, dtype=torch.bool)
+        history = [cost]
+        floor = 1e-6 if cost.dtype == torch.float32 else 1e-12  # keeps the normal matrix invertible
+        for _ in range(self.settings.iterations):
+            trial = self.step(state, damping)
+            trial_cost = self.cost(trial)
+            better = (trial_cost < cost) & ~done  # NaN counts as worse
+            improvement = torch.where(better, (cost - trial_cost) / cost, cost.new_zeros(()))
+            state, cost = trial.where(better, state), torch.where(better, trial_cost, cost)
+            history.append(cost)
+            done |= (improvement < self.settings.tolerance) & (better | (damping > 1e3))
+            if bool(done.all()):
+                break
+            damping = torch.where(better, damping * 0.2, damping * 10).clamp(floor, 1e6)
+        return self._result(state, cost, history)
+
+    def _result(self, state: _State, cost: Tensor, history: list[Tensor]) -> LandmarkFit:
+        principal = self.camera.principal.expand(self.batch, 2)
+        return LandmarkFit(
+            identity=state.identity,
+            expression=state.expression,
+            pose=Pose(state.rotation, state.translation),
+            camera=replace(self.camera, focal=state.log_focal.exp(), principal=principal),
+            cost=cost,
+            error=(self.project(state)[0] - self.observed).norm(dim=-1),
+            history=history,
+        )
+
+
+def solve_sharing(matrix: Tensor, right: Tensor, shared: slice) -> Tensor:
+    """Solve the sum of B quadratic problems that have some of their unknowns in common.
+
+    Args:
+        matrix: (B, P, P), symmetric and positive definite: that of each problem alone.
+        right: (B, P), its right side.
+        shared: the unknowns that all of them share.
+
+    Returns:
+        (B, P): what solves them together; the shared unknowns are the same in every row.
+    """
+    common = torch.zeros(right.shape[1], dtype=torch.bool, device=right.device)
+    common[shared] = True
+    own = ~common
+    across = matrix[:, own][:, :, common]
+    inside = matrix[:, own][:, :, own]
+    reduced = torch.linalg.solve(inside, torch.cat([across, right[:, own, None]], 2))
+    complement = (matrix[:, common][:, :, common] - across.mT @ reduced[..., :-1]).sum(0)
+    rest = (right[:, common, None] - across.mT @ reduced[..., -1:]).sum(0)
+    found = torch.linalg.solve(complement, rest)
+    result = torch.empty_like(right)
+    result[:, common] = found[:, 0]
+    result[:, own] = (reduced[..., -1:] - reduced[..., :-1] @ found)[..., 0]
+    return result
+
+
+_EYES = {
+    "mediapipe478": ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)),
+    "ibug68": ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47)),
+}
+
+
+def eye_distance(landmarks: Tensor, name: str = "mediapipe478") -> Tensor:
+    """Distance (B,) between the centres of the two eyes, in the unit of `landmarks` (B, N, D)."""
+    first, second = (landmarks[:, list(rows)].mean(1) for rows in _EYES[name])
+    return (first - second).norm(dim=-1)

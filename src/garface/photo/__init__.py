@@ -1,0 +1,1 @@
+"""From a photo to an aligned, fitted face: find, align, fit."""

@@ -1,0 +1,116 @@
+"""From a found face to an aligned crop and a fitted model: the path that training and reconstruction share.
+
+The fit happens in the frame of the crop, where faces of any photo have one size. A similarity of the picture is exact
+for the camera (`Camera.cropped`), so the result carries over to the full photo without loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from garface.arrays import Pixels
+from garface.geometry import Camera, Pose, Similarity, crop
+from garface.heads import FitSettings, LandmarkFit, MorphableModel, fit_landmarks
+from garface.io import to_tensor
+from garface.photo.align import ffhq_similarity
+from garface.photo.finder import FaceLandmarks
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedFace:
+    """One face in the frame of its crop.
+
+    Attributes:
+        picture: (1, 3, R, R) in [-1, 1].
+        inside: (1, 1, R, R) share of each pixel that the photo covers.
+        similarity: from full px to crop px.
+        camera: of the crop; its focal length is a placeholder until the fit.
+        roll: (1, 3, 3) from the photo's camera frame to the crop's.
+        points: (1, 478, 2) landmarks, crop px.
+        blendshapes: (1, 52) expected expression.
+        rotation: (1, 3, 3) MediaPipe's head rotation, in the crop's camera frame.
+        height: of the photo, px.
+        width: of the photo, px.
+    """
+
+    picture: Tensor
+    inside: Tensor
+    similarity: Similarity
+    camera: Camera
+    roll: Tensor
+    points: Tensor
+    blendshapes: Tensor
+    rotation: Tensor
+    height: int
+    width: int
+
+    def to_photo(self, camera: Camera, pose: Pose) -> tuple[Camera, Pose]:
+        """Camera and pose of the full photo, from those of the crop."""
+        full, roll = camera.cropped(self.similarity.inverse(), self.height, self.width)
+        return full, pose.rolled(roll)
+
+
+def align_face(pixels: Pixels, face: FaceLandmarks, size: int) -> AlignedFace:
+    """Cut the FFHQ-style crop of a face (size x size) out of a photo (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    points = torch.from_numpy(face.points)[None].float()
+    similarity = ffhq_similarity(points, size)
+    picture, inside = crop(to_tensor(pixels), similarity, size)
+    photo = Camera(torch.tensor([float(max(height, width))]), torch.tensor([[width / 2, height / 2]]), height, width)
+    camera, roll = photo.cropped(similarity, size, size)
+    return AlignedFace(
+        picture=picture,
+        inside=inside,
+        similarity=similarity,
+        camera=camera,
+        roll=roll,
+        points=similarity.apply(points),
+        blendshapes=torch.from_numpy(face.blendshapes)[None].float(),
+        rotation=roll @ _nearest_rotation(torch.from_numpy(face.pose[:3, :3])[None].float()),
+        height=height,
+        width=width,
+    )
+
+
+def fit_aligned(
+    model: MorphableModel,
+    faces: Sequence[AlignedFace],
+    settings: FitSettings = FitSettings(),
+    *,
+    identity: Tensor | None = None,
+    one_person: bool = False,
+) -> LandmarkFit:
+    """Fit the model to the landmarks of aligned faces of one crop size, all in one batch, in the crops' frames.
+
+    Their expected identities are `identity` (B, K), those of the mean head by default; with `one_person` they share
+    one. See `fit_landmarks`.
+    """
+    first = faces[0].camera
+    camera = Camera(
+        torch.cat([face.camera.focal for face in faces]),
+        torch.cat([face.camera.principal for face in faces]),
+        first.height,
+        first.width,
+    )
+    return fit_landmarks(
+        model,
+        torch.cat([face.points for face in faces]),
+        camera,
+        rotation=torch.cat([face.rotation for face in faces]),
+        identity=identity,
+        expression=torch.cat([face.blendshapes for face in faces]),
+        settings=settings,
+        one_person=one_person,
+    )
+
+
+def _nearest_rotation(matrix: Tensor) -> Tensor:
+    """The rotation nearest to (B, 3, 3) matrices that carry a scale."""
+    u, _, vt = torch.linalg.svd(matrix)
+    flip = torch.ones_like(matrix[:, 0])
+    flip[:, 2] = torch.linalg.det(u @ vt).sign()
+    return (u * flip[:, None]) @ vt
