@@ -22,7 +22,7 @@ from interleaved import Seconds, compare, take_turns
 from torch import Tensor
 
 from garface.geometry import Camera, Pose
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.networks import GENERATOR_PRESETS, INVERTER_PRESETS, Generator, Inverter, layers
 from garface.reconstruction.refine import FaceState, RefineSettings, Target, _Unknowns, objective
 from garface.reconstruction.renderer import Renderer
@@ -37,15 +37,15 @@ def make_renderer(layout: torch.memory_format) -> Renderer:
     generator, inverter = Generator(GENERATOR_PRESETS["cpu-128"]), Inverter(INVERTER_PRESETS["cpu-128"])
     for network in (generator, inverter):
         network.eval().requires_grad_(False).to(memory_format=layout)  # type: ignore[call-overload]
-    return Renderer(MorphableModel.embedded(), generator, inverter, {}, torch.device("cpu"))
+    return Renderer(load_head(), generator, inverter, {}, torch.device("cpu"))
 
 
 def make_state(renderer: Renderer, batch: int) -> FaceState:
     """A head that fills an FFHQ-style crop."""
     side = float(renderer.resolution)
     return FaceState(
-        identity=torch.zeros(batch, len(renderer.morphable.identity_basis)),
-        expression=torch.zeros(batch, len(renderer.morphable.expression_basis)),
+        identity=torch.zeros(batch, len(renderer.head_model.identity_basis)),
+        expression=torch.zeros(batch, len(renderer.head_model.expression_basis)),
         pose=Pose(torch.eye(3).expand(batch, 3, 3), torch.tensor([[0.0, 0.0, -600.0]]).expand(batch, 3)),
         camera=Camera(
             torch.full((batch,), 2.6 * side), torch.full((batch, 2), side / 2), renderer.resolution, renderer.resolution
@@ -57,7 +57,7 @@ def make_state(renderer: Renderer, batch: int) -> FaceState:
 
 def make_target(renderer: Renderer, start: FaceState) -> Target:
     """Noise for a photo, and the head's own landmarks a little off."""
-    model, side = renderer.morphable, renderer.resolution
+    model, side = renderer.head_model, renderer.resolution
     head = model.vertices(start.identity, start.expression)
     points = start.camera.project(start.pose.apply(model.landmarks["mediapipe478"].points(head, model.triangles)))
     picture = torch.rand(len(points), 3, side, side) * 2 - 1
@@ -92,7 +92,7 @@ class Step:
     def stages(self) -> dict[str, Work]:
         """Forward and backward of each stage by itself."""
         renderer, state = self.renderer, self.start
-        model, pose = renderer.morphable, state.pose
+        model, pose = renderer.head_model, state.pose
         head = leaf(renderer.vertices(state.identity, state.expression, pose))
         coefficients = [leaf(state.identity), leaf(state.expression)]
         normals = leaf(normal_map(head.detach(), renderer.topology, state.camera))

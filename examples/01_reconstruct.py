@@ -30,7 +30,7 @@ def main(
         texture_size=256 if quick else 1024,
         model=model,
     )
-    names = face.renderer.morphable.expression_names
+    names = face.renderer.head_model.expression_names
     strongest = face.expression.argsort(descending=True)[:3]
 
     print(f"focal length {float(face.camera.focal[0]):.0f} px, distance {-float(face.pose.translation[0, 2]):.0f} mm")

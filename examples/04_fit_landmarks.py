@@ -8,7 +8,7 @@ from pathlib import Path
 import skimage.data
 import tyro
 
-from garface import MorphableModel
+from garface import load_head
 from garface.io import draw_points, read_photo, to_uint8, write_png
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import align_face, fit_aligned
@@ -23,7 +23,7 @@ def main(photo: Path | None = None, out: Path = Path("out/fit.png"), size: int =
         size: side of the crop in which the fit happens, pixels.
     """
     pixels = read_photo(photo).pixels if photo else skimage.data.astronaut()
-    model = MorphableModel.embedded()
+    model = load_head()
     with FaceFinder() as finder:
         found = finder.find(pixels)[0]  # the largest face
     aligned = align_face(pixels, found, size)

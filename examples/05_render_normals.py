@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from garface import MorphableModel
+from garface import load_head
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.rendering import normal_map, normal_pyramid
@@ -24,7 +24,7 @@ def main(out: Path = Path("out/normals"), steps: int = 60, size: int = 64) -> No
         steps: steps of Adam.
         size: side of the normal map, pixels; a power of two.
     """
-    model = MorphableModel.embedded()
+    model = load_head()
     topology = Topology.build(model.triangles, len(model.mean))
     camera = Camera(torch.tensor([3.5 * size]), torch.tensor([[size / 2, size / 2]]), size, size)
 

@@ -71,7 +71,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def landmarks(renderer: Renderer, identity: torch.Tensor, expression: torch.Tensor, pose: Pose) -> torch.Tensor:
-    model = renderer.morphable
+    model = renderer.head_model
     return pose.apply(model.landmarks["mediapipe478"].points(model.vertices(identity, expression), model.triangles))
 
 
@@ -91,7 +91,7 @@ def test_random_heads_stand_in_the_frame_of_training_portraits(renderer: Rendere
 
 
 def test_random_heads_make_few_expressions_and_both_sides_alike(renderer: Renderer) -> None:
-    heads, names = random_heads(renderer, 60, seed=0), renderer.morphable.expression_names
+    heads, names = random_heads(renderer, 60, seed=0), renderer.head_model.expression_names
     assert 0 <= float(heads.expression.min()) <= float(heads.expression.max()) <= 0.8
     assert 1 < float((heads.expression > 0).float().sum(1).mean()) < 13
     left = [index for index, name in enumerate(names) if name.endswith("Left") and name != "mouthLeft"]

@@ -18,7 +18,7 @@ from garface.evaluation.geometry.common_error import (
     common_table,
     signed_distances,
 )
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.io import make_folder, write_ply
 
 
@@ -55,7 +55,7 @@ def test_distances_are_positive_where_the_scan_lies_outside() -> None:
     bump = 2.0 * np.exp(-((away / 12) ** 2))
     bulging = Mesh.of(mesh.vertices + bump[:, None] * (0, 0, 1), scan.mesh.triangles)
     found = signed_distances(prediction_of(mesh, landmarks), Scan(bulging, landmarks, scan.tip, True))
-    model = MorphableModel.embedded()
+    model = load_head()
     skin = model.masks["face"].numpy() & np.isfinite(found)
     assert skin.sum() > 500
     assert 1.4 < np.nanmax(found) < 2.05  # along the slanting forehead's normal

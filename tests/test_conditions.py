@@ -23,7 +23,7 @@ from garface.datasets.conditions import (
 from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.errors import SettingError
 from garface.geometry import Similarity
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.photo.align import ffhq_similarity
 
 COUNT = 12
@@ -32,7 +32,7 @@ COUNT = 12
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
     """Random heads as a prepared folder, framed a little beside their crops, as fits are; the last one fits badly."""
-    model, source = MorphableModel.embedded(), Generator().manual_seed(3)
+    model, source = load_head(), Generator().manual_seed(3)
     made = RandomConditions(model, 850.0, RandomHeads(identity=0.3), source)
     heads = made.heads(made.identities(COUNT))
     jitter = Similarity(torch.linspace(0.97, 1.03, COUNT), torch.linspace(-0.02, 0.02, COUNT), torch.rand(COUNT, 2))
@@ -116,7 +116,7 @@ def test_random_turns_are_even_and_have_the_signs_of_the_conventions() -> None:
 
 
 def test_random_expressions_are_sparse_and_sides_and_eyes_agree() -> None:
-    names = MorphableModel.embedded().expression_names
+    names = load_head().expression_names
     made = random_expressions(names, 2000, RandomHeads(active=0.2, strongest=0.5), Generator().manual_seed(0))
     of = dict(zip(names, made.T))
     assert made.min() == 0
@@ -231,7 +231,7 @@ def test_settings_out_of_range(faces: FittedFaces) -> None:
 
 def test_one_face_is_enough(tmp_path: Path) -> None:
     """A set as small as one face still gives conditions."""
-    model = MorphableModel.embedded()
+    model = load_head()
     made = RandomConditions(model, 850.0, source=Generator().manual_seed(0))
     head = made.heads(made.identities(1))
     np.savez(

@@ -24,7 +24,7 @@ from garface.borrowed.crops import (
 )
 from garface.errors import AssetError, SettingError
 from garface.geometry import Camera, Pose, crop
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.io import to_tensor
 from garface.photo.align import ffhq_similarity
 from garface.photo.finder import FaceFinder
@@ -150,7 +150,7 @@ def test_identity_sees_the_same_window_at_every_size(size: int) -> None:
 
 def mean_head() -> Tensor:
     """MediaPipe's points (1, 478, 2) on the model's mean head, in the FFHQ crop of side one that they define."""
-    model = MorphableModel.embedded()
+    model = load_head()
     camera = Camera(torch.full((1,), 4000.0), torch.full((1, 2), 500.0), 1000, 1000)
     pose = Pose(torch.eye(3)[None], torch.tensor([[0.0, 0.0, -900.0]]))
     heads = pose.apply(model.vertices(torch.zeros(1, model.identities), torch.zeros(1, model.expressions)))

@@ -11,7 +11,7 @@ from skimage.data import astronaut
 from garface.datasets.fitted import FittedFaces, held_back
 from garface.datasets.prepare import PrepareSettings, find_and_align, prepare
 from garface.errors import InputError, SettingError
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.heads.fit import eye_distance
 from garface.io import write_png
 from garface.photo.finder import FaceFinder
@@ -158,7 +158,7 @@ def test_identities_stay_near_what_the_estimator_sees(photos: Path, tmp_path: Pa
         found[start] = FittedFaces(tmp_path / start).take("identity", torch.tensor([0]))
     with FaceFinder() as finder:
         face = find_and_align(one / "face-01.png", finder, 128)
-    seen = load_starting_shapes(model=MorphableModel.embedded()).identities([face])
+    seen = load_starting_shapes(model=load_head()).identities([face])
     assert (found["estimator"] - seen).norm() < 0.5 * seen.norm()
     assert (found["estimator"] - seen).norm() < 0.5 * (found["landmarks"] - seen).norm()
 

@@ -19,13 +19,12 @@ from garface.errors import InputError, NoFaceError, SettingError
 from garface.evaluation.control import obedience, persons, points106
 from garface.evaluation.control.control import LandmarkControl, projected_landmarks
 from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
-from garface.heads import MorphableModel
-from garface.heads.embedded import Embedding
+from garface.heads import Embedding, load_head
 from garface.io import write_json
 from garface.networks import NormalEstimator, NormalEstimatorConfig
 from garface.photo.align import ffhq_similarity
 
-MODEL = MorphableModel.embedded()
+MODEL = load_head()
 INNER = list(points106.INNER)
 
 

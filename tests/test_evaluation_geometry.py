@@ -32,7 +32,7 @@ from garface.evaluation.geometry.measure import JOURNAL
 from garface.evaluation.geometry.protocols import PROTOCOLS, now
 from garface.evaluation.geometry.table import bootstrap, subject_means
 from garface.geometry import Camera, Pose
-from garface.heads import MorphableModel
+from garface.heads import load_head
 
 CAMERA = Camera(torch.tensor([900.0]), torch.tensor([[256.0, 250.0]]), 500, 512)
 POSE = Pose(torch.eye(3)[None], torch.tensor([[0.0, 0.0, -800.0]]))
@@ -161,7 +161,7 @@ def test_results_of_another_seed_are_not_mixed_in(bench: Path, tmp_path: Path, m
 
 def test_heads_of_others_are_scored_beside_ours(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, ours=Heads())
-    theirs, model = tmp_path / "theirs", MorphableModel.embedded()
+    theirs, model = tmp_path / "theirs", load_head()
     for name in ("s000_v0", "s000_v1", "s001_v0"):  # one is missing
         write_prediction(theirs, name, Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE), model)
     table = measured(bench, tmp_path / "out", methods=("ours",), predictions={"theirs": theirs})
@@ -211,7 +211,7 @@ def test_a_row_needs_a_name_of_its_own(tmp_path: Path) -> None:
 def test_a_prediction_comes_back_with_landmarks_and_points(tmp_path: Path) -> None:
     mesh, landmarks = head(1)
     vertices = mesh.vertices.astype(np.float32)
-    write_prediction(tmp_path, "a/b", Head(vertices, CAMERA, POSE), MorphableModel.embedded())
+    write_prediction(tmp_path, "a/b", Head(vertices, CAMERA, POSE), load_head())
     found = read_prediction(tmp_path, "a/b")
     np.testing.assert_allclose(found.mesh.vertices, vertices)
     np.testing.assert_allclose(found.landmarks, landmarks, atol=1e-4)
@@ -223,7 +223,7 @@ def test_a_prediction_comes_back_with_landmarks_and_points(tmp_path: Path) -> No
 
 def test_numbers_of_vertices_serve_all_meshes(tmp_path: Path) -> None:
     vertices = head(1)[0].vertices.astype(np.float32)
-    write_prediction(tmp_path, "x", Head(vertices, CAMERA, POSE), MorphableModel.embedded())
+    write_prediction(tmp_path, "x", Head(vertices, CAMERA, POSE), load_head())
     (tmp_path / "x.lm7.npy").unlink()
     with pytest.raises(InputError, match=r"neither x\.lm7\.npy nor lm7_idx\.npy"):
         read_prediction(tmp_path, "x")

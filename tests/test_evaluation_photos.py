@@ -15,7 +15,7 @@ from garface.errors import InputError, OutputError, SettingError
 from garface.evaluation import measure_fits, measure_photos, seven_landmarks
 from garface.evaluation.fits import check_names
 from garface.geometry import Camera, Pose
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.heads.fit import eye_distance
 from garface.io import read_ply, write_png
 from garface.reconstruction import FaceState, ReconstructionSettings, Reconstructor, Target
@@ -58,7 +58,7 @@ def test_fits_tell_errors_and_reasons_in_the_order_of_the_photos(photos: Path) -
 
 
 def test_meshes_are_heads_with_their_landmarks(photos: Path, tmp_path: Path) -> None:
-    model = MorphableModel.embedded()
+    model = load_head()
     for name, mean in (("fitted", False), ("mean", True)):
         measure_fits([photos / "face.png"], meshes=tmp_path / name, mean=mean, progress=False)
         mesh, marks = read_ply(tmp_path / name / "face.ply"), np.load(tmp_path / name / "face.lm7.npy")
@@ -69,7 +69,7 @@ def test_meshes_are_heads_with_their_landmarks(photos: Path, tmp_path: Path) -> 
 
 
 def test_seven_landmarks_begin_at_the_outer_corner_of_the_persons_right_eye() -> None:
-    model = MorphableModel.embedded()
+    model = load_head()
     marks = seven_landmarks(model.mean, model)
     assert bool((marks[:4, 0].diff() > 0).all())  # +x is the person's left
     assert bool((marks[:4, 1].amin() > marks[4, 1]) & (marks[4, 1] > marks[5:, 1].amax()))  # eyes, nose, mouth
@@ -158,7 +158,7 @@ def test_a_defect_is_a_row_but_a_full_disk_ends_the_run(
 
 def test_the_landmark_error_of_a_state_is_the_shift_of_its_target() -> None:
     tiny = renderer()
-    model, size = tiny.morphable, tiny.resolution
+    model, size = tiny.head_model, tiny.resolution
     identity, expression = torch.zeros(1, model.identities), torch.zeros(1, model.expressions)
     pose = Pose(torch.eye(3)[None], torch.tensor([[0.0, 0.0, -900.0]]))
     camera = Camera(torch.tensor([4.0 * size]), torch.tensor([[size / 2, size / 2]]), size, size)

@@ -9,7 +9,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from garface import MorphableModel
+from garface import load_head
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -56,9 +56,9 @@ def test_02_animates_it(reconstruction: Path, tmp_path: Path) -> None:
 
 
 def test_03_samples_different_heads(tmp_path: Path) -> None:
-    run("03_morphable_model", "--out", tmp_path, "--count", "2", "--size", "64")
+    run("03_head_model", "--out", tmp_path, "--count", "2", "--size", "64")
     first, second = ((tmp_path / f"head-0{index}.obj").read_text().splitlines() for index in range(2))
-    assert sum(line.startswith("v ") for line in first) == len(MorphableModel.embedded().mean)
+    assert sum(line.startswith("v ") for line in first) == len(load_head().mean)
     assert first != second
 
 

@@ -138,7 +138,7 @@ def test_the_tour_shows_one_person_and_then_two_others(renderer: Renderer) -> No
     assert axis[row("left"), 0] < -0.3 < 0.3 < axis[row("right"), 0]
     assert axis[row("down"), 1] < -0.1
     assert heads.expression[row("straight")].count_nonzero() == 0
-    jaw = renderer.morphable.expression_names.index("jawOpen")
+    jaw = renderer.head_model.expression_names.index("jawOpen")
     assert float(heads.expression[row("open mouth"), jaw]) == pytest.approx(0.7)
 
 
@@ -164,7 +164,7 @@ def test_ways_between_heads_end_where_they_should_and_turn_evenly(renderer: Rend
 
 
 def test_names_without_a_side_mean_both(renderer: Renderer) -> None:
-    names = renderer.morphable.expression_names
+    names = renderer.head_model.expression_names
     assert [names[column] for column in sides(names, "mouthSmile")] == ["mouthSmileLeft", "mouthSmileRight"]
     assert [names[column] for column in sides(names, "jawOpen")] == ["jawOpen"]
     assert sides(names, "mouth") == sides(names, "jaw") == sides(names, "frown") == []
@@ -345,7 +345,7 @@ def test_outlines_have_no_dark_rim(renderer: Renderer) -> None:
 
 
 def test_paint_covers_lips_eyes_and_teeth_alone(renderer: Renderer) -> None:
-    model = renderer.morphable
+    model = renderer.head_model
     albedo = painted_albedo(model)
     assert albedo.shape == (len(model.mean), 3)
     assert 0 < float(albedo.min()) < float(albedo.max()) < 1

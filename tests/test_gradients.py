@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cosine_similarity
 
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.networks import load_generator
 from garface.reconstruction.renderer import SAMPLES as SAMPLES_IN_USE
 from garface.rendering import normal_map, normal_pyramid
 
-MODEL = MorphableModel.embedded()
+MODEL = load_head()
 TOPOLOGY = Topology.build(MODEL.triangles, len(MODEL.mean))
 SHAPES = (0, 1, 2, 5)
 MOVES = ("jawOpen", "mouthSmileLeft", "browInnerUp", "eyeBlinkRight")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from garface.geometry import Camera, Pose, Topology
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.metrics import psnr
 from garface.reconstruction import FaceState, RefineSettings, Target
 from garface.reconstruction.graphics import (
@@ -19,7 +19,7 @@ from garface.reconstruction.graphics import (
 from garface.rendering import irradiance, sample_light
 
 SIDE = 64
-MODEL = MorphableModel.embedded()
+MODEL = load_head()
 TOPOLOGY = Topology.build(MODEL.triangles, len(MODEL.mean))
 CAMERA = Camera(torch.tensor([130.0]), torch.full((1, 2), SIDE / 2), SIDE, SIDE)
 POSE = Pose(torch.eye(3)[None], torch.tensor([[0.0, -20.0, -600.0]]))

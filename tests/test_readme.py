@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import skimage.data
 
-from garface import MorphableModel
+from garface import load_head
 from garface.cli.app import parse
 from garface.io import encode_jpeg
 from garface.weights import ASSETS, find_asset
@@ -202,7 +202,7 @@ def test_every_command_of_the_line_is_in_a_document() -> None:
 
 
 def test_the_documents_know_the_size_of_the_head() -> None:
-    model = MorphableModel.embedded()
+    model = load_head()
     shapes = re.findall(r"(\d+), [23]\)", README.read_text("utf-8"))
     assert set(map(int, shapes)) == {len(model.mean)}
     method = " ".join((ROOT / "docs/method.md").read_text("utf-8").split())

@@ -12,7 +12,7 @@ from skimage.data import astronaut
 
 from garface.errors import InputError, NoFaceError, SettingError, WeightsError
 from garface.geometry import Camera, Pose
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.io import read_photo, to_uint8
 from garface.losses import gaussian_prior
 from garface.metrics import psnr
@@ -73,7 +73,7 @@ def renderer(model_folder: Path) -> Renderer:
 def state_of(renderer: Renderer, count: int = 1, seed: int = 0) -> FaceState:
     """Random heads before the camera, filling the crop."""
     random = torch.Generator().manual_seed(seed)
-    model = renderer.morphable
+    model = renderer.head_model
     return FaceState(
         identity=0.5 * torch.randn(count, model.identities, generator=random),
         expression=0.2 * torch.rand(count, 52, generator=random),
@@ -85,7 +85,7 @@ def state_of(renderer: Renderer, count: int = 1, seed: int = 0) -> FaceState:
 
 
 def target_of(renderer: Renderer, state: FaceState) -> Target:
-    model = renderer.morphable
+    model = renderer.head_model
     head = state.pose.apply(model.vertices(state.identity, state.expression))
     points = state.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
     with torch.no_grad():
@@ -257,7 +257,7 @@ def test_the_reported_camera_projects_the_saved_head_onto_the_photo(saved: Path)
     placed = vertices @ np.array(camera["rotation_camera_head"]).T + camera["translation_camera_head_mm"]
     centre = np.array(camera["principal_px"])
     pixels = centre + camera["focal_px"] * placed[:, :2] * [1, -1] / -placed[:, 2:]
-    model = MorphableModel.embedded()
+    model = load_head()
     points = model.landmarks["mediapipe478"].points(torch.from_numpy(pixels)[None], model.triangles)[0].numpy()
     with FaceFinder() as finder:
         found = finder.find(astronaut())[0]
@@ -282,7 +282,7 @@ def test_crop_and_photo_share_one_camera() -> None:
     with FaceFinder() as finder:
         face = finder.find(astronaut())[0]
     aligned = align_face(astronaut(), face, 128)
-    fit = fit_aligned(MorphableModel.embedded(), [aligned])
+    fit = fit_aligned(load_head(), [aligned])
     camera, pose = aligned.to_photo(fit.camera, fit.pose)
     points = torch.randn(1, 20, 3) * 80
     in_crop = fit.camera.project(fit.pose.apply(points))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from garface.geometry import Topology, harmonic_basis, vertex_normals
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.rendering import irradiance, lost_transfer, shadows, sphere_directions
 
 
@@ -64,7 +64,7 @@ def hidden_by_rays(origin: Tensor, directions: Tensor, corners: Tensor) -> Tenso
 
 
 def test_rays_meet_the_same() -> None:
-    model = MorphableModel.embedded()
+    model = load_head()
     vertices, triangles = model.mean, model.triangles.long()
     normals, directions = normals_of(vertices, triangles), sphere_directions(64)
     lost = share_lost(lost_transfer(vertices[None], normals, triangles, directions))[0]

@@ -22,7 +22,7 @@ from garface.datasets.conditions import FittedConditions
 from garface.datasets.fitted import FittedFaces
 from garface.errors import InputError, SettingError
 from garface.geometry import Camera, Pose
-from garface.heads import FitSettings, MorphableModel, fit_landmarks, shape_metric
+from garface.heads import FitSettings, fit_landmarks, load_head, shape_metric
 from garface.heads.fit import eye_distance
 from garface.heads.metric import vertex_areas
 from garface.networks import Generator as Renderer
@@ -53,7 +53,7 @@ from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.shape import map_terms, shape_errors, true_maps
 from garface.weights import WeightsCard, load_weights, save_weights
 
-MODEL = MorphableModel.embedded()
+MODEL = load_head()
 TINY = ShapeEstimatorConfig(resolution=32, widths=(8, 8, 8), summary=(8,), hidden=32, features=0)
 CLEAN = Degradations(occluded=0.0, glasses=0.0, compressed=0.0, noise=0.0)
 

@@ -11,7 +11,7 @@ from torch.nn.functional import grid_sample
 
 from garface.errors import SettingError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.heads import MorphableModel
+from garface.heads import HeadModel, LinearHead, load_head
 from garface.io import to_tensor, to_uint8
 from garface.reconstruction.texture import IRIS, PLAIN_COLOURS, SCLERA, TextureSettings, UVTexture, unwrap
 from garface.rendering import barycentrics, interpolate, rasterise
@@ -21,7 +21,7 @@ BACKGROUND = (0, 255, 0)
 ROWS, COLUMNS = 40, 64
 
 
-def ball(radius: float = 80.0) -> MorphableModel:
+def ball(radius: float = 80.0) -> HeadModel:
     """A sphere without shape components; u runs around it, cut at the back, and v up."""
     v, u = torch.meshgrid(torch.linspace(0, 1, ROWS + 1), torch.arange(COLUMNS) / COLUMNS, indexing="ij")
     down, around = math.pi * (1 - v), 2 * math.pi * (u - 0.5)
@@ -35,7 +35,7 @@ def ball(radius: float = 80.0) -> MorphableModel:
 
     flat_v, flat_u = torch.meshgrid(torch.linspace(0, 1, ROWS + 1), torch.linspace(0, 1, COLUMNS + 1), indexing="ij")
     index = torch.arange(len(mean)).reshape(ROWS + 1, COLUMNS)
-    return MorphableModel(
+    return LinearHead(
         mean=mean,
         identity_basis=torch.zeros(1, len(mean), 3),
         expression_basis=torch.zeros(52, len(mean), 3),
@@ -60,7 +60,7 @@ def placed(vertices: Tensor, yaw: float = 0.0) -> Tensor:
     return Pose(turn, torch.tensor([[0.0, 0.0, -600.0]])).apply(vertices[None])
 
 
-def draw(vertices: Tensor, texture: np.ndarray, camera: Camera, model: MorphableModel = MODEL) -> Tensor:
+def draw(vertices: Tensor, texture: np.ndarray, camera: Camera, model: HeadModel = MODEL) -> Tensor:
     """A photo of the ball with an (S, S, 3) texture before a green screen."""
     triangle = rasterise(vertices, model.triangles, camera)
     weights = barycentrics(vertices, model.triangles, triangle, camera)
@@ -202,7 +202,7 @@ def test_islands_are_padded_with_their_own_colours() -> None:
     assert result.confidence[: SIZE // 4 - 1].max() == 0
 
 
-def masked(**caps: tuple[float, float]) -> MorphableModel:
+def masked(**caps: tuple[float, float]) -> HeadModel:
     """The ball with masks around points of its front, given as name = (degrees right, radius in degrees)."""
     direction = MODEL.mean / MODEL.mean.norm(dim=1, keepdim=True)
     masks = {}
@@ -289,7 +289,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_the_embedded_head_keeps_a_texture_on_its_face() -> None:
     """Smooth colours by position on the real head: its face comes back, its two halves agree in hidden places."""
-    model = MorphableModel.embedded()
+    model = load_head()
     vertices = placed(model.mean, 20.0)
     colours = to_tensor(np.zeros((1, 1, 3), np.uint8))[0, :, 0].T + 1.0
     wave = torch.stack([(model.mean / 25).sin()[:, k] * 0.5 for k in (1, 1, 2)], dim=1) + 0 * colours

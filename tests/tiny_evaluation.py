@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from garface.errors import AssetError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
 from garface.photo.finder import FaceFinder
 from garface.reconstruction import Renderer
@@ -33,12 +33,12 @@ def renderer() -> Renderer:
     }
     for network in networks.values():
         network.eval().requires_grad_(False)
-    return Renderer(MorphableModel.embedded(), networks["gar"], networks["inverter"], cards, torch.device("cpu"))
+    return Renderer(load_head(), networks["gar"], networks["inverter"], cards, torch.device("cpu"))
 
 
 def write_faces(folder: Path, count: int = 20) -> Path:
     """Faces 0, 1, ...: those ending in 7 are held back. Every head is turned a little differently."""
-    model, random = MorphableModel.embedded(), np.random.default_rng(0)
+    model, random = load_head(), np.random.default_rng(0)
     identity = torch.from_numpy(0.3 * random.standard_normal((count, model.identities))).float()
     expression = torch.zeros(count, model.expressions)
     turn = torch.from_numpy(random.uniform(-0.3, 0.3, (count, 3))).float()

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from garface.evaluation import seven_landmarks
 from garface.evaluation.geometry import Mesh, Prediction, Scan
 from garface.evaluation.geometry.alignment import Similarity3D
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.io import write_obj, write_ply, write_png
 
 TURN = Rotation.from_euler("xyz", [20, -35, 10], degrees=True).as_matrix()
@@ -50,7 +50,7 @@ def sphere(radius: float, halvings: int = 4) -> Mesh:
 
 def head(seed: int = 0) -> tuple[Mesh, NDArray[np.float64]]:
     """A random head and its seven landmarks; seed 0 is the mean head."""
-    model = MorphableModel.embedded()
+    model = load_head()
     identity = torch.randn(1, model.identities, generator=torch.Generator().manual_seed(seed)) * (seed > 0)
     vertices = model.vertices(identity, torch.zeros(1, model.expressions))[0]
     return Mesh.of(vertices.numpy(), model.triangles.numpy()), seven_landmarks(vertices, model).double().numpy()

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix, vertex_normals
-from garface.heads.embedded import MorphableModel, _from_arrays
+from garface.heads import HeadModel, _from_arrays
 from garface.photo.finder import FaceFinder
 from garface.rendering import barycentrics, interpolate, rasterise
 
@@ -95,7 +95,7 @@ IBUG68 = (
 )
 
 
-def paint(model: MorphableModel) -> Tensor:
+def paint(model: HeadModel) -> Tensor:
     """Plain colours (V, 3) in [0, 1]: skin, darker brows, red lips, white teeth and eyes with a brown iris."""
     colour = torch.tensor([0.80, 0.60, 0.50]).repeat(len(model.mean), 1)
     colour[model.masks["brows"]] = torch.tensor([0.35, 0.25, 0.20])
@@ -121,7 +121,7 @@ def turn(yaw: float, pitch: float) -> Tensor:
     return about_x @ about_y
 
 
-def draw(model: MorphableModel, identity: Tensor, rotation: Tensor) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
+def draw(model: HeadModel, identity: Tensor, rotation: Tensor) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
     """A drawing (S, S, 3) uint8 with its triangle ids (S, S), barycentrics (S, S, 3) and n_z (S, S)."""
     topology = Topology.build(model.triangles, len(model.mean))
     camera = Camera(torch.tensor([SIZE * DISTANCE / 330.0]), torch.tensor([[SIZE / 2, SIZE / 2]]), SIZE, SIZE)
@@ -169,7 +169,7 @@ def embed_landmarks(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def carry_back(
-    model: MorphableModel, found: np.ndarray, triangle: Tensor, weights: Tensor, facing: Tensor
+    model: HeadModel, found: np.ndarray, triangle: Tensor, weights: Tensor, facing: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points (478, 3) on the mean head under the found pixels, and their weights (478,): n_z squared, 0 if outside."""
     column, row = np.clip(found.astype(int), 0, SIZE - 1).T
@@ -197,7 +197,7 @@ def turned_to_camera(side: np.ndarray, yaw: float) -> np.ndarray:
     return (np.abs(side) < 0.5) | (side * yaw <= 0)
 
 
-def partners(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
+def partners(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
     """Left-right partner (478,) of every landmark and its place across the face (478,), from -1 to 1.
 
     Both come from a frontal drawing of the symmetric mean head and its mirror image.
@@ -216,7 +216,7 @@ def symmetric(points: np.ndarray, partner: np.ndarray) -> np.ndarray:
     return 0.5 * (points + points[partner] * [-1, 1, 1])
 
 
-def nearest_on_surface(points: np.ndarray, model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
+def nearest_on_surface(points: np.ndarray, model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
     """Triangle (N,) and barycentrics (N, 3) of the closest points on the visible parts of the mean head."""
     hidden = model.masks["inner_mouth"] | model.masks["eye_sockets"] | model.masks["teeth"] | model.masks["tongue"]
     outer = np.flatnonzero(~hidden[model.triangles].any(1).numpy())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from garface import errors
 
 if TYPE_CHECKING:
-    from garface.heads import MorphableModel
+    from garface.heads import HeadModel, load_head
     from garface.reconstruction import (
         Reconstruction,
         ReconstructionSettings,
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "MorphableModel",
+    "HeadModel",
     "Reconstruction",
     "ReconstructionSettings",
     "Reconstructor",
     "Renderer",
     "errors",
+    "load_head",
     "load_renderer",
     "reconstruct",
 ]
@@ -34,7 +35,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'garface' has no attribute {name!r}")
-    home = "garface.heads" if name == "MorphableModel" else "garface.reconstruction"
+    home = "garface.heads" if name in ("HeadModel", "load_head") else "garface.reconstruction"
     return getattr(import_module(home), name)
 
 

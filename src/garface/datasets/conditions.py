@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.errors import SettingError
 from garface.geometry import Camera, Pose, Similarity, Topology, axis_angle_to_matrix
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.photo.align import ffhq_similarity
 from garface.rendering import normal_map
 
@@ -86,11 +86,11 @@ class Heads:
             Camera(camera.focal.expand(count), camera.principal.expand(count, -1), camera.height, camera.width),
         )
 
-    def vertices(self, model: MorphableModel) -> Tensor:
+    def vertices(self, model: HeadModel) -> Tensor:
         """Heads (B, V, 3), camera frame, millimetres."""
         return self.pose.apply(model.vertices(self.identity, self.expression))
 
-    def normals(self, model: MorphableModel, topology: Topology, resolution: int) -> Tensor:
+    def normals(self, model: HeadModel, topology: Topology, resolution: int) -> Tensor:
         """Normal maps (B, 4, R, R)."""
         return normal_map(self.vertices(model), topology, self.camera.resized(resolution, resolution))
 
@@ -108,7 +108,7 @@ class Conditions:
     Half of the maps are mirrored.
     """
 
-    model: MorphableModel
+    model: HeadModel
     source: Generator | None
 
     @cached_property
@@ -161,7 +161,7 @@ class RandomConditions(Conditions):
         SettingError: a setting out of its range.
     """
 
-    model: MorphableModel
+    model: HeadModel
     """The head."""
     distance: float
     """Millimetres from the camera to the head."""
@@ -218,7 +218,7 @@ class FittedConditions(Conditions):
         _check_share("trusted", self.trusted)
 
     @property
-    def model(self) -> MorphableModel:  # type: ignore[override]
+    def model(self) -> HeadModel:  # type: ignore[override]
         """The head."""
         return self.faces.model
 

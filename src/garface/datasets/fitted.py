@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from garface.datasets.known_latents import KnownLatents, known_latents, read_styles
 from garface.errors import InputError, SettingError
 from garface.geometry import Camera, Pose, Topology
-from garface.heads import MorphableModel
+from garface.heads import HeadModel, load_head
 from garface.io.arrays import read_arrays
 from garface.rendering import normal_map
 
@@ -50,8 +50,8 @@ class FittedFaces:
         InputError: the folder holds no faces.
     """
 
-    def __init__(self, folder: Path, *, split: Split = "train", model: MorphableModel | None = None) -> None:
-        self.model = model or MorphableModel.embedded()
+    def __init__(self, folder: Path, *, split: Split = "train", model: HeadModel | None = None) -> None:
+        self.model = model or load_head()
         self.arrays = _load(folder, split)
         self.names: list[str] = [str(name) for name in self.arrays.pop("names")]
         styles = read_styles(folder, self.names)

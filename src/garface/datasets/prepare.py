@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from garface.datasets.known_latents import copy_styles
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.heads import LandmarkFit, MorphableModel
+from garface.heads import HeadModel, LandmarkFit, load_head
 from garface.io import list_photos, make_folder, read_photo, to_uint8, write_json
 from garface.io.arrays import read_arrays, write_arrays
 from garface.photo.finder import FaceFinder
@@ -53,7 +53,7 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
         AssetError: the landmark model, or a network that the shape estimator looks through, cannot be had.
     """
     paths = list_photos(photos)
-    model = MorphableModel.embedded()
+    model = load_head()
     shapes = load_starting_shapes(model=model) if settings.shape_start == "estimator" else None
     if shapes is not None:
         shapes.check_size(settings.size)
@@ -88,7 +88,7 @@ def _prepare_shard(
     shard: Path,
     paths: Sequence[Path],
     finder: FaceFinder,
-    model: MorphableModel,
+    model: HeadModel,
     shapes: StartingShapes | None,
     settings: PrepareSettings,
     failures: dict[str, str],
@@ -105,7 +105,7 @@ def _prepare_shard(
     write_arrays(shard, names=np.array(names, dtype=str), **arrays)
 
 
-def _fit(model: MorphableModel, shapes: StartingShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:
+def _fit(model: HeadModel, shapes: StartingShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:
     return fit_from(model, faces, None if shapes is None else shapes.identities(faces))
 
 

@@ -14,7 +14,7 @@ from garface.datasets.prepare import find_and_align
 from garface.errors import InputError
 from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
-from garface.heads import LandmarkFit, MorphableModel
+from garface.heads import HeadModel, LandmarkFit, load_head
 from garface.heads.fit import eye_distance
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import AlignedFace, fit_aligned
@@ -80,7 +80,7 @@ def measure_fits(
     """
     if meshes is not None:
         check_names(photos)
-    model, rows = MorphableModel.embedded(), list[PhotoFit]()
+    model, rows = load_head(), list[PhotoFit]()
     with FaceFinder() as finder, tqdm(total=len(photos), unit="photo", disable=not progress) as bar:
         for start in range(0, len(photos), _BATCH):
             found: dict[Path, AlignedFace] = {}
@@ -110,7 +110,7 @@ def check_names(photos: Sequence[Path]) -> None:
             raise InputError(f"{other} and {path} would both write {path.stem}.ply; rename one of them.")
 
 
-def _fit(model: MorphableModel, found: dict[Path, AlignedFace], meshes: Path | None, mean: bool) -> Iterator[PhotoFit]:
+def _fit(model: HeadModel, found: dict[Path, AlignedFace], meshes: Path | None, mean: bool) -> Iterator[PhotoFit]:
     if not found:
         return
     fit = fit_aligned(model, list(found.values()))
@@ -122,5 +122,5 @@ def _fit(model: MorphableModel, found: dict[Path, AlignedFace], meshes: Path | N
         yield PhotoFit(str(path), error)
 
 
-def _head(model: MorphableModel, fit: LandmarkFit, index: int) -> torch.Tensor:
+def _head(model: HeadModel, fit: LandmarkFit, index: int) -> torch.Tensor:
     return model.vertices(fit.identity[index : index + 1], fit.expression[index : index + 1])[0]

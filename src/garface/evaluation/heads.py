@@ -13,7 +13,7 @@ from garface.arrays import Pixels
 from garface.datasets.conditions import FittedConditions, Heads, framed, yaw_degrees
 from garface.datasets.fitted import FittedFaces
 from garface.geometry import Pose, axis_angle_to_matrix
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
 
@@ -29,7 +29,7 @@ def swapped_heads(faces: FittedFaces, rows: Sequence[int], others: Sequence[int]
     return FittedConditions(faces).combine(faces.take("identity", people), faces.take("expression", places), places)
 
 
-def turned_heads(heads: Heads, degrees: Tensor, model: MorphableModel) -> Heads:
+def turned_heads(heads: Heads, degrees: Tensor, model: HeadModel) -> Heads:
     """Heads turned about the camera's upright axis to a yaw (B,), degrees, and framed anew as in FFHQ."""
     turn = axis_angle_to_matrix(
         torch.deg2rad(degrees - yaw_degrees(heads.pose.rotation))[:, None] * torch.tensor([0.0, 1.0, 0.0])

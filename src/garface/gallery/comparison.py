@@ -15,7 +15,7 @@ from garface.gallery.drawing import Pixels
 from garface.gallery.heads import random_heads
 from garface.gallery.sheets import picture_table
 from garface.geometry import Camera, Topology
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
 from garface.rendering import antialias, barycentrics, fit_light, interpolate, rasterise, sample_light, shade
@@ -54,7 +54,7 @@ def draw_by_graphics(normals: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
     return drawn * mask + MEAN_BACKGROUND * (1 - mask)
 
 
-def painted_albedo(model: MorphableModel) -> Tensor:
+def painted_albedo(model: HeadModel) -> Tensor:
     """Linear albedo (V, 3) of one skin colour, with lips, eyes and teeth in theirs."""
     albedo = model.mean.new_tensor(MEAN_SKIN).repeat(len(model.mean), 1)
     for region, colour in _PAINT.items():
@@ -84,7 +84,7 @@ def compare_random(
     heads = random_heads(renderer, count, seed=seed)
     normals = renderer.normals(heads.identity, heads.expression, heads.pose, heads.camera)
     vertices = renderer.vertices(heads.identity, heads.expression, heads.pose)
-    albedo = _albedo_maps(painted_albedo(renderer.morphable), vertices, renderer.morphable, heads.camera)
+    albedo = _albedo_maps(painted_albedo(renderer.head_model), vertices, renderer.head_model, heads.camera)
     lights = [sample_light(torch.Generator().manual_seed(seed * 1_000_003 + row)) for row in range(count)]
     white = torch.cat(lights).mean(2, keepdim=True).expand(-1, -1, 3)
     graphics = draw_by_graphics(normals, albedo, white.to(renderer.device))
@@ -152,13 +152,13 @@ def comparison_sheet(rows: Sequence[Sequence[Pixels]], *, abreast: int = 2) -> P
     return np.concatenate(parts, axis=1)
 
 
-def _albedo_maps(albedo: Tensor, vertices: Tensor, model: MorphableModel, camera: Camera) -> Tensor:
+def _albedo_maps(albedo: Tensor, vertices: Tensor, model: HeadModel, camera: Camera) -> Tensor:
     """Albedo (V, 3) over drawn heads (B, V, 3), (B, 3, R, R); beyond the outline it goes on as it is there."""
     maps = _attribute_maps(torch.cat([albedo, torch.ones_like(albedo[:, :1])], 1), vertices, model, camera)
     return maps[:, :3] / maps[:, 3:].clamp(min=1e-3)
 
 
-def _attribute_maps(attributes: Tensor, vertices: Tensor, model: MorphableModel, camera: Camera) -> Tensor:
+def _attribute_maps(attributes: Tensor, vertices: Tensor, model: HeadModel, camera: Camera) -> Tensor:
     """Attributes (V, C) over drawn heads (B, V, 3), antialiased, (B, C, R, R)."""
     triangle = rasterise(vertices, model.triangles, camera)
     weights = barycentrics(vertices, model.triangles, triangle, camera)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from garface.datasets.conditions import Heads
 from garface.geometry import Camera, Pose, axis_angle_to_matrix, matrix_to_axis_angle
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.photo.align import ffhq_similarity
 from garface.reconstruction import Renderer
 
@@ -65,7 +65,7 @@ def random_heads(renderer: Renderer, count: int, *, seed: int = 0) -> Heads:
     of the training pictures, if the weights' card tells it, and its picture is cut as `ffhq_similarity` would.
     Head i depends on (seed, i) alone.
     """
-    model, place = renderer.morphable, renderer.device
+    model, place = renderer.head_model, renderer.device
     rows = [_random_row(model, np.random.default_rng((seed, index))) for index in range(count)]
     identity, expression, turn = (torch.from_numpy(np.stack(part)).float().to(place) for part in zip(*rows))
     return _placed(renderer, identity, expression, turn)
@@ -75,7 +75,7 @@ def straight_heads(renderer: Renderer, count: int, *, seed: int = 0) -> Heads:
     """The people of `random_heads` with nothing in their faces, looking into the camera."""
     identity = random_heads(renderer, count, seed=seed).identity
     return _placed(
-        renderer, identity, identity.new_zeros(count, renderer.morphable.expressions), identity.new_zeros(count, 3)
+        renderer, identity, identity.new_zeros(count, renderer.head_model.expressions), identity.new_zeros(count, 3)
     )
 
 
@@ -84,7 +84,7 @@ def tour_heads(renderer: Renderer, *, seed: int = 0) -> tuple[Heads, list[str]]:
 
     The people are those of `random_heads` for the same seed.
     """
-    names, place = renderer.morphable.expression_names, renderer.device
+    names, place = renderer.head_model.expression_names, renderer.device
     people = random_heads(renderer, 1 + max(stop.person for stop in _TOUR), seed=seed).identity
     expression = torch.zeros(len(_TOUR), len(names), device=place)
     for row, stop in enumerate(_TOUR):
@@ -133,7 +133,7 @@ def framed(renderer: Renderer, identity: Tensor, expression: Tensor, pose: Pose)
         expression: (B, 52) in [0, 1].
         pose: camera from head, millimetres, before any camera that looks at the head.
     """
-    size, model = renderer.resolution, renderer.morphable
+    size, model = renderer.resolution, renderer.head_model
     points = pose.apply(model.landmarks["mediapipe478"].points(model.vertices(identity, expression), model.triangles))
     centre = points.new_tensor([[size / 2, size / 2]]).expand(len(points), 2)
     wide = Camera(points.new_full((len(points),), float(size)), centre, size, size)
@@ -141,7 +141,7 @@ def framed(renderer: Renderer, identity: Tensor, expression: Tensor, pose: Pose)
     return Heads(identity, expression, pose.rolled(roll), camera)
 
 
-def _random_row(model: MorphableModel, random: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
+def _random_row(model: HeadModel, random: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
     """Identity (K,), expression (52,) and turn (3,), an axis-angle in radians, of one head."""
     identity = _IDENTITY * random.standard_normal(model.identities)
     limits = np.array(_MOST_TURN)

@@ -70,7 +70,7 @@ def check_sweep(renderer: Renderer, what: str) -> None:
     Raises:
         SettingError: it is not; the sentence names what is near.
     """
-    names = renderer.morphable.expression_names
+    names = renderer.head_model.expression_names
     if what not in TURNS and not sides(names, what):
         near = difflib.get_close_matches(what, names, n=3, cutoff=0.5) or list(names[:3])
         raise SettingError(
@@ -127,7 +127,7 @@ def _changed(renderer: Renderer, face: FaceState, what: str, value: float) -> Fa
     if what in TURNS:
         return replace(face, pose=_turned(renderer, face, what, value))
     expression = face.expression.clone()
-    expression[:, sides(renderer.morphable.expression_names, what)] = value
+    expression[:, sides(renderer.head_model.expression_names, what)] = value
     return replace(face, expression=expression)
 
 
@@ -138,7 +138,7 @@ def _turned(renderer: Renderer, face: FaceState, what: str, degrees: float) -> P
     viewer's right.
     """
     turn = axis_angle_to_matrix(math.radians(degrees) * face.w.new_tensor([_AXES[what]]))
-    model = renderer.morphable
+    model = renderer.head_model
     marks = model.landmarks["mediapipe478"].points(model.vertices(face.identity, face.expression), model.triangles)
     centre = face.pose.apply(marks[:, LEFT_EYE + RIGHT_EYE].mean(1, keepdim=True))[:, 0]
     back = centre - (turn @ centre[..., None])[..., 0]

@@ -1,7 +1,21 @@
-"""The 3D morphable model of the head, its landmarks, and fitting it to them."""
+"""Head models, their landmarks, and fitting them to landmarks."""
 
-from garface.heads.embedded import ARKIT_NAMES, Embedding, MorphableModel
+from garface.heads.arkit import ARKIT_NAMES
+from garface.heads.embedding import Embedding
 from garface.heads.fit import FitSettings, LandmarkFit, fit_landmarks
+from garface.heads.linear import LinearHead
 from garface.heads.metric import shape_metric
+from garface.heads.protocol import HeadModel
+from garface.heads.registry import load_head
 
-__all__ = ["ARKIT_NAMES", "Embedding", "FitSettings", "LandmarkFit", "MorphableModel", "fit_landmarks", "shape_metric"]
+__all__ = [
+    "ARKIT_NAMES",
+    "Embedding",
+    "FitSettings",
+    "HeadModel",
+    "LandmarkFit",
+    "LinearHead",
+    "fit_landmarks",
+    "load_head",
+    "shape_metric",
+]

@@ -26,7 +26,7 @@ from torch import Tensor
 from garface.checks import check_finite, check_shape
 from garface.errors import SettingError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix, cross_matrix
-from garface.heads.embedded import MorphableModel
+from garface.heads.protocol import HeadModel
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _State:
 
 
 def fit_landmarks(
-    model: MorphableModel,
+    model: HeadModel,
     observed: Tensor,
     camera: Camera,
     *,
@@ -140,7 +140,7 @@ class _Problem:
 
     def __init__(
         self,
-        model: MorphableModel,
+        model: HeadModel,
         observed: Tensor,
         camera: Camera,
         identity: Tensor | None,

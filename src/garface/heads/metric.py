@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from garface.heads.embedded import MorphableModel
+from garface.heads.protocol import HeadModel
 
 
-def shape_metric(model: MorphableModel) -> Tensor:
+def shape_metric(model: HeadModel) -> Tensor:
     """The metric (K, K), mm^2, by which identities differ as shapes: `d @ metric @ d` is the mean square over the area
     of the mean face by which a difference d (K,), standard deviations, moves its points, once the similarity that
     undoes most of it is taken out. So a head that is merely larger or held differently does not differ.

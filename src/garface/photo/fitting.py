@@ -14,7 +14,7 @@ from torch import Tensor
 
 from garface.arrays import Pixels
 from garface.geometry import Camera, Pose, Similarity, crop
-from garface.heads import FitSettings, LandmarkFit, MorphableModel, fit_landmarks
+from garface.heads import FitSettings, HeadModel, LandmarkFit, fit_landmarks
 from garface.io import to_tensor
 from garface.photo.align import ffhq_similarity
 from garface.photo.finder import FaceLandmarks
@@ -77,7 +77,7 @@ def align_face(pixels: Pixels, face: FaceLandmarks, size: int) -> AlignedFace:
 
 
 def fit_aligned(
-    model: MorphableModel,
+    model: HeadModel,
     faces: Sequence[AlignedFace],
     settings: FitSettings = FitSettings(),
     *,

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from garface.borrowed.crops import FaceFeatures, load_face_features
 from garface.errors import SettingError
-from garface.heads import FitSettings, LandmarkFit, MorphableModel
+from garface.heads import FitSettings, HeadModel, LandmarkFit
 from garface.networks import ShapeEstimator, load_shape_estimator
 from garface.photo.fitting import AlignedFace, fit_aligned
 from garface.weights import WeightsCard, load_weights, shipped
@@ -57,7 +57,7 @@ class StartingShapes:
 
 
 def load_starting_shapes(
-    source: str = "builtin", *, model: MorphableModel, device: torch.device | str = "cpu"
+    source: str = "builtin", *, model: HeadModel, device: torch.device | str = "cpu"
 ) -> StartingShapes:
     """The shape estimator of a weight file, or the shipped one, with what it looks through.
 
@@ -83,7 +83,7 @@ def load_starting_shapes(
 
 
 def fit_from(
-    model: MorphableModel, faces: Sequence[AlignedFace], identity: Tensor | None, *, one_person: bool = False
+    model: HeadModel, faces: Sequence[AlignedFace], identity: Tensor | None, *, one_person: bool = False
 ) -> LandmarkFit:
     """`fit_aligned` near expected identities (B, K), or from the mean head as far as landmarks say."""
     settings = FitSettings() if identity is None else FitSettings(sigma_identity=ESTIMATED)

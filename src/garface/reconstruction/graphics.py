@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from garface.geometry import Camera, Pose, Topology
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
 from garface.reconstruction.renderer import SAMPLES
 from garface.rendering import fit_light, normal_map, shade
@@ -36,14 +36,14 @@ class GraphicsRenderer:
     """Draws heads by graphics rules before a given background.
 
     Attributes:
-        morphable: the head model.
+        head_model: the head model.
         topology: of its mesh.
         background: (B, 3, R, R), [-1, 1].
         mean_style: (B or 1, 27) light that is thought likely, of each picture.
         style_spread: unit of distances from it, a scalar.
     """
 
-    morphable: MorphableModel
+    head_model: HeadModel
     topology: Topology
     background: Tensor
     mean_style: Tensor
@@ -52,8 +52,8 @@ class GraphicsRenderer:
     def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
         """Normals, mask, and coordinates of the albedo map times the mask, (B, 6, R, R)."""
         side = self.background.shape[-1]
-        vertices = pose.apply(self.morphable.vertices(identity, expression))
-        places = cylinder_coordinates(self.morphable.mean)[None]
+        vertices = pose.apply(self.head_model.vertices(identity, expression))
+        places = cylinder_coordinates(self.head_model.mean)[None]
         small = camera.resized(side, side)
         return normal_map(vertices, self.topology, small, samples=SAMPLES, attributes=places)
 
@@ -90,11 +90,11 @@ def cylinder_coordinates(vertices: Tensor) -> Tensor:
 
 @torch.no_grad()
 def graphics_start(
-    start: FaceState, target: Target, morphable: MorphableModel, topology: Topology
+    start: FaceState, target: Target, head_model: HeadModel, topology: Topology
 ) -> tuple[GraphicsRenderer, FaceState]:
     """Graphics rules for a photo, and the state to begin with: even skin under the light that fits best."""
     blank = torch.zeros(1, 27).to(target.picture)
-    renderer = GraphicsRenderer(morphable, topology, target.picture, blank, blank.new_tensor(LIGHT_SPREAD))
+    renderer = GraphicsRenderer(head_model, topology, target.picture, blank, blank.new_tensor(LIGHT_SPREAD))
     normals = renderer.normals(start.identity, start.expression, start.pose, start.camera)
     seen = target.mask * (normals[:, 3:4] > 0.99)
     skin = torch.full_like(target.picture, SKIN)
@@ -107,7 +107,7 @@ def graphics_start(
 def refine_by_graphics(
     start: FaceState,
     target: Target,
-    morphable: MorphableModel,
+    head_model: HeadModel,
     topology: Topology,
     settings: RefineSettings,
     *,
@@ -120,7 +120,7 @@ def refine_by_graphics(
         The geometry that comes out, with styles and noise as they were; every step's terms; and the last pictures
         (B, 3, R, R), photo around the head.
     """
-    renderer, begun = graphics_start(start, target, morphable, topology)
+    renderer, begun = graphics_start(start, target, head_model, topology)
     found, history = refine(renderer, begun, target, settings, one_person=one_person, report=report)
     with torch.no_grad():
         picture = found.draw(renderer)

@@ -120,7 +120,7 @@ class Reconstructor:
         self.cards = dict(self.renderer.cards)
         """What all weights that are used say about themselves."""
         if settings.shape_start == "estimator":
-            model, device = self.renderer.morphable, self.renderer.device
+            model, device = self.renderer.head_model, self.renderer.device
             self.shapes = load_starting_shapes(settings.shape_model, model=model, device=device)
             self.cards["shape"] = self.shapes.card
         self.finder = FaceFinder()
@@ -134,7 +134,7 @@ class Reconstructor:
     @cached_property
     def atlas(self) -> UVAtlas:
         """Where on the head the texels lie."""
-        return UVAtlas.of(self.renderer.morphable.to("cpu"), self.settings.texels)
+        return UVAtlas.of(self.renderer.head_model.to("cpu"), self.settings.texels)
 
     def reconstruct(
         self, photo: Photo, *, name: str | None = None, on_stage: OnStage | None = None
@@ -232,7 +232,7 @@ class Reconstructor:
             aligned = [align_face(shot.pixels, shot.face, 2 * renderer.resolution) for shot in shots]
             expected = None if self.shapes is None else self.shapes.identities(aligned)
             expected = agreed_identity(expected) if person and expected is not None else expected
-            fit = fit_from(renderer.morphable.to("cpu"), aligned, expected, one_person=person)
+            fit = fit_from(renderer.head_model.to("cpu"), aligned, expected, one_person=person)
         with clock.stage("invert"):
             start, target = self._invert(aligned, fit, expected)
         state: FaceState = start
@@ -259,7 +259,7 @@ class Reconstructor:
     ) -> tuple[FaceState, History, Tensor | None]:
         """The refined state, every step's terms, and the pictures where something else than the renderer drew them."""
         if self.settings.drawn_by == "graphics":
-            model, topology = self.renderer.morphable, self.renderer.topology
+            model, topology = self.renderer.head_model, self.renderer.topology
             return refine_by_graphics(start, target, model, topology, settings, one_person=person, report=report)
         return *refine(self.renderer, start, target, settings, one_person=person, report=report), None
 
@@ -293,7 +293,7 @@ class Reconstructor:
         renderer = self.renderer
         camera = state.camera.to("cpu").resized(aligned.camera.height, aligned.camera.width)
         full_camera, full_pose = aligned.to_photo(camera, state.pose.to("cpu"))
-        model = renderer.morphable.to("cpu")
+        model = renderer.head_model.to("cpu")
         head = full_pose.apply(model.vertices(state.identity.cpu(), state.expression.cpu()))
         texture = unwrap(to_tensor(shot.pixels), head, model, full_camera, size=self.settings.texels, atlas=self.atlas)
         return Reconstruction(

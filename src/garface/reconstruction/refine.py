@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.heads.fit import eye_distance
 from garface.losses import gaussian_prior, gradient_error, photometric_error, pyramid_error
 
@@ -29,7 +29,7 @@ class Draws(Protocol):
     """What a descent goes through: `Renderer`, or graphics rules in its place."""
 
     @property
-    def morphable(self) -> MorphableModel:
+    def head_model(self) -> HeadModel:
         """The head model."""
 
     @property
@@ -217,7 +217,7 @@ def objective(
     renderer: Draws, state: FaceState, start: FaceState, target: Target, settings: RefineSettings
 ) -> dict[str, Tensor]:
     """Every term (B,) by the name of its weight."""
-    model = renderer.morphable
+    model = renderer.head_model
     head = model.vertices(state.identity, state.expression)
     normals = renderer.normals(state.identity, state.expression, state.pose, state.camera)
     picture = renderer.draw(state.w, normals, state.noise)

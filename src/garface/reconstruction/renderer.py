@@ -13,7 +13,7 @@ from torch import Tensor
 from garface.devices import Device, choose_device
 from garface.errors import WeightsError
 from garface.geometry import Camera, Pose, Topology
-from garface.heads import MorphableModel
+from garface.heads import HeadModel, load_head
 from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
@@ -28,14 +28,14 @@ class Renderer:
     """The Generative Adversarial Renderer (paper, section 3.1) over a morphable head.
 
     Attributes:
-        morphable: the head model.
+        head_model: the head model.
         generator: normal maps, style and noise -> picture.
         inverter: picture -> latent.
         cards: what the weights say about themselves, "gar" and "inverter".
         device: where everything lies.
     """
 
-    morphable: MorphableModel
+    head_model: HeadModel
     generator: Generator
     inverter: Inverter
     cards: dict[str, WeightsCard]
@@ -49,7 +49,7 @@ class Renderer:
     @cached_property
     def topology(self) -> Topology:
         """Topology of the head's mesh."""
-        return Topology.build(self.morphable.triangles, len(self.morphable.mean))
+        return Topology.build(self.head_model.triangles, len(self.head_model.mean))
 
     @cached_property
     def mean_style(self) -> Tensor:
@@ -63,7 +63,7 @@ class Renderer:
 
     def vertices(self, identity: Tensor, expression: Tensor, pose: Pose) -> Tensor:
         """Heads (B, V, 3) in the camera frame, millimetres."""
-        return pose.apply(self.morphable.vertices(identity, expression))
+        return pose.apply(self.head_model.vertices(identity, expression))
 
     def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
         """Normal maps (B, 4, R, R) at the renderer's resolution; differentiable in everything.
@@ -125,7 +125,7 @@ def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> 
             f"gives {inverter.config.latent_dim}; train them together."
         )
     return Renderer(
-        morphable=MorphableModel.embedded().to(place),
+        head_model=load_head().to(place),
         generator=generator,
         inverter=inverter,
         cards={kind: load_weights(source).card for kind, source in sources.items()},

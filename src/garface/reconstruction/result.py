@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from garface.arrays import Pixels
 from garface.errors import InputError
 from garface.geometry import Camera, Pose, Topology, vertex_normals
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.heads.fit import eye_distance
 from garface.io import (
     GltfCamera,
@@ -116,9 +116,9 @@ class Reconstruction:
         return self.state.noise
 
     @property
-    def morphable(self) -> MorphableModel:
+    def head_model(self) -> HeadModel:
         """The head model, on the CPU as everything that is saved."""
-        return self.renderer.morphable.to("cpu")
+        return self.renderer.head_model.to("cpu")
 
     @property
     def topology(self) -> Topology:
@@ -128,7 +128,7 @@ class Reconstruction:
     def vertices(self, *, neutral: bool = False) -> Tensor:
         """Head (V, 3), head frame, millimetres; with `neutral`, without its expression."""
         expression = torch.zeros_like(self.expression) if neutral else self.expression
-        return self.morphable.vertices(self.identity[None], expression[None])[0]
+        return self.head_model.vertices(self.identity[None], expression[None])[0]
 
     @torch.no_grad()
     def draw(self) -> Tensor:
@@ -138,7 +138,7 @@ class Reconstruction:
 
     def head(self) -> GltfHead:
         """The head as it goes into the GLB: neutral shape, 52 morph targets at the fitted strengths."""
-        model = self.morphable
+        model = self.head_model
         names = model.expression_names
         return GltfHead(
             vertices=self.vertices(neutral=True).numpy(),
@@ -178,7 +178,7 @@ class Reconstruction:
 
     def report(self) -> dict[str, Any]:
         """Everything about the reconstruction that is not a picture, as plain JSON values."""
-        names = self.renderer.morphable.expression_names
+        names = self.renderer.head_model.expression_names
         return {
             "name": self.name,
             "photo": asdict(self.provenance) | {"height": self.camera.height, "width": self.camera.width},
@@ -308,7 +308,7 @@ def read_report(folder: Path | str) -> dict[str, Any]:
 
 def _landmark_error(state: FaceState, renderer: Renderer, target: Target) -> float:
     """Median distance of one face's projected landmarks from the observed ones, in its eye distance."""
-    model = renderer.morphable
+    model = renderer.head_model
     head = renderer.vertices(state.identity, state.expression, state.pose)
     projected = state.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
     return float((projected - target.points).norm(dim=2).median() / eye_distance(target.points))

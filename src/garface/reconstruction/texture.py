@@ -21,7 +21,7 @@ from garface.arrays import Pixels
 from garface.checks import check_shape
 from garface.errors import SettingError
 from garface.geometry import Camera, Topology, vertex_normals
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.io import to_tensor, to_uint8
 from garface.rendering import barycentrics, interpolate, rasterise
 
@@ -80,7 +80,7 @@ class UVTexture:
 def unwrap(
     photo: Tensor,
     vertices_camera: Tensor,
-    model: MorphableModel,
+    model: HeadModel,
     camera: Camera,
     *,
     size: int = 1024,
@@ -151,7 +151,7 @@ class UVAtlas:
     """Row and column (S, S) of the covered texel that is nearest to each."""
 
     @staticmethod
-    def of(model: MorphableModel, size: int) -> UVAtlas:
+    def of(model: HeadModel, size: int) -> UVAtlas:
         """Draw the UV triangles with a camera whose picture is the texture: u to the right, v up, one unit wide."""
         distance = 10.0
         flat = torch.full_like(model.uv[:, :1], -distance)
@@ -233,7 +233,7 @@ class _Sight:
 
     @staticmethod
     def build(
-        photo: Tensor, vertices: Tensor, model: MorphableModel, camera: Camera, size: int, settings: TextureSettings
+        photo: Tensor, vertices: Tensor, model: HeadModel, camera: Camera, size: int, settings: TextureSettings
     ) -> _Sight:
         """Cut out the head, averaged down to about two pixels a texel of `size` a side, and draw its depth."""
         picture, camera = _cut_out(photo, camera, camera.project(vertices[None])[0], 2 * size)
@@ -337,12 +337,12 @@ class _Smoother:
         return torch.from_numpy(splu(system.tocsc()).solve(wanted)).float()
 
 
-def _any_mask(model: MorphableModel, names: tuple[str, ...]) -> Tensor:
+def _any_mask(model: HeadModel, names: tuple[str, ...]) -> Tensor:
     none = torch.zeros(len(model.mean), dtype=torch.bool)
     return torch.stack([none, *(model.masks[name] for name in names if name in model.masks)]).any(0)
 
 
-def _plain_colours(model: MorphableModel, atlas: UVAtlas, colour: Tensor, belief: Tensor) -> Tensor:
+def _plain_colours(model: HeadModel, atlas: UVAtlas, colour: Tensor, belief: Tensor) -> Tensor:
     """(V, 3) the median colour that is seen of the scalp for its vertices, of the face for the others."""
     scalp, face = _any_mask(model, ("scalp",)), _any_mask(model, ("face",))
     trusted = belief > 0.5
@@ -355,7 +355,7 @@ def _median(values: Tensor, otherwise: Tensor) -> Tensor:
     return values.median(0).values if len(values) >= _ENOUGH else otherwise
 
 
-def _without_strangers(model: MorphableModel, atlas: UVAtlas, view: _View, reach: float) -> _View:
+def _without_strangers(model: HeadModel, atlas: UVAtlas, view: _View, reach: float) -> _View:
     """Doubt colours that the face does not have on ears and neck and near the outline: hair, clothes, background.
 
     The spread of the face's own colours, mostly shading, says what it may have. The scalp may have any.
@@ -384,7 +384,7 @@ def _distance(colour: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
 
 
 def _paint_regions(
-    model: MorphableModel, atlas: UVAtlas, colour: Tensor, seen: Tensor, belief: Tensor
+    model: HeadModel, atlas: UVAtlas, colour: Tensor, seen: Tensor, belief: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Paint mouth, teeth, tongue and eyeballs over (N, 3) colours; the belief (N,) is zero there."""
     for name in (*PLAIN_COLOURS, *EYES):
@@ -399,13 +399,13 @@ def _paint_regions(
     return colour, belief
 
 
-def _cavity(model: MorphableModel, atlas: UVAtlas, mask: Tensor, plain: Tensor) -> Tensor:
+def _cavity(model: HeadModel, atlas: UVAtlas, mask: Tensor, plain: Tensor) -> Tensor:
     """(N, 3) a plain colour (3,) that darkens to a third over 45 mm into the head, as little light gets there."""
     depth = model.mean[mask, 2].max() - atlas.spread(model.mean[:, 2:])
     return (plain + 1) * (1 - 0.67 * _ramp(depth, 0.0, 45.0)) - 1
 
 
-def _eyeball(model: MorphableModel, atlas: UVAtlas, mask: Tensor, seen: Tensor, belief: Tensor) -> Tensor:
+def _eyeball(model: HeadModel, atlas: UVAtlas, mask: Tensor, seen: Tensor, belief: Tensor) -> Tensor:
     """(N, 3) white, iris and pupil by the distance on the eyeball from its front, which looks along +z in the mean."""
     ball = model.mean[mask]
     centre = (ball.amin(0) + ball.amax(0)) / 2

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.synthetic.skins import MOUTH
 
 _FAIR, _DARK = (0.68, 0.47, 0.37), (0.075, 0.036, 0.022)
@@ -38,7 +38,7 @@ class PlainSkins:
         model: whose heads.
     """
 
-    def __init__(self, model: MorphableModel) -> None:
+    def __init__(self, model: HeadModel) -> None:
         self.points, self.masks = model.mean, model.masks
         marks = model.landmarks["mediapipe478"].points(model.mean[None], model.triangles)[0]
         middles = marks[torch.tensor(_BROWS)].mean(2)

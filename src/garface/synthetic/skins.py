@@ -8,7 +8,7 @@ from torch.nn.functional import grid_sample, normalize
 
 from garface.datasets.fitted import FittedFaces
 from garface.geometry import harmonic_basis, vertex_normals
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.rendering import srgb_to_linear
 
 MEAN_SKIN = (0.45, 0.28, 0.21)
@@ -40,7 +40,7 @@ def unwrapped_skin(faces: FittedFaces, row: int, pull: Tensor) -> Tensor:
     return albedo
 
 
-def landmark_pull(model: MorphableModel) -> Tensor:
+def landmark_pull(model: HeadModel) -> Tensor:
     """(V, 478) how far each vertex of the mean head goes along with each landmark: the nearer the more, all together
     at most 1, and less where none is near.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from garface.datasets.conditions import FittedConditions, Heads, fitted_heads
 from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.geometry import Topology, matrix_to_sixd
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.networks import GeneratorConfig, coefficient_planes
 from garface.rendering import depth_map
 
@@ -22,7 +22,7 @@ CAMERA_NUMBERS = 12
 """Of pose and camera: rotation (6), translation (3), focal length and principal point (3)."""
 
 
-def coefficient_count(model: MorphableModel) -> int:
+def coefficient_count(model: HeadModel) -> int:
     """How many numbers `coefficients` gives."""
     return model.identities + model.expressions + CAMERA_NUMBERS
 
@@ -69,7 +69,7 @@ class Mirror:
     """(52,) int64, expressions with left and right exchanged."""
 
     @classmethod
-    def of(cls, model: MorphableModel) -> Mirror:
+    def of(cls, model: HeadModel) -> Mirror:
         """Of a head model."""
         flip = model.mean.new_tensor([-1.0, 1.0, 1.0])
         basis = model.identity_basis.flatten(1).double()
@@ -87,7 +87,7 @@ class Widening:
 
     config: GeneratorConfig
     """Of the generator; its `condition` is the kind."""
-    model: MorphableModel
+    model: HeadModel
     """The head."""
     topology: Topology
     """Of its mesh."""

@@ -126,7 +126,9 @@ class WideRenderer(Renderer):
     @classmethod
     def of(cls, renderer: Renderer, widening: Widening) -> WideRenderer:
         """The same renderer."""
-        return cls(renderer.morphable, renderer.generator, renderer.inverter, renderer.cards, renderer.device, widening)
+        return cls(
+            renderer.head_model, renderer.generator, renderer.inverter, renderer.cards, renderer.device, widening
+        )
 
     def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
         """Normal maps and what follows them, (B, 4 + C, R, R)."""

@@ -12,7 +12,7 @@ from typing import Any
 from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
 from garface.evaluation.ablation.condition_kinds import WideConditions, WideFaces, Widening, coefficient_count
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.training.gar.settings import GarTrainingSettings
 from garface.training.gar.step import Critics
 
@@ -50,7 +50,7 @@ def _random(settings: GarTrainingSettings) -> GarTrainingSettings:
 
 
 def _coefficients(settings: GarTrainingSettings) -> GarTrainingSettings:
-    count = coefficient_count(MorphableModel.embedded())
+    count = coefficient_count(load_head())
     return _generator(injection="none", condition="coefficients", coefficients=count)(settings)
 
 

@@ -34,7 +34,7 @@ from garface.evaluation.drawn import photos_of
 from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
 from garface.gallery.sheets import picture_table
-from garface.heads.embedded import Embedding
+from garface.heads import Embedding
 from garface.io import to_uint8
 from garface.networks import NormalEstimator
 from garface.photo.finder import FaceFinder, FinderSettings
@@ -216,7 +216,7 @@ def measure_control(
         InputError: the folder holds no held-back faces.
     """
     settings.check()
-    held = FittedFaces(folder, split="heldout", model=renderer.morphable.to("cpu"))
+    held = FittedFaces(folder, split="heldout", model=renderer.head_model.to("cpu"))
     rows = choose_rows(len(held), min(settings.count, len(held)), seed=settings.seed)
     bench = _Bench(renderer, held, rows, settings, instruments, progress)
     drawn, photos = bench.draw(bench.heads), photos_of(held, rows, renderer.resolution)

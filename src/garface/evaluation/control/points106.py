@@ -15,8 +15,7 @@ from garface.datasets.fitted import FittedFaces, choose_rows
 from garface.errors import InputError
 from garface.evaluation.drawn import photos_of
 from garface.geometry import Camera
-from garface.heads import MorphableModel
-from garface.heads.embedded import Embedding
+from garface.heads import Embedding, HeadModel
 from garface.heads.fit import eye_distance
 from garface.rendering import rasterise
 
@@ -44,7 +43,7 @@ class Targets:
     """(B,), pixels."""
 
     @staticmethod
-    def of(heads: Heads, places: Embedding, model: MorphableModel, resolution: int) -> Targets:
+    def of(heads: Heads, places: Embedding, model: HeadModel, resolution: int) -> Targets:
         """The targets of heads in pictures of `resolution`.
 
         The eye distance is that of the head turned to the camera, so that a turn does not shorten it.
@@ -109,7 +108,7 @@ def learn_places(
     return nearest_places(heads, torch.stack([points[list(INNER)] for _, points in kept]), faces.model)
 
 
-def nearest_places(heads: Heads, points: Tensor, model: MorphableModel) -> Embedding:
+def nearest_places(heads: Heads, points: Tensor, model: HeadModel) -> Embedding:
     """The places of the face whose mean distance from points (B, N, 2), pixels, over the eye distance is least.
 
     First the best triangle is sought by its middle, then the best of many places on it and those around it.
@@ -126,7 +125,7 @@ def nearest_places(heads: Heads, points: Tensor, model: MorphableModel) -> Embed
     return Embedding(torch.cat([one.triangle for one in best]), torch.cat([one.barycentric for one in best]))
 
 
-def front_triangles(model: MorphableModel) -> Tensor:
+def front_triangles(model: HeadModel) -> Tensor:
     """Triangles (N,) of the skin that are seen when the mean head looks into a distant camera."""
     side, distance = 512, 20_000.0
     camera = Camera(torch.tensor([1.8 * distance]), torch.full((1, 2), side / 2), side, side)
@@ -137,7 +136,7 @@ def front_triangles(model: MorphableModel) -> Tensor:
 
 
 def _finest(
-    vertices: Tensor, camera: Camera, points: Tensor, triangles: Tensor, unit: Tensor, model: MorphableModel
+    vertices: Tensor, camera: Camera, points: Tensor, triangles: Tensor, unit: Tensor, model: HeadModel
 ) -> Embedding:
     weights = _grid(_STEPS)
     places = Embedding(triangles.repeat_interleave(len(weights)), weights.repeat(len(triangles), 1))
@@ -146,7 +145,7 @@ def _finest(
 
 
 def _distances(
-    vertices: Tensor, camera: Camera, points: Tensor, places: Embedding, unit: Tensor, model: MorphableModel
+    vertices: Tensor, camera: Camera, points: Tensor, places: Embedding, unit: Tensor, model: HeadModel
 ) -> Tensor:
     """Mean distance (N, M) of N points from M places over all heads, in eye distances."""
     total = points.new_zeros(points.shape[1], len(places.triangle))
@@ -174,7 +173,7 @@ def _triangle_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     return torch.linalg.cross(second - first, third - first)
 
 
-def _eye_distance(vertices: Tensor, camera: Camera, model: MorphableModel) -> Tensor:
+def _eye_distance(vertices: Tensor, camera: Camera, model: HeadModel) -> Tensor:
     """Eye distance (B,) in pixels at the depth of the eyes, whatever way the head is turned."""
     points = model.landmarks["mediapipe478"].points(vertices, model.triangles)
     return camera.focal * eye_distance(points) / -points[..., 2].mean(1)

@@ -18,7 +18,7 @@ from garface.datasets.conditions import Heads
 from garface.errors import SettingError
 from garface.evaluation.geometry.readers.listed import FORMAT, LIST
 from garface.evaluation.meshes import seven_landmarks
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.io import make_folder, to_uint8, whole_folder, write_json, write_png
 from garface.io.meshes import write_ply
 from garface.synthetic.drawings import Drawn
@@ -31,7 +31,7 @@ _TOGETHER = 8
 def write_drawn_heads(
     folder: Path,
     draw: Callable[[int, torch.Generator], Drawn],
-    model: MorphableModel,
+    model: HeadModel,
     *,
     count: int,
     seed: int = 0,
@@ -72,7 +72,7 @@ def write_drawn_heads(
         write_json(draft / LIST, {"format": FORMAT, "cropped": True, "subjects": subjects})
 
 
-def _each(drawn: Drawn, model: MorphableModel) -> list[tuple[torch.Tensor, torch.Tensor, Heads]]:
+def _each(drawn: Drawn, model: HeadModel) -> list[tuple[torch.Tensor, torch.Tensor, Heads]]:
     """Pictures (3, S, S) in [-1, 1], vertices (V, 3) in the head frame, and heads of one, of drawings of many."""
     pictures, heads = drawn.clean.clamp(-1, 1), drawn.heads
     if pictures.shape[-1] < SIDE:
@@ -81,13 +81,13 @@ def _each(drawn: Drawn, model: MorphableModel) -> list[tuple[torch.Tensor, torch
     return [(pictures[row], vertices[row], heads[row : row + 1]) for row in range(len(pictures))]
 
 
-def _write_skin(path: Path, vertices: torch.Tensor, model: MorphableModel) -> None:
+def _write_skin(path: Path, vertices: torch.Tensor, model: HeadModel) -> None:
     triangles = model.triangles[model.masks["face"][model.triangles].all(1)]
     used, numbers = torch.unique(triangles, return_inverse=True)
     write_ply(path, vertices[used].numpy(), numbers.view(triangles.shape).numpy())
 
 
-def _listed(name: str, side: int, vertices: torch.Tensor, heads: Heads, model: MorphableModel) -> dict[str, Any]:
+def _listed(name: str, side: int, vertices: torch.Tensor, heads: Heads, model: HeadModel) -> dict[str, Any]:
     """The entry of one head, whose picture is `side` pixels across."""
     camera = heads.camera.resized(side, side)
     view = {

@@ -19,7 +19,7 @@ from garface.devices import Device
 from garface.errors import SettingError
 from garface.evaluation.fits import CROP
 from garface.evaluation.geometry.predictions import Head
-from garface.heads import MorphableModel
+from garface.heads import load_head
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import fit_aligned
 from garface.photo.starting_shapes import ShapeStart
@@ -66,7 +66,7 @@ class Method:
 @contextmanager
 def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[Reconstruct]:
     """Heads fitted to the landmarks; with `mean`, the mean head in the pose of that fit."""
-    model = MorphableModel.embedded()
+    model = load_head()
     with FaceFinder() as finder:
 
         def fitted(pictures: Sequence[Path]) -> list[Head]:

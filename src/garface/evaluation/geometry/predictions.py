@@ -21,7 +21,7 @@ from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.surfaces import Mesh, Points
 from garface.evaluation.meshes import SUFFIX, write_head
 from garface.geometry import Camera, Pose
-from garface.heads import MorphableModel
+from garface.heads import HeadModel
 from garface.io import make_folder, write_atomic
 from garface.io.meshes import read_mesh
 
@@ -76,7 +76,7 @@ def read_prediction(folder: Path, name: str) -> Prediction:
     return Prediction(mesh, _landmarks(folder, name, mesh), _array(points, (68, 2)) if points.is_file() else None)
 
 
-def write_prediction(folder: Path, name: str, head: Head, model: MorphableModel) -> None:
+def write_prediction(folder: Path, name: str, head: Head, model: HeadModel) -> None:
     """Write a head with landmarks and points.
 
     Raises:

@@ -168,7 +168,7 @@ def photo_hash(photo: Path) -> str:
 
 
 def _write_mesh(meshes: Path, name: str, folder: Path, renderer: Renderer) -> None:
-    state, model = load_state(folder, renderer), renderer.morphable.to("cpu")
+    state, model = load_state(folder, renderer), renderer.head_model.to("cpu")
     write_head(meshes, name, model.vertices(state.identity.cpu(), state.expression.cpu())[0], model)
 
 

@@ -1,6 +1,6 @@
 """Sample heads of the embedded morphable model and write them as OBJ.
 
-python examples/03_morphable_model.py --count 4 --expression mouthPucker
+python examples/03_head_model.py --count 4 --expression mouthPucker
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from garface import MorphableModel
+from garface import load_head
 from garface.geometry import Camera, Pose, Topology
 from garface.io import contact_sheet, to_uint8, write_obj, write_png
 from garface.rendering import normal_map
@@ -26,7 +26,7 @@ def main(
         seed: fixes the heads.
         size: side of each picture, pixels.
     """
-    model = MorphableModel.embedded()
+    model = load_head()
     random = torch.Generator().manual_seed(seed)
     identity = torch.randn(count, model.identities, generator=random)  # the prior is N(0, I)
     weights = torch.zeros(count, model.expressions)

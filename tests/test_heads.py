@@ -1,10 +1,10 @@
 import torch
 
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.heads import ARKIT_NAMES, FitSettings, MorphableModel, fit_landmarks
+from garface.heads import ARKIT_NAMES, FitSettings, fit_landmarks, load_head
 from garface.heads.fit import _Problem, eye_distance, solve_sharing
 
-MODEL = MorphableModel.embedded()
+MODEL = load_head()
 
 
 def heads(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, Pose, Camera]:
