@@ -13,7 +13,7 @@ import torch
 from tiny_training import PLAIN, Balls, settings
 from torch import Tensor
 
-from garface.networks import Discriminator, Generator
+from garface.networks import Discriminator, StyleGenerator
 from garface.training.gar.critics import Critics
 
 
@@ -48,7 +48,7 @@ def steps(tool: ModuleType, tmp_path: Path) -> Any:
         identity=centre,
         landmarks=lambda picture: picture.mean(2)[..., :2],
     )
-    return tool.Steps(wanted, stock, critics, Generator(wanted.generator), Discriminator(wanted.discriminator))
+    return tool.Steps(wanted, stock, critics, StyleGenerator(wanted.generator), Discriminator(wanted.discriminator))
 
 
 def moved(network: torch.nn.Module, step: Callable[[], None]) -> bool:

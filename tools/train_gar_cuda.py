@@ -45,7 +45,7 @@ from garface.losses import (
     texture_swap,
 )
 from garface.losses.augment import recolour
-from garface.networks import Discriminator, Generator, load_discriminator, load_generator, to_dict
+from garface.networks import Discriminator, StyleGenerator, load_discriminator, load_generator, to_dict
 from garface.networks.widen import widened
 from garface.rendering import normal_pyramid
 from garface.training import PRESETS, Critics, GarTrainingSettings, load_critics
@@ -83,7 +83,12 @@ class Steps:
     """One step of each kind; every one can be recorded, and draws everything it needs by itself."""
 
     def __init__(
-        self, settings: GarTrainingSettings, stock: Stock, critics: Critics, generator: Generator, critic: Discriminator
+        self,
+        settings: GarTrainingSettings,
+        stock: Stock,
+        critics: Critics,
+        generator: StyleGenerator,
+        critic: Discriminator,
     ) -> None:
         self.settings, self.stock, self.critics = settings, stock, critics
         self.generator, self.critic = generator, critic
@@ -339,7 +344,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     card = load_weights(given.start).card
     average = steps.average.network
-    parts: tuple[tuple[Kind, Generator | Discriminator], ...] = (("gar", average), ("discriminator", critic))
+    parts: tuple[tuple[Kind, StyleGenerator | Discriminator], ...] = (("gar", average), ("discriminator", critic))
     for kind, network in parts:
         own = replace(card, kind=kind, config=to_dict(network.config), pictures=card.pictures + pictures)
         save_weights(given.out / f"{kind}.safetensors", network.state_dict(), own)

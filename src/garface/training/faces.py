@@ -40,5 +40,4 @@ def known_of(faces: Faces, latents: Latents, config: GeneratorConfig) -> KnownLa
     """
     if latents == "inverted":
         return None
-    told = config.injection != "none" or config.coefficients > 0
-    return faces.known_latents(config.latent_dim, apart_from_geometry=told)
+    return faces.known_latents(config.latent_dim, apart_from_geometry=config.conditioned)

@@ -8,15 +8,16 @@ from garface.networks import (
     DiscriminatorConfig,
     FeatureDiscriminator,
     FeatureDiscriminatorConfig,
-    Generator,
+    StyleGenerator,
     load_discriminator,
     load_generator,
+    make_generator,
 )
 from garface.networks.widen import widened
 from garface.training.gar.settings import GarTrainingSettings
 
 
-def build_generator(settings: GarTrainingSettings) -> Generator:
+def build_generator(settings: GarTrainingSettings) -> StyleGenerator:
     """The renderer that the settings describe: a fresh one, or that of a weight file.
 
     Raises:
@@ -24,11 +25,13 @@ def build_generator(settings: GarTrainingSettings) -> Generator:
         WeightsError: if they cannot be read.
     """
     if settings.start is None:
-        fresh = Generator(settings.generator)
+        fresh = make_generator(settings.generator)
+        assert isinstance(fresh, StyleGenerator)
         fresh.silence_above(settings.resolution(0))
         return fresh
     started = load_generator(settings.start)
     _check_shape("generator", settings.start, started.config, settings.generator)
+    assert isinstance(started, StyleGenerator)
     return started.train().requires_grad_(True)
 
 

@@ -13,8 +13,8 @@ from garface.networks import (
     INVERTER_PRESETS,
     DiscriminatorConfig,
     FeatureDiscriminatorConfig,
-    GeneratorConfig,
     InverterConfig,
+    StyleGeneratorConfig,
 )
 from garface.training.faces import Latents
 from garface.training.gar.stages import FOREVER, check_stages, stage_at
@@ -73,7 +73,7 @@ class GarTrainingSettings(RunSettings):
     start_discriminator: str | None = None
     """Weight file of the discriminator that grew up with it, which must come along: a new one asks for contrast before
     it knows faces, and drowns drawings in waves."""
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    generator: StyleGeneratorConfig = field(default_factory=StyleGeneratorConfig)
     """Shape of the renderer; that of `start`, if it is given."""
     discriminator: DiscriminatorConfig | FeatureDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Shape of the discriminator, of pixels or of frozen features, and whether it sees the normal map (ours) or not
@@ -233,7 +233,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
     "photos-128": _PHOTOS,
     "gpu-128": replace(
         _OURS,
-        generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE),
+        generator=StyleGeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE),
         inverter=InverterConfig(latent_dim=512, channels=_WIDE),
         discriminator=DiscriminatorConfig(channels=_WIDE, conditional=False),
         batch=64,
