@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import arg
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class _Train:
     """What all networks share."""
+
+    own: ClassVar[tuple[str, ...]] = ()
+    """Options of one network alone that are settings of the same name."""
 
     preset: str = "cpu-128"
     """Named configuration; --dry-run prints it."""
@@ -62,9 +65,12 @@ class _Train:
         presets = self.presets()
         if self.preset not in presets:
             raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(presets)}.")
-        names = ("folder", "max_pictures", "device", "licence", "trained_on")
-        given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(presets[self.preset], **given)
+        return replace(presets[self.preset], **self.given())
+
+    def given(self) -> dict[str, Any]:
+        """Settings that options name."""
+        names = ("folder", "max_pictures", "device", "licence", "trained_on", *self.own)
+        return {name: getattr(self, name) for name in names if getattr(self, name) not in (None, False)}
 
     def load_faces(self, split: Split = "train") -> FittedFaces:
         """A split of the training set.
@@ -92,10 +98,16 @@ class _Train:
 class Gar(_Train):
     """Train the renderer, and with it a first inverter; writes gar, inverter and discriminator.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("portraits", "recorded")
+
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the renderer to go on from, with --start-discriminator and the very --faces that it knew."""
     start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the discriminator that grew up with --start."""
+    portraits: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Further real pictures for the discriminator, square and framed as faces are; no fits are needed."""
+    recorded: bool = False
+    """Launch steps as CUDA graphs: about three times as fast, on a CUDA device only."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
@@ -119,21 +131,16 @@ class Gar(_Train):
 class Normals(_Train):
     """Train the normal estimator on faces drawn by graphics rules; writes normals.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file, or builtin, to go on from; by default the preset's."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128, and fine-128, which goes on from the shipped weights at a falling learning rate."""
-        from garface.training import NormalsTrainingSettings
+        from garface.training import NORMALS
 
-        fine = NormalsTrainingSettings(
-            start=self.start or "builtin",
-            learning_rate=2e-4,
-            halve_every=4_000.0,
-            average_half_life=2_000.0,
-            max_pictures=16_000,
-        )
-        return {"cpu-128": NormalsTrainingSettings(start=self.start), "fine-128": fine}
+        return NORMALS
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings of the training split."""
@@ -149,14 +156,16 @@ class Normals(_Train):
 class Shape(_Train):
     """Train the shape estimator on faces drawn by graphics rules; writes shape.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file, or builtin, to go on from; by default it starts afresh, on the trunk of the normal estimator."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
-        from garface.training import ShapeTrainingSettings
+        from garface.training import SHAPES
 
-        return {"cpu-128": ShapeTrainingSettings(start=self.start)}
+        return SHAPES
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings with the skins, poses and backgrounds of the training split."""
@@ -177,15 +186,16 @@ class Shape(_Train):
 class ShapeHead(_Train):
     """Train the shape estimator's last layers over kept drawings; writes shape.safetensors."""
 
-    start: Annotated[str, arg(metavar="FILE")] = "shape-128"
-    """Weight file, or name of shipped weights, whose other layers stay as they are."""
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file, or name of shipped weights, whose other layers stay as they are; by default the shipped ones."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
-        from garface.borrowed.crops import FACE_FEATURES
-        from garface.training import ShapeHeadSettings
+        from garface.training import SHAPE_HEADS
 
-        return {"cpu-128": ShapeHeadSettings(start=self.start, features=FACE_FEATURES)}
+        return SHAPE_HEADS
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings with the skins, poses and backgrounds of the training split, and on the renderer's."""
@@ -224,6 +234,8 @@ def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
 class Inverter(_Train):
     """Train the inverter against a frozen renderer; writes inverter.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
     renderer: str = "builtin"
     """Weight file of the renderer to invert, or builtin. With cpu-128, --faces must be the very set that it learned
     from, with the same fits: known latents follow from it."""
@@ -232,18 +244,13 @@ class Inverter(_Train):
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128 for renderers of the same preset, photos-128 for those that learned without known latents."""
-        from garface.networks import INVERTER_PRESETS
-        from garface.training import InverterTrainingSettings
+        from garface.training import INVERTERS
 
-        ours = InverterTrainingSettings(
-            generator=self.renderer,
-            start=self.start,
-            inverter=INVERTER_PRESETS["cpu-128"],
-            latents="known",
-            average_half_life=2_000.0,
-            max_pictures=40_000,
-        )
-        return {"cpu-128": ours, "photos-128": replace(ours, latents="inverted", half_size=24_000)}
+        return INVERTERS
+
+    def given(self) -> dict[str, Any]:
+        """Settings that options name."""
+        return {**super().given(), "generator": self.renderer}
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split."""

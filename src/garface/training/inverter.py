@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from garface.datasets.faces import Faces
 from garface.errors import SettingError
 from garface.losses import gaussian_likelihood_error, kl_to_standard_normal, pyramid_error
 from garface.networks import Generator, Inverter, InverterConfig, InverterOutput, load_generator, load_inverter, to_dict
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average, observe_at_times
-from garface.training.faces import Faces, Latents, known_of
 from garface.training.gar.terms import cosine_rate, sample_gaussian, set_rate, weighted
+from garface.training.latents import Latents, known_of
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 

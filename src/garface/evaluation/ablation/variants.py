@@ -14,8 +14,7 @@ from garface.errors import SettingError
 from garface.evaluation.ablation.condition_kinds import WideConditions, WideFaces, Widening, coefficient_count
 from garface.evaluation.ablation.generators import ComparedConfig, compared
 from garface.heads import load_head
-from garface.training.gar.settings import GarTrainingSettings
-from garface.training.gar.step import Critics
+from garface.training import Critics, GarTrainingSettings
 
 Change = Callable[[GarTrainingSettings], GarTrainingSettings]
 
