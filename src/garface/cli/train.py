@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
@@ -16,6 +16,9 @@ from garface.errors import SettingError, WeightsError
 if TYPE_CHECKING:
     from garface.datasets.fitted import FittedFaces, Split
     from garface.training import DrawHeads, Outcome, RunSettings, ShapeHeadSettings
+
+
+LatentsChoice = Literal["auto", "known", "inverted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,19 +107,35 @@ class Gar(_Train):
     """Weight file of the renderer to go on from, with --start-discriminator and the very --faces that it knew."""
     start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the discriminator that grew up with --start."""
+    latents: LatentsChoice = "auto"
+    """Latents of the photos: known, from the generator that drew them; inverted, by an inverter that learns with the
+    renderer; auto takes known ones where --faces has them."""
     portraits: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Further real pictures for the discriminator, square and framed as faces are; no fits are needed."""
     recorded: bool = False
     """Launch steps as CUDA graphs: about three times as fast, on a CUDA device only."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
-        from garface.training import PRESETS, going_on
+        """cpu-128, photos-128, gpu-128, further-128, unconditional-128, paper-256, ablate-64."""
+        from garface.training import PRESETS
 
-        if (self.start is None and self.start_discriminator is None) or self.preset not in PRESETS:
-            return PRESETS
-        preset = going_on(PRESETS[self.preset], start=self.start, discriminator=self.start_discriminator)
-        return {self.preset: preset}
+        return PRESETS
+
+    def settings(self) -> RunSettings:
+        """The preset with what was given on top: without known latents, or from weights on.
+
+        Raises:
+            SettingError: there is no such preset, or it cannot go on from weights.
+        """
+        from garface.training import GarTrainingSettings, going_on, inverting
+
+        wanted = super().settings()
+        assert isinstance(wanted, GarTrainingSettings)
+        if wanted.latents == "known" and not knows_latents(self.latents, self.faces):
+            wanted = inverting(wanted)
+        if self.start is None and self.start_discriminator is None:
+            return wanted
+        return going_on(wanted, start=self.start, discriminator=self.start_discriminator)
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""
@@ -237,13 +256,16 @@ class Inverter(_Train):
     own: ClassVar[tuple[str, ...]] = ("start",)
 
     renderer: str = "builtin"
-    """Weight file of the renderer to invert, or builtin. With cpu-128, --faces must be the very set that it learned
-    from, with the same fits: known latents follow from it."""
+    """Weight file of the renderer to invert, or builtin. With known latents, --faces must be the very set that it
+    learned from, with the same fits: they follow from it."""
+    latents: LatentsChoice = "auto"
+    """Whether the renderer learned from known latents of --faces, or from inverted ones; auto takes known ones where
+    --faces has them."""
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the inverter to go on from; by default it starts afresh."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128 for renderers of the same preset, photos-128 for those that learned without known latents."""
+        """cpu-128."""
         from garface.training import INVERTERS
 
         return INVERTERS
@@ -252,11 +274,28 @@ class Inverter(_Train):
         """Settings that options name."""
         return {**super().given(), "generator": self.renderer}
 
+    def settings(self) -> RunSettings:
+        """The preset with what was given on top, or without known latents.
+
+        Raises:
+            SettingError: there is no such preset.
+        """
+        wanted: Any = super().settings()
+        known = knows_latents(self.latents, self.faces)
+        return wanted if known else replace(wanted, latents="inverted", half_size=24_000)
+
     def train(self, settings: Any) -> Outcome:
         """Train on the training split."""
         from garface.training import train_inverter
 
         return train_inverter(settings, self.load_faces())
+
+
+def knows_latents(choice: LatentsChoice, faces: Path | None) -> bool:
+    """Whether a training takes known latents of these faces."""
+    from garface.datasets.known_latents import holds_styles
+
+    return choice == "known" or (choice == "auto" and (faces is None or holds_styles(faces)))
 
 
 def check_resume(folder: Path, resume: bool) -> None:

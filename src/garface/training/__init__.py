@@ -5,7 +5,7 @@ from garface.training.gar.run import export_gar, train_gar
 from garface.training.gar.settings import GarTrainingSettings, GarWeights
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
-from garface.training.presets import INVERTERS, NORMALS, PRESETS, SHAPE_HEADS, SHAPES, going_on
+from garface.training.presets import INVERTERS, NORMALS, PRESETS, SHAPE_HEADS, SHAPES, going_on, inverting
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 from garface.training.shape import (
     HEAD_DRAWINGS,
@@ -43,6 +43,7 @@ __all__ = [
     "drawn_by_either",
     "export_gar",
     "going_on",
+    "inverting",
     "load_critics",
     "train_gar",
     "train_inverter",

@@ -23,42 +23,27 @@ from garface.training.shape_head import ShapeHeadSettings
 
 _WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
 
-_PHOTOS = GarTrainingSettings(
-    generator=GENERATOR_PRESETS["photos-128"],
-    discriminator=FeatureDiscriminatorConfig(),
-    inverter=INVERTER_PRESETS["cpu-128"],
-    objective="hinge",
-    stages=((64, 40_000), (128, FOREVER)),
-    warm_start=44_000,
-    fade_in=8_000,
-    turned=0.5,
-    learning_rate=0.001,
-    discriminator_learning_rate=0.003,
-    augmentation=AugmentConfig(flip=0.0, colour=0.5, translation=0.0, cutout=0.0, window=64),
-    path_length_every=16,
-    papers_every=8,
-    batch=8,
-    average_half_life=5_000.0,
-    max_pictures=300_000,
-)
-_OURS = replace(
-    _PHOTOS,
+_OURS = GarTrainingSettings(
     generator=GENERATOR_PRESETS["cpu-128"],
     discriminator=DISCRIMINATOR_PRESETS["cpu-128"],
+    inverter=INVERTER_PRESETS["cpu-128"],
     latents="known",
     latent_every=4,
     weights=GarWeights(
         adversarial=1.0, r1=0.1, path_length=0.0, reconstruction=4.0, perceptual=0.0, prior=0.0, latent=1.0
     ),
-    augmentation=replace(_PHOTOS.augmentation, flip=0.5, window=0),
+    augmentation=AugmentConfig(flip=0.5, colour=0.5, translation=0.0, cutout=0.0),
     objective="logistic",
     stages=((32, 36_000), (64, 80_000), (128, FOREVER)),
     warm_start=4_000,
     fade_in=1_600,
     learning_rate=0.006,
+    discriminator_learning_rate=0.003,
     redrawn=0.25,
     swapped=0.2,
     style_mixing=0.25,
+    turned=0.5,
+    path_length_every=16,
     papers_every=8,
     noise_from=220_000,
     preload=True,
@@ -69,7 +54,24 @@ _OURS = replace(
 
 PRESETS: dict[str, GarTrainingSettings] = {
     "cpu-128": _OURS,
-    "photos-128": _PHOTOS,
+    "photos-128": GarTrainingSettings(
+        generator=GENERATOR_PRESETS["photos-128"],
+        discriminator=FeatureDiscriminatorConfig(),
+        inverter=INVERTER_PRESETS["cpu-128"],
+        objective="hinge",
+        stages=((64, 40_000), (128, FOREVER)),
+        warm_start=44_000,
+        fade_in=8_000,
+        turned=0.5,
+        learning_rate=0.001,
+        discriminator_learning_rate=0.003,
+        augmentation=AugmentConfig(flip=0.0, colour=0.5, translation=0.0, cutout=0.0, window=64),
+        path_length_every=16,
+        papers_every=8,
+        batch=8,
+        average_half_life=5_000.0,
+        max_pictures=300_000,
+    ),
     "gpu-128": replace(
         _OURS,
         generator=StyleGeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE),
@@ -86,6 +88,21 @@ PRESETS: dict[str, GarTrainingSettings] = {
         checkpoint_every=100_000,
         sheet_every=50_000,
         log_every=6_400,
+    ),
+    "further-128": replace(
+        _OURS,
+        discriminator=DiscriminatorConfig(
+            channels={4: 192, 8: 384, 16: 256, 32: 256, 64: 128, 128: 64}, conditional=False
+        ),
+        weights=replace(_OURS.weights, texture_swap=0.25),
+        drawers=6,
+        batch=32,
+        rise_over=6_400,
+        fall_from=283_200,
+        fall_over=188_800,
+        average_half_life=40_000.0,
+        max_pictures=472_000,
+        checkpoint_every=118_000,
     ),
     "unconditional-128": replace(
         _OURS,
@@ -132,18 +149,16 @@ PRESETS: dict[str, GarTrainingSettings] = {
         max_pictures=20_000,
     ),
 }
-"""`cpu-128` trains on one or two cores from portraits whose latents are known, `photos-128` from any portraits;
-`gpu-128` is `cpu-128` wider for a GPU, `unconditional-128` its twin without normals, `paper-256` the paper's recipe
-(800,000 steps of 16); `ablate-64` compares variants and has all of the paper's terms."""
+"""`cpu-128` trains on one or two cores; `photos-128` lets a discriminator judge features; `gpu-128` is `cpu-128` wider
+for a GPU; `further-128` goes on from weights on one GPU, with a wider discriminator and rates that fall in the end;
+`unconditional-128` is the twin of `cpu-128` without normals, `paper-256` the paper's recipe (800,000 steps of 16);
+`ablate-64` compares variants and has all of the paper's terms."""
 
-_INVERTER = InverterTrainingSettings(
-    inverter=INVERTER_PRESETS["cpu-128"], latents="known", average_half_life=2_000.0, max_pictures=40_000
-)
 INVERTERS: dict[str, InverterTrainingSettings] = {
-    "cpu-128": _INVERTER,
-    "photos-128": replace(_INVERTER, latents="inverted", half_size=24_000),
+    "cpu-128": InverterTrainingSettings(
+        inverter=INVERTER_PRESETS["cpu-128"], latents="known", average_half_life=2_000.0, max_pictures=40_000
+    )
 }
-"""`cpu-128` for renderers of the same preset, `photos-128` for those that learned without known latents."""
 
 NORMALS: dict[str, NormalsTrainingSettings] = {
     "cpu-128": NormalsTrainingSettings(),
@@ -156,6 +171,17 @@ NORMALS: dict[str, NormalsTrainingSettings] = {
 SHAPES: dict[str, ShapeTrainingSettings] = {"cpu-128": ShapeTrainingSettings()}
 
 SHAPE_HEADS: dict[str, ShapeHeadSettings] = {"cpu-128": ShapeHeadSettings(start="shape-128", features=FACE_FEATURES)}
+
+
+def inverting(settings: GarTrainingSettings) -> GarTrainingSettings:
+    """The same recipe for photos whose latents nobody knows.
+
+    The inverter gives them, and learns with the renderer. It needs a longer warm start, in which it learns to tell
+    photos apart while they are redrawn, and a prior, which keeps its latents near N(0, I).
+    """
+    weights = replace(settings.weights, prior=2e-4)
+    longer = 3 * settings.warm_start
+    return replace(settings, latents="inverted", weights=weights, warm_start=longer, inverter_learning_rate=0.002)
 
 
 def going_on(settings: GarTrainingSettings, *, start: str | None, discriminator: str | None) -> GarTrainingSettings:
@@ -171,8 +197,8 @@ def going_on(settings: GarTrainingSettings, *, start: str | None, discriminator:
     """
     if settings.latents == "inverted" and settings.redrawn > 0:
         raise SettingError(
-            "Only renderers whose photos have known latents go on from weight files; with this preset, "
-            "--resume goes on from a checkpoint."
+            "Only renderers whose photos have known latents go on from weight files; others go on from a checkpoint, "
+            "with --resume."
         )
     stages = ((settings.generator.resolution, FOREVER),)
     return replace(
