@@ -23,7 +23,7 @@ from torch import Tensor
 
 from garface.geometry import Camera, Pose
 from garface.heads import load_head
-from garface.networks import GENERATOR_PRESETS, INVERTER_PRESETS, Generator, Inverter, layers
+from garface.networks import GENERATOR_PRESETS, INVERTER_PRESETS, Inverter, StyleGenerator, layers
 from garface.reconstruction.refine import FaceState, RefineSettings, Target, _Unknowns, objective
 from garface.reconstruction.renderer import Renderer
 from garface.rendering import _raster_numba, _raster_torch, normal_map, normal_pyramid
@@ -34,7 +34,7 @@ Work = Callable[[], object]
 def make_renderer(layout: torch.memory_format) -> Renderer:
     """With the built-in head and networks that were never trained."""
     torch.manual_seed(0)
-    generator, inverter = Generator(GENERATOR_PRESETS["cpu-128"]), Inverter(INVERTER_PRESETS["cpu-128"])
+    generator, inverter = StyleGenerator(GENERATOR_PRESETS["cpu-128"]), Inverter(INVERTER_PRESETS["cpu-128"])
     for network in (generator, inverter):
         network.eval().requires_grad_(False).to(memory_format=layout)  # type: ignore[call-overload]
     return Renderer(load_head(), generator, inverter, {}, torch.device("cpu"))

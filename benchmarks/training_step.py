@@ -31,8 +31,9 @@ from garface.borrowed.vgg import ASSET
 from garface.datasets.known_latents import KnownLatents
 from garface.networks import DISCRIMINATOR_PRESETS, layers
 from garface.training.gar.critics import Critics
-from garface.training.gar.settings import PRESETS, GarTrainingSettings
-from garface.training.gar.step import GarTraining
+from garface.training.gar.run import GarTraining
+from garface.training.gar.settings import GarTrainingSettings
+from garface.training.presets import PRESETS
 from garface.training.runtime import Runtime, configuration
 from garface.weights import asset_path, find_asset, read_legacy_torch
 from garface.weights.fetch import cached_path
@@ -135,8 +136,9 @@ class Training(GarTraining):
         critics = Critics(features=trunk(way) if case.endswith("features") else None)
         self.way = way
         super().__init__(settings, RandomFaces(2 * batch, side), critics=critics, runtime=runtime)
+        networks = self.networks
         if not way.channels_last:
-            for network in (self.generator, self.discriminator, self.inverter, self.critics.features):
+            for network in (networks.generator, networks.discriminator, networks.inverter, self.critics.features):
                 if network is not None:
                     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 

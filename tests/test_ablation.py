@@ -23,6 +23,7 @@ from garface.errors import SettingError, WeightsError
 from garface.evaluation.ablation import study as ablation
 from garface.evaluation.ablation.condition_kinds import WideFaces, Widening
 from garface.evaluation.ablation.curves import Curve, Panel, figure_of, merged, smoothed, spread_out
+from garface.evaluation.ablation.generators import ComparedConfig, ComparedGenerator
 from garface.evaluation.ablation.measures import (
     Bench,
     BenchSettings,
@@ -36,7 +37,7 @@ from garface.evaluation.ablation.measures import (
 from garface.evaluation.ablation.study import AblationSettings, plan, run_ablation, stops
 from garface.evaluation.ablation.variants import VARIANTS
 from garface.io.arrays import read_arrays, write_arrays
-from garface.networks import Generator, GeneratorConfig, NormalEstimator, NormalEstimatorConfig
+from garface.networks import NormalEstimator, NormalEstimatorConfig
 from garface.training import Critics, GarTrainingSettings
 
 BENCH = BenchSettings(watched=2, count=2, realism=False, control=False)
@@ -233,7 +234,7 @@ def test_redrawing_is_measured_as_one_picture_after_another(folder: Path) -> Non
 
 def test_a_wide_renderer_draws_what_its_generator_was_trained_on(folder: Path) -> None:
     torch.manual_seed(0)
-    config = GeneratorConfig(
+    config = ComparedConfig(
         resolution=32,
         latent_dim=8,
         style_dim=8,
@@ -243,7 +244,7 @@ def test_a_wide_renderer_draws_what_its_generator_was_trained_on(folder: Path) -
     )
     faces = FittedFaces(folder)
     widening = Widening.of(config, faces)
-    narrow = replace(renderer(), generator=Generator(config).eval())
+    narrow = replace(renderer(), generator=ComparedGenerator(config).eval())
     wide, rows = WideRenderer.of(narrow, widening), torch.arange(2)
     head = (faces.take("identity", rows), faces.take("expression", rows), faces.poses(rows), faces.cameras(rows))
     drawn = wide.normals(*head)

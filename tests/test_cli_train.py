@@ -68,6 +68,24 @@ def test_the_renderer_goes_on_from_what_is_named_at_its_full_size(capsys: pytest
     assert "give both, --start and --start-discriminator" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "latents"),
+    [
+        ([], "inverted"),
+        (["--latents", "known"], "known"),
+        (["--latents", "inverted", "--preset", "gpu-128"], "inverted"),
+        (["--preset", "paper-256"], "inverted"),
+    ],
+)
+def test_latents_are_inverted_where_none_are_known(
+    options: list[str], latents: str, faces: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("gar", "--dry-run", "--faces", faces, *options) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["latents"] == latents
+    assert "channels" in shown["discriminator"]  # of pixels, as where they are known
+
+
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_every_preset_is_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("gar", "--dry-run", "--preset", name) == 0
@@ -170,12 +188,12 @@ def test_the_other_networks(
     own = Inverter.presets
 
     def presets(self: Inverter) -> dict[str, InverterTrainingSettings]:
-        return {"cpu-128": replace(own(self)["photos-128"], inverter=shape, **quick)}  # type: ignore[arg-type]
+        return {"cpu-128": replace(own(self)["cpu-128"], inverter=shape, **quick)}  # type: ignore[arg-type]
 
     renderer, start = tmp_path / "gar" / "gar.safetensors", tmp_path / "gar" / "inverter.safetensors"
     command = ["inverter", "--faces", faces, "--renderer", renderer]
-    assert train(*command, "--folder", tmp_path / "known", "--start", start) == 2
-    assert "take the preset photos-128" in capsys.readouterr().err
+    assert train(*command, "--folder", tmp_path / "known", "--start", start, "--latents", "known") == 2
+    assert "--latents inverted" in capsys.readouterr().err
     monkeypatch.setattr(Inverter, "presets", presets)
     assert train(*command, "--folder", tmp_path / "a") == 0
     assert train(*command, "--folder", tmp_path / "b", "--start", start) == 0

@@ -29,7 +29,7 @@ from garface.metrics import (
     symmetric_root,
     unbiased_frechet,
 )
-from garface.networks import Generator, GeneratorConfig, to_dict
+from garface.networks import StyleGenerator, StyleGeneratorConfig, to_dict
 from garface.weights import WeightsCard, asset_path, save_weights
 
 
@@ -335,7 +335,7 @@ PLAIN_MOMENTS = Moments.of
 
 
 def some_drawings(faces: FittedFaces, count: int = 24, seed: int = 0, size: int = 32, **changes: object) -> Drawings:
-    config = GeneratorConfig(
+    config = StyleGeneratorConfig(
         resolution=32,
         latent_dim=8,
         style_dim=8,
@@ -344,7 +344,7 @@ def some_drawings(faces: FittedFaces, count: int = 24, seed: int = 0, size: int 
         **changes,  # type: ignore[arg-type]
     )
     torch.manual_seed(0)
-    generator = Generator(config).eval().requires_grad_(False)
+    generator = StyleGenerator(config).eval().requires_grad_(False)
     for block in generator.blocks.values():
         block.to_rgb.weight *= 0.1
         for head in block.injection.shifts if block.injection else []:  # an untrained injection does nothing
@@ -495,7 +495,7 @@ def test_everything_is_measured_by_one_command(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = GeneratorConfig(
+    config = StyleGeneratorConfig(
         resolution=32,
         latent_dim=8,
         style_dim=8,
@@ -504,7 +504,7 @@ def test_everything_is_measured_by_one_command(
         channels={4: 8, 8: 8, 16: 8, 32: 8},
     )
     card = WeightsCard("gar", to_dict(config), "CC0-1.0", "nothing")
-    save_weights(tmp_path / "run" / "gar.safetensors", Generator(config).state_dict(), card)  # without an inverter
+    save_weights(tmp_path / "run" / "gar.safetensors", StyleGenerator(config).state_dict(), card)  # without an inverter
     out = tmp_path / "fid.json"
     options = ["--faces", str(folder), "--size", "32", "--out", str(out)]
     command = ["evaluate", "fid", *options, "--model", str(tmp_path / "run"), "--count", "16"]
@@ -539,10 +539,9 @@ def test_what_cannot_be_drawn_is_said(faces: FittedFaces, tmp_path: Path) -> Non
     options = {"count": 20, "size": 32, "seed": 0, "device": torch.device("cpu")}
     with pytest.raises(WeightsError, match=r"gar\.safetensors"):
         drawings(str(tmp_path / "nowhere"), faces, **options)  # type: ignore[arg-type]
-    config = GeneratorConfig(resolution=8, latent_dim=4, style_dim=4, channels={4: 4, 8: 4}, condition="depth")
-    card = WeightsCard("gar", to_dict(config), "CC0-1.0", "nothing")
-    save_weights(tmp_path / "gar.safetensors", Generator(config).state_dict(), card)
-    with pytest.raises(SettingError, match="steered by depth"):
+    card = WeightsCard("gar", {"kind": "of depth"}, "CC0-1.0", "nothing")
+    save_weights(tmp_path / "gar.safetensors", {"weight": torch.zeros(1)}, card)
+    with pytest.raises(WeightsError, match="no generator kind 'of depth'"):
         drawings(str(tmp_path), faces, **options)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="not a multiple of 96"):
         drawings("builtin", faces, **{**options, "size": 96})  # type: ignore[arg-type]

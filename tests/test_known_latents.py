@@ -17,7 +17,8 @@ from garface.networks import load_generator, load_inverter
 from garface.rendering import normal_pyramid
 from garface.training.gar.calibrate import latent_moments
 from garface.training.gar.critics import Critics
-from garface.training.gar.step import GarTraining, train_gar
+from garface.training.gar.run import GarTraining, train_gar
+from garface.training.gar.step import Batch, Phase
 from garface.training.inverter import InverterTraining, InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.runtime import Runtime, configuration
 
@@ -158,7 +159,8 @@ def test_the_first_batch_redraws_photos_from_their_own_latents(tmp_path: Path) -
     training = GarTraining(wanted, balls, critics=Critics(), runtime=runtime)
     assert training.known is not None
     photo, condition = training.photos(balls, torch.arange(8))
-    drawn = training._draw(photo, condition, training.known[:8], share=0.5)
+    batch = Batch(photo, condition, condition, training.known[:8], None, torch.ones(()))
+    drawn = training.steps.draw(Phase(warm=False, noise=False, regularised=False), batch)
     assert drawn.guess is None
     assert torch.equal(drawn.latent[:4], training.known[:4])
     assert torch.equal(drawn.latent[4:6], training.known[:2])

@@ -3,24 +3,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from garface.errors import WeightsError
+from garface.errors import SettingError, WeightsError
 from garface.networks import (
-    Generator,
-    GeneratorConfig,
     Inverter,
     InverterConfig,
     NormalEstimator,
     NormalEstimatorConfig,
+    StyleGenerator,
+    StyleGeneratorConfig,
+    generator_config,
     load_generator,
     load_inverter,
     load_normal_estimator,
+    register_generator,
     to_dict,
 )
 from garface.weights import WeightsCard, save_weights
 
 CHANNELS = {4: 8, 8: 8}
 MADE = {
-    "gar": (Generator, GeneratorConfig(resolution=8, latent_dim=4, style_dim=4, channels=CHANNELS), load_generator),
+    "gar": (
+        StyleGenerator,
+        StyleGeneratorConfig(resolution=8, latent_dim=4, style_dim=4, channels=CHANNELS),
+        load_generator,
+    ),
     "inverter": (Inverter, InverterConfig(resolution=8, latent_dim=4, channels=CHANNELS, hidden=8), load_inverter),
     "normals": (NormalEstimator, NormalEstimatorConfig(widths=(8, 8)), load_normal_estimator),
 }
@@ -47,8 +53,8 @@ def test_what_is_saved_is_loaded_frozen(kind: str, tmp_path: Path) -> None:
 
 def test_half_precision_weights_draw_nearly_the_same_picture(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = GeneratorConfig(resolution=16, channels={4: 32, 8: 32, 16: 16})
-    made = Generator(config)
+    config = StyleGeneratorConfig(resolution=16, channels={4: 32, 8: 32, 16: 16})
+    made = StyleGenerator(config)
     card = WeightsCard(kind="gar", config=to_dict(config), licence="CC0-1.0", trained_on="nothing")
     save_weights(tmp_path / "x.safetensors", made.state_dict(), card)
     loaded = load_generator(tmp_path / "x.safetensors")
@@ -69,5 +75,19 @@ def test_another_kind_of_weights_is_refused(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("changes", [{"latent_dim": 5}, {"unknown": 1}, {"resolution": 9}, {"channels": {"4": 8}}])
 def test_weights_that_do_not_fit_their_card_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
     save("gar", tmp_path / "x.safetensors", **changes)
-    with pytest.raises(WeightsError, match="does not fit"):
+    with pytest.raises(WeightsError, match="cannot be built as its card says"):
         load_generator(tmp_path / "x.safetensors")
+
+
+def test_a_kind_that_nobody_registered_is_named_with_those_that_are_known(tmp_path: Path) -> None:
+    save("gar", tmp_path / "x.safetensors", kind="unheard-of")
+    with pytest.raises(WeightsError, match="There is no generator kind 'unheard-of'; known kinds: stylegan"):
+        load_generator(tmp_path / "x.safetensors")
+
+
+def test_weights_without_a_kind_are_of_the_first_one_and_a_kind_has_one_meaning(tmp_path: Path) -> None:
+    made = save("gar", tmp_path / "x.safetensors")
+    values = {name: value for name, value in to_dict(made.config).items() if name != "kind"}
+    assert generator_config(values) == made.config
+    with pytest.raises(SettingError, match="a generator kind 'stylegan' already"):
+        register_generator(StyleGeneratorConfig, lambda config: StyleGenerator(config))

@@ -8,7 +8,7 @@ from tiny_training import Balls, settings, things
 
 from garface.datasets.preloaded import PreloadedFaces
 from garface.errors import SettingError
-from garface.training.gar.step import train_gar
+from garface.training.gar.run import train_gar
 
 
 def test_they_equal_their_source_mirror_images_too() -> None:

@@ -16,7 +16,7 @@ from garface.heads import load_head
 from garface.io import read_photo, to_uint8
 from garface.losses import gaussian_prior
 from garface.metrics import psnr
-from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
+from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig, to_dict
 from garface.photo.align import ffhq_similarity
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import align_face, fit_aligned
@@ -42,10 +42,10 @@ SIZE, LATENT = 32, 16
 CHANNELS = {4: 16, 8: 16, 16: 16, 32: 8}
 
 
-def networks() -> tuple[Generator, Inverter]:
+def networks() -> tuple[StyleGenerator, Inverter]:
     torch.manual_seed(0)
-    generator = Generator(
-        GeneratorConfig(resolution=SIZE, latent_dim=LATENT, style_dim=LATENT, mapping_layers=2, channels=CHANNELS)
+    generator = StyleGenerator(
+        StyleGeneratorConfig(resolution=SIZE, latent_dim=LATENT, style_dim=LATENT, mapping_layers=2, channels=CHANNELS)
     )
     with torch.no_grad():  # a new generator ignores the normals, because its heads start at zero
         for name, value in generator.named_parameters():

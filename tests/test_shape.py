@@ -25,17 +25,17 @@ from garface.geometry import Camera, Pose
 from garface.heads import FitSettings, fit_landmarks, load_head, shape_metric
 from garface.heads.fit import eye_distance
 from garface.heads.metric import vertex_areas
-from garface.networks import Generator as Renderer
 from garface.networks import (
-    GeneratorConfig,
     NormalEstimator,
     NormalEstimatorConfig,
     ShapeEstimator,
     ShapeEstimatorConfig,
     ShapeMaps,
+    StyleGeneratorConfig,
     load_shape_estimator,
     to_dict,
 )
+from garface.networks import StyleGenerator as Renderer
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.pipeline import agreed_identity
 from garface.rendering import highlight, normal_pyramid
@@ -191,7 +191,7 @@ def test_shiny_heads_are_brighter_somewhere(faces: FittedFaces) -> None:
 
 def test_a_renderer_draws_the_same_heads(faces: FittedFaces) -> None:
     """All but the pictures is as graphics rules have it, and the pictures are the renderer's of these normals."""
-    config = GeneratorConfig(resolution=32, channels={4: 8, 8: 8, 16: 8, 32: 8}, latent_dim=8, style_dim=8)
+    config = StyleGeneratorConfig(resolution=32, channels={4: 8, 8: 8, 16: 8, 32: 8}, latent_dim=8, style_dim=8)
     torch.manual_seed(0)
     renderer = Renderer(config).eval()
     for name, value in renderer.named_parameters():

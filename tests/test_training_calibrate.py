@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from garface.errors import SettingError
-from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig
+from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig
 from garface.rendering import normal_pyramid
 from garface.training.gar.calibrate import fold_latent, latent_moments, square_root
 
@@ -10,13 +10,13 @@ CHANNELS = {4: 16, 8: 16, 16: 8}
 SIZE = 8
 
 
-def networks(**settings: bool) -> tuple[Generator, Inverter]:
+def networks(**settings: bool) -> tuple[StyleGenerator, Inverter]:
     torch.manual_seed(0)
-    config = GeneratorConfig(resolution=16, latent_dim=SIZE, style_dim=12, channels=CHANNELS, **settings)
+    config = StyleGeneratorConfig(resolution=16, latent_dim=SIZE, style_dim=12, channels=CHANNELS, **settings)
     inverter = Inverter(InverterConfig(resolution=16, latent_dim=SIZE, channels=CHANNELS, hidden=32))
     with torch.no_grad():
         inverter.gaussian.bias[:SIZE] += torch.linspace(-1, 1, SIZE)  # latents of photos with a mean of their own
-    return Generator(config), inverter
+    return StyleGenerator(config), inverter
 
 
 def test_moments_of_a_mixture_are_those_of_its_samples() -> None:

@@ -10,8 +10,8 @@ import torch
 from tiny_training import Balls, flat, settings, things
 
 from garface.training.checkpoints import read_checkpoint
+from garface.training.gar.run import train_gar
 from garface.training.gar.settings import GarTrainingSettings
-from garface.training.gar.step import train_gar
 
 
 def train(wanted: GarTrainingSettings) -> None:

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from garface.errors import SettingError
 from garface.networks import (
-    Generator,
-    GeneratorConfig,
     InverterConfig,
     NormalEstimatorConfig,
-    from_dict,
+    generator_config,
     load_inverter,
     load_normal_estimator,
+    make_generator,
 )
 from garface.training import InverterTrainingSettings, NormalsTrainingSettings, train_gar, train_inverter, train_normals
 from garface.training.inverter import InverterTraining
@@ -65,7 +64,7 @@ def test_the_inverter_learns_the_latents_of_drawings(renderer: Path, tmp_path: P
     """Of a renderer that was not trained: its colours follow the latent, which one trained on balls hardly heeds."""
     loaded = load_weights(renderer / "gar.safetensors")
     torch.manual_seed(0)
-    generator = Generator(from_dict(GeneratorConfig, loaded.card.config))
+    generator = make_generator(generator_config(loaded.card.config))
     save_weights(tmp_path / "gar.safetensors", generator.state_dict(), loaded.card)
     source = {"generator": str(tmp_path / "gar.safetensors"), "photos": 0.0, "learning_rate": 5e-3}
     train_inverter(inverter_settings(renderer, tmp_path, max_pictures=1600, log_every=400, **source), Balls(8))

@@ -1,5 +1,6 @@
 """Kinds of conditions, and the variants that an ablation compares."""
 
+import json
 from typing import Any
 
 import pytest
@@ -19,8 +20,14 @@ from garface.evaluation.ablation.condition_kinds import (
     fitted_heads,
     mirrored_heads,
 )
+from garface.evaluation.ablation.generators import (
+    ComparedConfig,
+    ComparedGenerator,
+    coefficient_planes,
+    compared,
+)
 from garface.evaluation.ablation.variants import VARIANTS, find_variants, prepare
-from garface.networks import GeneratorConfig, NormalEstimator, NormalEstimatorConfig, coefficient_planes
+from garface.networks import NormalEstimator, NormalEstimatorConfig, generator_config, to_dict
 from garface.rendering import normal_pyramid
 from garface.training import PRESETS, Critics
 from garface.training.runtime import configuration
@@ -33,7 +40,28 @@ def with_planes(values: torch.Tensor) -> dict[int, torch.Tensor]:
     return normal_pyramid(full)
 
 
+def make_compared(**changes: object) -> ComparedGenerator:
+    config = compared(make_generator().config, **changes)
+    torch.manual_seed(0)
+    return ComparedGenerator(config)
+
+
 # Generators
+
+
+def test_concatenated_normals_reach_every_layer() -> None:
+    generator = trained(make_compared(injection="none", concatenate=True))
+    pyramid = {r: level.requires_grad_() for r, level in make_pyramid().items()}
+    drawn = generator(make_style(generator), pyramid, generator.sample_noise(4))
+    drawn.square().sum().backward()
+    assert all(bool((level.grad.abs().sum((0, 2, 3)) > 0).all()) for level in pyramid.values())
+
+
+def test_without_a_change_the_compared_kind_is_the_shipped_one() -> None:
+    generator, twin = make_generator(), make_compared()
+    assert generator_config(json.loads(json.dumps(to_dict(twin.config)))) == twin.config
+    noise, w = generator.sample_noise(4), make_style(generator)
+    assert torch.equal(generator(w, make_pyramid(), noise), twin(w, make_pyramid(), noise))
 
 
 def test_averaging_keeps_coefficients() -> None:
@@ -45,9 +73,9 @@ def test_averaging_keeps_coefficients() -> None:
     assert bool((averaged[:, 20:] == 0).all())
 
 
-@pytest.mark.parametrize("injection", ["per_channel", "concatenate"])
-def test_a_generator_of_depth_sees_mask_and_depth_and_no_normals(injection: str) -> None:
-    generator = trained(make_generator(condition="depth", injection=injection))
+@pytest.mark.parametrize("entering", [{"injection": "per_channel"}, {"injection": "none", "concatenate": True}])
+def test_a_generator_of_depth_sees_mask_and_depth_and_no_normals(entering: dict) -> None:
+    generator = trained(make_compared(condition="depth", **entering))
     w, noise = make_style(generator), generator.sample_noise(4)
     pyramid = with_planes(torch.rand(4, 1))
     drawn = generator(w, pyramid, noise)
@@ -61,7 +89,7 @@ def test_a_generator_of_depth_sees_mask_and_depth_and_no_normals(injection: str)
 
 
 def test_a_generator_of_coefficients_sees_them_in_every_layer_and_no_map() -> None:
-    generator = trained(make_generator(condition="coefficients", coefficients=20, injection="none"))
+    generator = trained(make_compared(condition="coefficients", coefficients=20, injection="none"))
     w, noise, values = make_style(generator), generator.sample_noise(4), torch.rand(4, 20)
     pyramid = with_planes(values)
     drawn = generator(w, pyramid, noise)
@@ -83,11 +111,12 @@ def test_a_generator_of_coefficients_sees_them_in_every_layer_and_no_map() -> No
         {"condition": "coefficients", "injection": "none"},
         {"condition": "coefficients", "coefficients": 3},
         {"coefficients": 3, "injection": "none"},
+        {"concatenate": True},
     ],
 )
 def test_configurations_refuse_conditions_that_make_no_sense(settings: dict) -> None:
     with pytest.raises(SettingError):
-        GeneratorConfig(resolution=16, channels=CHANNELS, **settings)
+        ComparedConfig(resolution=16, channels=CHANNELS, **settings)
 
 
 # Faces
@@ -101,7 +130,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
 def widened(faces: FittedFaces, kind: str) -> WideFaces:
     count = coefficient_count(faces.model) if kind == "coefficients" else 0
     injection = "none" if count else "per_channel"
-    config = GeneratorConfig(resolution=16, channels=CHANNELS, condition=kind, coefficients=count, injection=injection)  # type: ignore[arg-type]
+    config = ComparedConfig(resolution=16, channels=CHANNELS, condition=kind, coefficients=count, injection=injection)  # type: ignore[arg-type]
     return WideFaces(faces, Widening.of(config, faces))
 
 
@@ -172,6 +201,8 @@ def test_pairs_of_wide_conditions_fit_the_generator_and_share_the_identity(faces
 
 # Variants
 
+KIND = {"generator.kind"}
+
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
@@ -186,11 +217,11 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         ("no-consistency", {"weights.consistency"}),
         ("no-path-length", {"weights.path_length"}),
         ("no-swaps", {"weights.texture_swap", "weights.geometry_swap"}),
-        ("depth", {"generator.condition"}),
-        ("coefficients", {"generator.condition", "generator.injection", "generator.coefficients"}),
+        ("depth", {*KIND, "generator.condition"}),
+        ("coefficients", {*KIND, "generator.condition", "generator.injection", "generator.coefficients"}),
         ("single-gain", {"generator.injection"}),
         ("papers-gain", {"generator.gain_offset", "generator.condition_channels"}),
-        ("concatenate", {"generator.injection"}),
+        ("concatenate", {*KIND, "generator.injection", "generator.concatenate"}),
         ("seeing", {"discriminator.conditional"}),
         ("random-conditions", {"conditions"}),
         (
@@ -203,7 +234,8 @@ def test_a_variant_differs_in_what_it_says_and_in_nothing_else(name: str, change
     base = PRESETS["ablate-64"]
     variant = VARIANTS[name]
     ours, theirs = (flat(configuration(one.change(base))) for one in (variant, VARIANTS[variant.beside]))
-    assert {key for key in ours if ours[key] != theirs[key]} == changed
+    same = flat({"generator": to_dict(compared(base.generator))})  # what the shipped kind does by itself
+    assert {key for key in ours if ours[key] != theirs.get(key, same.get(key))} == changed
     variant.change(base).check()
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from garface.errors import AssetError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.heads import load_head
-from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
+from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig, to_dict
 from garface.photo.finder import FaceFinder
 from garface.reconstruction import Renderer
 from garface.weights import WeightsCard
@@ -22,8 +22,8 @@ SIDE = 64
 def renderer() -> Renderer:
     torch.manual_seed(0)
     networks = {
-        "gar": Generator(
-            GeneratorConfig(resolution=32, latent_dim=8, style_dim=8, mapping_layers=2, channels=CHANNELS)
+        "gar": StyleGenerator(
+            StyleGeneratorConfig(resolution=32, latent_dim=8, style_dim=8, mapping_layers=2, channels=CHANNELS)
         ),
         "inverter": Inverter(InverterConfig(resolution=32, latent_dim=8, channels=CHANNELS, hidden=8)),
     }

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from skimage.data import astronaut
 
-from garface.networks import Generator, GeneratorConfig, Inverter, InverterConfig, to_dict
+from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig, to_dict
 from garface.weights import WeightsCard, save_weights
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8}
@@ -15,11 +15,11 @@ CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8}
 def write_model(folder: Path, *, latent: int = 8, inverter_latent: int | None = None) -> Path:
     """A folder as training leaves it."""
     torch.manual_seed(0)
-    drawing = GeneratorConfig(
+    drawing = StyleGeneratorConfig(
         resolution=32, latent_dim=latent, style_dim=latent, mapping_layers=2, channels=CHANNELS, injection_channels=4
     )
     inverting = InverterConfig(resolution=32, latent_dim=inverter_latent or latent, channels=CHANNELS, hidden=16)
-    generator, inverter = Generator(drawing), Inverter(inverting)
+    generator, inverter = StyleGenerator(drawing), Inverter(inverting)
     save_weights(folder / "gar.safetensors", generator.state_dict(), _card("gar", drawing))
     save_weights(folder / "inverter.safetensors", inverter.state_dict(), _card("inverter", inverting))
     return folder

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from garface.borrowed import FeatureTrunk
 from garface.datasets.known_latents import KnownLatents
-from garface.networks import DiscriminatorConfig, FeatureDiscriminatorConfig, GeneratorConfig, InverterConfig
+from garface.networks import DiscriminatorConfig, FeatureDiscriminatorConfig, InverterConfig, StyleGeneratorConfig
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.gar.settings import GarTrainingSettings, GarWeights
 
@@ -83,7 +83,7 @@ def tiny_judge(width: int) -> FeatureDiscriminatorConfig:
 def settings(folder: Path, **changes: object) -> GarTrainingSettings:
     quiet: dict[str, object] = {"tensorboard": False, "progress": False, "sheet_every": 0, "device": "cpu"}
     base: dict[str, object] = {
-        "generator": GeneratorConfig(
+        "generator": StyleGeneratorConfig(
             resolution=32, latent_dim=8, style_dim=8, mapping_layers=2, channels=CHANNELS, injection_channels=4
         ),
         "discriminator": DiscriminatorConfig(resolution=32, channels=CHANNELS),

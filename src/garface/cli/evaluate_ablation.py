@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import arg
 
 from garface.cli.terminal import INTERRUPTED, TERMINATED, say, table
 from garface.devices import Device
 from garface.errors import SettingError
-
-if TYPE_CHECKING:
-    from garface.datasets.fitted import FittedFaces
-    from garface.training import Critics, GarTrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +57,7 @@ class Ablation:
         from garface.evaluation.ablation.study import AblationSettings, plan, run_ablation
         from garface.evaluation.ablation.variants import VARIANTS
         from garface.networks import load_normal_estimator
-        from garface.training import PRESETS
+        from garface.training import PRESETS, load_critics
 
         if self.preset not in PRESETS:
             raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(PRESETS)}.")
@@ -79,20 +75,11 @@ class Ablation:
             print(table(["training", "what differs", "folder"], [(r.title, r.variant.says, r.folder) for r in runs]))
             return 0
         estimator = None if self.normals == "none" else load_normal_estimator(self.normals)
-        found = run_ablation(self.faces, self.out, settings, critics=_critics, estimator=estimator, base=base, tell=say)
+        found = run_ablation(
+            self.faces, self.out, settings, critics=load_critics, estimator=estimator, base=base, tell=say
+        )
         print(found.to_markdown())
         return _end(found.stopped_by)
-
-
-def _critics(settings: GarTrainingSettings, faces: FittedFaces) -> Critics:
-    """Those of the settings' terms; the normal estimator sees small pictures in its own size."""
-    from garface.networks import NormalEstimator
-    from garface.training import load_critics
-    from garface.training.seen_normals import SeenNormals
-
-    critics = load_critics(settings, faces)
-    own = isinstance(critics.normals, NormalEstimator)
-    return replace(critics, normals=SeenNormals(critics.normals)) if own else critics  # type: ignore[arg-type]
 
 
 def _end(stopped_by: str | None) -> int:

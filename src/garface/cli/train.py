@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from garface.training import DrawHeads, Outcome, RunSettings, ShapeHeadSettings
 
 
+LatentsChoice = Literal["auto", "known", "inverted"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Train:
     """What all networks share."""
+
+    own: ClassVar[tuple[str, ...]] = ()
+    """Options of one network alone that are settings of the same name."""
 
     preset: str = "cpu-128"
     """Named configuration; --dry-run prints it."""
@@ -62,9 +68,12 @@ class _Train:
         presets = self.presets()
         if self.preset not in presets:
             raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(presets)}.")
-        names = ("folder", "max_pictures", "device", "licence", "trained_on")
-        given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(presets[self.preset], **given)
+        return replace(presets[self.preset], **self.given())
+
+    def given(self) -> dict[str, Any]:
+        """Settings that options name."""
+        names = ("folder", "max_pictures", "device", "licence", "trained_on", *self.own)
+        return {name: getattr(self, name) for name in names if getattr(self, name) not in (None, False)}
 
     def load_faces(self, split: Split = "train") -> FittedFaces:
         """A split of the training set.
@@ -92,19 +101,41 @@ class _Train:
 class Gar(_Train):
     """Train the renderer, and with it a first inverter; writes gar, inverter and discriminator.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("portraits", "recorded")
+
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the renderer to go on from, with --start-discriminator and the very --faces that it knew."""
     start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the discriminator that grew up with --start."""
+    latents: LatentsChoice = "auto"
+    """Latents of the photos: known, from the generator that drew them; inverted, by an inverter that learns with the
+    renderer; auto takes known ones where --faces has them."""
+    portraits: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Further real pictures for the discriminator, square and framed as faces are; no fits are needed."""
+    recorded: bool = False
+    """Launch steps as CUDA graphs: about three times as fast, on a CUDA device only."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128, photos-128, gpu-128, unconditional-128, paper-256, ablate-64."""
-        from garface.training import PRESETS, going_on
+        """cpu-128, photos-128, gpu-128, further-128, unconditional-128, paper-256, ablate-64."""
+        from garface.training import PRESETS
 
-        if (self.start is None and self.start_discriminator is None) or self.preset not in PRESETS:
-            return PRESETS
-        preset = going_on(PRESETS[self.preset], start=self.start, discriminator=self.start_discriminator)
-        return {self.preset: preset}
+        return PRESETS
+
+    def settings(self) -> RunSettings:
+        """The preset with what was given on top: without known latents, or from weights on.
+
+        Raises:
+            SettingError: there is no such preset, or it cannot go on from weights.
+        """
+        from garface.training import GarTrainingSettings, going_on, inverting
+
+        wanted = super().settings()
+        assert isinstance(wanted, GarTrainingSettings)
+        if wanted.latents == "known" and not knows_latents(self.latents, self.faces):
+            wanted = inverting(wanted)
+        if self.start is None and self.start_discriminator is None:
+            return wanted
+        return going_on(wanted, start=self.start, discriminator=self.start_discriminator)
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split; sample sheets show faces held out."""
@@ -119,21 +150,16 @@ class Gar(_Train):
 class Normals(_Train):
     """Train the normal estimator on faces drawn by graphics rules; writes normals.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file, or builtin, to go on from; by default the preset's."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128, and fine-128, which goes on from the shipped weights at a falling learning rate."""
-        from garface.training import NormalsTrainingSettings
+        from garface.training import NORMALS
 
-        fine = NormalsTrainingSettings(
-            start=self.start or "builtin",
-            learning_rate=2e-4,
-            halve_every=4_000.0,
-            average_half_life=2_000.0,
-            max_pictures=16_000,
-        )
-        return {"cpu-128": NormalsTrainingSettings(start=self.start), "fine-128": fine}
+        return NORMALS
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings of the training split."""
@@ -149,14 +175,16 @@ class Normals(_Train):
 class Shape(_Train):
     """Train the shape estimator on faces drawn by graphics rules; writes shape.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file, or builtin, to go on from; by default it starts afresh, on the trunk of the normal estimator."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
-        from garface.training import ShapeTrainingSettings
+        from garface.training import SHAPES
 
-        return {"cpu-128": ShapeTrainingSettings(start=self.start)}
+        return SHAPES
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings with the skins, poses and backgrounds of the training split."""
@@ -177,15 +205,16 @@ class Shape(_Train):
 class ShapeHead(_Train):
     """Train the shape estimator's last layers over kept drawings; writes shape.safetensors."""
 
-    start: Annotated[str, arg(metavar="FILE")] = "shape-128"
-    """Weight file, or name of shipped weights, whose other layers stay as they are."""
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file, or name of shipped weights, whose other layers stay as they are; by default the shipped ones."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
-        from garface.borrowed.crops import FACE_FEATURES
-        from garface.training import ShapeHeadSettings
+        from garface.training import SHAPE_HEADS
 
-        return {"cpu-128": ShapeHeadSettings(start=self.start, features=FACE_FEATURES)}
+        return SHAPE_HEADS
 
     def train(self, settings: Any) -> Outcome:
         """Train on drawings with the skins, poses and backgrounds of the training split, and on the renderer's."""
@@ -224,32 +253,49 @@ def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
 class Inverter(_Train):
     """Train the inverter against a frozen renderer; writes inverter.safetensors."""
 
+    own: ClassVar[tuple[str, ...]] = ("start",)
+
     renderer: str = "builtin"
-    """Weight file of the renderer to invert, or builtin. With cpu-128, --faces must be the very set that it learned
-    from, with the same fits: known latents follow from it."""
+    """Weight file of the renderer to invert, or builtin. With known latents, --faces must be the very set that it
+    learned from, with the same fits: they follow from it."""
+    latents: LatentsChoice = "auto"
+    """Whether the renderer learned from known latents of --faces, or from inverted ones; auto takes known ones where
+    --faces has them."""
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the inverter to go on from; by default it starts afresh."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128 for renderers of the same preset, photos-128 for those that learned without known latents."""
-        from garface.networks import INVERTER_PRESETS
-        from garface.training import InverterTrainingSettings
+        """cpu-128."""
+        from garface.training import INVERTERS
 
-        ours = InverterTrainingSettings(
-            generator=self.renderer,
-            start=self.start,
-            inverter=INVERTER_PRESETS["cpu-128"],
-            latents="known",
-            average_half_life=2_000.0,
-            max_pictures=40_000,
-        )
-        return {"cpu-128": ours, "photos-128": replace(ours, latents="inverted", half_size=24_000)}
+        return INVERTERS
+
+    def given(self) -> dict[str, Any]:
+        """Settings that options name."""
+        return {**super().given(), "generator": self.renderer}
+
+    def settings(self) -> RunSettings:
+        """The preset with what was given on top, or without known latents.
+
+        Raises:
+            SettingError: there is no such preset.
+        """
+        wanted: Any = super().settings()
+        known = knows_latents(self.latents, self.faces)
+        return wanted if known else replace(wanted, latents="inverted", half_size=24_000)
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split."""
         from garface.training import train_inverter
 
         return train_inverter(settings, self.load_faces())
+
+
+def knows_latents(choice: LatentsChoice, faces: Path | None) -> bool:
+    """Whether a training takes known latents of these faces."""
+    from garface.datasets.known_latents import holds_styles
+
+    return choice == "known" or (choice == "auto" and (faces is None or holds_styles(faces)))
 
 
 def check_resume(folder: Path, resume: bool) -> None:

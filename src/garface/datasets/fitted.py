@@ -132,7 +132,7 @@ class FittedFaces:
         if "style" not in self.arrays:
             raise InputError(
                 "These faces have no known latents; prepare portraits made by `garface data synthesize`, whose folder "
-                "holds their latents.npz, or take the preset photos-128, which inverts them."
+                "holds their latents.npz, or let an inverter give them (--latents inverted)."
             )
         _, first, back = np.unique(self.names, return_index=True, return_inverse=True)
         rows = torch.from_numpy(first)

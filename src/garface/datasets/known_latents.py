@@ -78,10 +78,15 @@ def copy_styles(photos: Path, out: Path) -> None:
         OutputError: `out` cannot be written.
     """
     source = photos / LATENTS_FILE
-    if not source.is_file():
+    if not holds_styles(photos):
         return
     numbers, styles = _read(source)
     write_arrays(out / LATENTS_FILE, index=numbers, w=styles)
+
+
+def holds_styles(folder: Path) -> bool:
+    """Whether a folder of portraits or prepared faces has the styles of its pictures."""
+    return (folder / LATENTS_FILE).is_file()
 
 
 def read_styles(folder: Path, names: Sequence[str]) -> np.ndarray | None:
@@ -91,7 +96,7 @@ def read_styles(folder: Path, names: Sequence[str]) -> np.ndarray | None:
         InputError: the file is torn, or lacks one of the pictures.
     """
     source = folder / LATENTS_FILE
-    if not source.is_file():
+    if not holds_styles(folder):
         return None
     numbers, styles = _read(source)
     place = {int(number): row for row, number in enumerate(numbers)}

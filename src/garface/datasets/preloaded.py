@@ -6,31 +6,13 @@ much beside one on a GPU.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from garface.datasets.faces import Faces
 from garface.datasets.fitted import mirror_where
-from garface.datasets.known_latents import KnownLatents
 from garface.errors import SettingError
-
-
-class Source(Protocol):
-    """What is loaded; index i >= n stands for the mirror image of i - n."""
-
-    def __len__(self) -> int:
-        """How many there are, n."""
-
-    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
-        """(B, 3, r, r) in [-1, 1]."""
-
-    def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
-        """(B, 4 or more, r, r) normal maps."""
-
-    def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
-        """Of every unmirrored picture."""
 
 
 class PreloadedFaces:
@@ -46,7 +28,7 @@ class PreloadedFaces:
     """
 
     @torch.no_grad()
-    def __init__(self, faces: Source, *, resolution: int, device: torch.device | str, batch: int = 64) -> None:
+    def __init__(self, faces: Faces, *, resolution: int, device: torch.device | str, batch: int = 64) -> None:
         self.resolution, self.known_latents = resolution, faces.known_latents
         pictures, conditions = [], []
         for rows in torch.arange(len(faces)).split(batch):

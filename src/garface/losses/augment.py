@@ -54,6 +54,8 @@ class Augmentation:
     """(B,), a factor."""
     shift: Tensor
     """(B, 2) whole pixels, right and down."""
+    shifts: bool
+    """Whether any shift may differ from zero."""
     hole: Tensor
     """(B, 2) pixels: centre of the square that is blanked, right and down."""
     hole_side: int
@@ -74,7 +76,7 @@ class Augmentation:
         return self._moved(torch.where(self.flip.view(-1, 1, 1, 1), mirror_normals(condition), condition))
 
     def _moved(self, x: Tensor) -> Tensor:
-        if bool(self.shift.any()):
+        if self.shifts:
             x = translate(x, self.shift)
         if self.hole_side:
             x = cut_out(x, self.hole, self.hole_side)
@@ -123,7 +125,7 @@ def cut_window(x: Tensor, window: Tensor, side: int) -> Tensor:
 
 def draw_augmentation(
     shape: tuple[int, int, int],
-    generator: torch.Generator,
+    generator: torch.Generator | None,
     config: AugmentConfig | None = None,
     *,
     device: torch.device | str = "cpu",
@@ -132,7 +134,7 @@ def draw_augmentation(
 
     Args:
         shape: batch, height and width of what will be changed.
-        generator: the only source of randomness, on the CPU.
+        generator: the only source of randomness, on the CPU; None is the default one of `device`.
         config: strengths; None is the default.
         device: where the pictures are.
 
@@ -154,7 +156,8 @@ def draw_augmentation(
         saturation=1 + colour * draw.uniform(-1, 1),
         contrast=1 + colour * draw.uniform(-0.5, 0.5),
         shift=(draw.pair(-reach, reach) * draw.chosen()[:, None]).round().long(),
-        hole=draw.pair(0, 1) * torch.tensor([width, height], device=device) + far * (1 - draw.chosen()[:, None]),
+        shifts=reach > 0,
+        hole=draw.place(width, height) + far * (1 - draw.chosen()[:, None]),
         hole_side=round(config.cutout * side),
         window=draw.windows(config.window / side) if config.window else None,
         window_side=config.window,
@@ -186,11 +189,15 @@ class _Draw:
 
     batch: int
     device: torch.device | str
-    generator: torch.Generator
+    generator: torch.Generator | None
     probability: float
 
     def uniform(self, low: float, high: float) -> Tensor:
-        return (low + (high - low) * torch.rand(self.batch, generator=self.generator)).to(self.device)
+        source = self.device if self.generator is None else self.generator.device
+        return (low + (high - low) * torch.rand(self.batch, generator=self.generator, device=source)).to(self.device)
+
+    def place(self, width: int, height: int) -> Tensor:
+        return torch.stack([self.uniform(0, 1) * width, self.uniform(0, 1) * height], 1)
 
     def pair(self, low: float, high: float) -> Tensor:
         return torch.stack([self.uniform(low, high), self.uniform(low, high)], 1)

@@ -3,7 +3,7 @@
 from garface.networks.configuration import from_dict, to_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
 from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
-from garface.networks.generator import Generator, GeneratorConfig, coefficient_planes
+from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.inverter import Inverter, InverterConfig, InverterOutput
 from garface.networks.loading import (
     load_discriminator,
@@ -15,7 +15,9 @@ from garface.networks.loading import (
 )
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
 from garface.networks.presets import DISCRIMINATOR_PRESETS, GENERATOR_PRESETS, INVERTER_PRESETS
+from garface.networks.registry import generator_config, make_generator, register_generator
 from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig, ShapeMaps, ShapeOutput
+from garface.networks.stylegan import StyleGenerator, StyleGeneratorConfig
 
 __all__ = [
     "DISCRIMINATOR_PRESETS",
@@ -36,13 +38,17 @@ __all__ = [
     "ShapeEstimatorConfig",
     "ShapeMaps",
     "ShapeOutput",
-    "coefficient_planes",
+    "StyleGenerator",
+    "StyleGeneratorConfig",
     "from_dict",
+    "generator_config",
     "load_discriminator",
     "load_generator",
     "load_inverter",
     "load_normal_estimator",
     "load_shape_estimator",
+    "make_generator",
+    "register_generator",
     "state_hash",
     "to_dict",
 ]

@@ -1,300 +1,58 @@
-"""The renderer: a StyleGAN2-like generator whose layers are steered by a normal map (the paper, section 3.2)."""
+"""What every kind of generator answers: whoever draws with one asks for nothing else."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Literal, get_args
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from garface.checks import check_shape
-from garface.errors import SettingError
-from garface.networks.configuration import check_channels, resolutions_to
-from garface.networks.layers import (
-    ACTIVATION_GAIN,
-    EqualisedConv,
-    EqualisedLinear,
-    ModulatedConv,
-    ModulatedProjection,
-    activate,
-    full_precision,
-    join_channels,
-    normalise_second_moment,
-    upsample,
-)
-
 Pyramid = Mapping[int, Tensor]
-Injection = Literal["per_channel", "single", "concatenate", "none"]
-Condition = Literal["normals", "depth", "coefficients"]
-NORMAL_CHANNELS = 4
-"""Channels of every condition that hold the normal map: n_x, n_y, n_z, mask."""
-CELLS = 16
-"""Coefficients that one channel holds, one in each cell of the 4 x 4 level."""
+"""Normal maps `(B, 4, r, r)` (n_x, n_y, n_z, mask) of one head by their side r, pixels."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GeneratorConfig:
-    """Size and kind of a generator."""
-
-    resolution: int = 128
-    """Side of the picture, pixels; a power of two."""
-    latent_dim: int = 256
-    """Length Z of z."""
-    style_dim: int = 256
-    """Length W of w."""
-    mapping_layers: int = 4
-    """Linear layers between z and w."""
-    normalise_latent: bool = False
-    """Whether z is scaled to unit mean square first (StyleGAN). Random z nearly has it; the mean of an inverter's
-    Gaussian is shorter, and stretching it would exaggerate every feature of the face."""
-    channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 192, 32: 128, 64: 64, 128: 32})
-    """Feature channels at each resolution."""
-    injection: Injection = "per_channel"
-    """How normals enter: a gain and shift per channel, one for all channels (the paper), concatenated, or not."""
-    gain_offset: bool = True
-    """Whether the gain is 1 + g with g starting at zero; False is the released code, which multiplies by g."""
-    condition_channels: int = 4
-    """Channels of the normal map to use: 4 with the mask, 3 without."""
-    noise: bool = True
-    """Whether noise enters (StyleGAN, the paper): what no latent and no normal tells, like single hairs. Its strengths
-    start at zero, see `free_noise`."""
-    injection_channels: int = 16
-    """Hidden channels of each injection's residual block."""
-    condition: Condition = "normals"
-    """What of the condition is looked at: its first four channels, the normal map; depth and mask instead; or the
-    model's coefficients, which join the styles and go with injection "none". The last two are there to be compared."""
-    coefficients: int = 0
-    """How many coefficients there are; 0 where they are not the condition."""
-
-    def __post_init__(self) -> None:
-        check_channels(self.channels, self.resolution)
-        if self.injection not in get_args(Injection):
-            raise SettingError(f"injection must be one of {', '.join(get_args(Injection))}, but is {self.injection!r}.")
-        if self.condition_channels not in (3, 4):
-            raise SettingError(f"condition_channels must be 3 or 4, but is {self.condition_channels}.")
-        if self.condition not in get_args(Condition):
-            raise SettingError(f"condition must be one of {', '.join(get_args(Condition))}, but is {self.condition!r}.")
-        if (self.condition == "coefficients") != (self.coefficients > 0):
-            raise SettingError(
-                f'coefficients must be positive exactly for the condition "coefficients", but is {self.coefficients}.'
-            )
-        if self.coefficients and self.injection != "none":
-            raise SettingError(f'coefficients go with injection "none", but it is {self.injection!r}.')
+class GeneratorConfig(Protocol):
+    """What the configurations of all kinds have; each is a frozen dataclass with a default for every other field."""
 
     @property
-    def extra_channels(self) -> int:
-        """Channels after the normal map that a condition must have: one of depth, or those that hold coefficients."""
-        return 1 if self.condition == "depth" else -(-self.coefficients // CELLS)
+    def kind(self) -> str:
+        """Name of the kind, the same for all configurations of one class."""
 
     @property
-    def seen(self) -> slice:
-        """The channels of a condition that are injected: the normal map, or its mask and the depth after it."""
-        if self.condition == "depth":
-            return slice(NORMAL_CHANNELS - 1, NORMAL_CHANNELS + 1)
-        return slice(0, self.condition_channels)
+    def resolution(self) -> int:
+        """Side of the picture, pixels."""
 
     @property
-    def seen_channels(self) -> int:
-        """How many these are."""
-        return self.seen.stop - self.seen.start
+    def latent_dim(self) -> int:
+        """Length Z of z."""
 
     @property
-    def injects(self) -> bool:
-        """Whether normals become gains and shifts."""
-        return self.injection in ("per_channel", "single")
+    def conditioned(self) -> bool:
+        """Whether the normals are looked at."""
 
 
-class MappingNetwork(nn.Module):
-    """z `(B, Z)` -> w `(B, W)`: an MLP with a hundredth of the learning rate (Karras et al. 2019)."""
+class Generator(nn.Module, ABC):
+    """Normal maps, style and noise -> picture.
 
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__()
-        self.normalise_latent = config.normalise_latent
-        widths = [config.latent_dim] + [config.style_dim] * config.mapping_layers
-        self.layers = nn.ModuleList(EqualisedLinear(i, o, rate=0.01, gain=ACTIVATION_GAIN) for i, o in pairwise(widths))
-
-    @property
-    def first(self) -> EqualisedLinear:
-        """The layer that reads z."""
-        layer = self.layers[0]
-        assert isinstance(layer, EqualisedLinear)
-        return layer
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Always in float32."""
-        with full_precision(z):
-            x = normalise_second_moment(z.float()) if self.normalise_latent else z.float()
-            for layer in self.layers:
-                x = activate(layer(x))
-        return x
-
-
-class NormalInjection(nn.Module):
-    """The normal map at one resolution -> one gain and one shift for each of the convolutions there.
-
-    A small residual block, then a pair of 1 x 1 heads per convolution (the paper, Normal Injection Module).
+    An abstract class and no structural protocol, because a generator is placed, frozen, hashed and saved as a module.
     """
 
-    def __init__(self, config: GeneratorConfig, widths: Sequence[int]) -> None:
-        super().__init__()
-        hidden = config.injection_channels
-        self.enter = EqualisedConv(config.seen_channels, hidden, 3, gain=ACTIVATION_GAIN)
-        self.residual = EqualisedConv(hidden, hidden, 3, gain=ACTIVATION_GAIN)
-        spread, one = (0.0, 1.0) if config.gain_offset else (1.0, 0.0)  # the 1 of 1 + g sits in the bias
-        self.gains = nn.ModuleList(EqualisedConv(hidden, n, 1, spread=spread, bias=one) for n in widths)
-        self.shifts = nn.ModuleList(EqualisedConv(hidden, n, 1, spread=spread) for n in widths)
-
-    def forward(self, condition: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """`(B, C_in, r, r)`, what is seen -> for each convolution its gain and shift, `(B, C or 1, r, r)`."""
-        x = activate(self.enter(condition))
-        x = x + activate(self.residual(x))
-        return [(gain(x), shift(x)) for gain, shift in zip(self.gains, self.shifts)]
-
-
-class StyledLayer(nn.Module):
-    """Modulated convolution, normal injection, noise, bias, leaky ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, style_dim: int, *, doubling: bool, bias: bool, noise: bool) -> None:
-        super().__init__()
-        self.conv = ModulatedConv(inputs, outputs, 3, style_dim, gain=ACTIVATION_GAIN)
-        self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
-        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1)) if bias else None
-        self.doubling = doubling
-
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor, injected: tuple[Tensor, Tensor] | None) -> Tensor:
-        """`(B, inputs, h, h)` -> `(B, outputs, r, r)` with r = 2h where the layer doubles, else h."""
-        x = self.conv(x, style)
-        if self.doubling:
-            x = upsample(x)
-        if injected is not None:
-            gain, shift = injected
-            x = x * gain + shift
-        if self.noise_strength is not None:
-            x = x + (noise * self.noise_strength).to(x.dtype)
-        return activate(x if self.bias is None else x + self.bias.to(x.dtype))
-
-
-class RenderBlock(nn.Module):
-    """All layers at one resolution, and its share of the picture."""
-
-    def __init__(self, config: GeneratorConfig, resolution: int) -> None:
-        super().__init__()
-        first, width = resolution == 4, config.channels[resolution]
-        before = width if first else config.channels[resolution // 2]
-        extra = config.seen_channels if config.injection == "concatenate" else 0
-        inputs = [width] if first else [before, width]
-        bias = config.injection != "per_channel"  # where the bias of the shift is a second one
-        self.layers = nn.ModuleList(
-            StyledLayer(
-                n + extra, width, config.style_dim, doubling=k == 0 and not first, bias=bias, noise=config.noise
-            )
-            for k, n in enumerate(inputs)
-        )
-        self.to_rgb = ModulatedProjection(width, 3, config.style_dim)
-        heads = [1 if config.injection == "single" else width] * len(inputs)
-        self.injection = NormalInjection(config, heads) if config.injects else None
-        self.concatenates = extra > 0
-        self.resolution = resolution
-
-    def forward(self, x: Tensor, styles: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Features and this block's term `(B, 3, r, r)` of the picture, float32."""
-        injected = self.injection(pyramid[self.resolution]) if self.injection is not None else [None] * len(noise)
-        for k, layer in enumerate(self.layers):
-            if self.concatenates:
-                x = join_channels(x, pyramid[x.shape[-1]])
-            x = layer(x, styles[:, k], noise[k], injected[k])
-        return x, self.to_rgb(x, styles[:, -1])
-
-
-def coefficient_planes(coefficients: Tensor, resolution: int) -> Tensor:
-    """Coefficients `(B, K)` as channels `(B, K / 16 rounded up, r, r)` that averaging down to 4 x 4 keeps.
-
-    Each channel has 4 x 4 cells, and each cell holds one coefficient.
-    """
-    spare = -coefficients.shape[1] % CELLS
-    cells = nn.functional.pad(coefficients, (0, spare)).unflatten(1, (-1, 4, 4))
-    return cells.repeat_interleave(resolution // 4, dim=2).repeat_interleave(resolution // 4, dim=3)
-
-
-class CoefficientStyles(nn.Module):
-    """Styles that know the model's coefficients: w + MLP(w, c), the paper's row "3DMM coefficients".
-
-    They join after the mapping network, so that a latent stays what it is for the inverter and in w+.
-    """
-
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__()
-        inputs, width = config.style_dim + config.coefficients, config.style_dim
-        self.enter = EqualisedLinear(inputs, width, rate=0.1, gain=ACTIVATION_GAIN)
-        self.leave = EqualisedLinear(width, width, rate=0.1)
-        self.count = config.coefficients
-
-    def forward(self, styles: Tensor, condition: Tensor) -> Tensor:
-        """`(B, L, W)` and the 4 x 4 level of a condition with coefficients, see `coefficient_planes` -> `(B, L, W)`."""
-        with full_precision(styles):
-            coefficients = condition[:, NORMAL_CHANNELS:].float().flatten(1)[:, : self.count]
-            repeated = coefficients[:, None].expand(-1, styles.shape[1], -1)
-            x = torch.cat([styles.float(), repeated], dim=2)
-            return styles + self.leave(activate(self.enter(x)))
-
-
-class Generator(nn.Module):
-    """Normal maps, style and noise -> picture."""
-
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.mapping = MappingNetwork(config)
-        self.coefficients = CoefficientStyles(config) if config.coefficients else None
-        self.constant = nn.Parameter(torch.randn(1, config.channels[4], 4, 4))
-        self.blocks = nn.ModuleDict({str(r): RenderBlock(config, r) for r in resolutions_to(config.resolution)})
+    config: GeneratorConfig
 
     @property
+    @abstractmethod
     def layers(self) -> int:
-        """Styled layers at full resolution: the L of w+ and the length of the noise list."""
-        return len(self.noise_shapes())
+        """How many styles a picture takes: the L of w+."""
 
+    @abstractmethod
+    def styles(self, z: Tensor) -> Tensor:
+        """Latents `(B, Z)`, standard normal where they are random -> styles `(B, W)`, float32."""
+
+    @abstractmethod
     def noise_shapes(self, resolution: int | None = None) -> tuple[tuple[int, int, int], ...]:
-        """The `(1, r, r)` of each layer's noise, for pictures of side `resolution` (default: full)."""
-        sides = resolutions_to(self._checked(resolution))
-        return tuple((1, r, r) for r in sides for _ in range(1 if r == 4 else 2))
+        """The `(1, r, r)` of each tensor of noise, for pictures of side `resolution` (default: full); at least one."""
 
-    def sample_noise(
-        self,
-        batch: int,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        *,
-        resolution: int | None = None,
-    ) -> list[Tensor]:
-        """Standard normal noise, one `(B, 1, r, r)` per layer, on `device` (default: the generator's)."""
-        device = device or self.constant.device
-        source = generator.device if generator is not None else device
-        shapes = self.noise_shapes(resolution)
-        return [torch.randn(batch, *shape, generator=generator, device=source).to(device) for shape in shapes]
-
-    def free_noise(self, free: bool) -> None:
-        """Let the strengths of the noise be learned, or hold them as they are: they start at zero."""
-        for name, parameter in self.named_parameters():
-            if name.endswith("noise_strength"):
-                parameter.requires_grad_(free)
-
-    @torch.no_grad()
-    def mean_style(self, count: int = 4096, generator: torch.Generator | None = None) -> Tensor:
-        """The mean w of `count` random z, `(1, W)`; the centre of truncation."""
-        source = generator.device if generator is not None else self.constant.device
-        z = torch.randn(count, self.config.latent_dim, generator=generator, device=source)
-        return self.mapping(z.to(self.constant.device)).mean(0, keepdim=True)
-
-    @torch.no_grad()
-    def silence_above(self, resolution: int) -> None:
-        """Let blocks above `resolution` add nothing to the picture: a growing training starts with enlargements."""
-        for size, block in self.blocks.items():
-            assert isinstance(block, RenderBlock)
-            if int(size) > resolution:
-                block.to_rgb.weight.zero_()
-
+    @abstractmethod
     def forward(
         self,
         w: Tensor,
@@ -307,68 +65,42 @@ class Generator(nn.Module):
         """Draw pictures.
 
         Args:
-            w: styles `(B, W)`, or `(B, L, W)` with one style per layer (w+). A block's picture term takes the style
-                of its last layer.
-            pyramid: normal maps `(B, 4, r, r)` for every r up to `resolution`; not looked at by injection "none".
-                Depth or coefficients follow as further channels where they are the condition.
-            noise: one `(B, 1, r, r)` per layer; None draws it. A generator without noise does not look at it.
-            resolution: stop at this side (progressive training); None is full.
+            w: styles `(B, W)`, or `(B, L, W)` with one style per layer (w+).
+            pyramid: normal maps `(B, 4, r, r)` for every r up to `resolution`; where the configuration is not
+                `conditioned` it is not looked at.
+            noise: tensors as `noise_shapes` says; None draws them.
+            resolution: side of a smaller picture, for kinds that draw some; None is full.
             noise_generator: source of the noise that is drawn.
 
         Returns:
             `(B, 3, R, R)`, float32, about [-1, 1], not clamped.
 
         Raises:
-            SettingError: shapes that do not fit this generator.
+            SettingError: shapes that do not fit this generator, or a side that it does not draw.
         """
-        sides = resolutions_to(self._checked(resolution))
-        styles = self._per_layer(w)
-        maps = self._conditions(pyramid, sides, len(w))
-        if self.coefficients is not None:
-            styles = self.coefficients(styles, maps[4])
-        if noise is None:
-            noise = self.sample_noise(len(w), noise_generator, w.device, resolution=sides[-1])
-        return self._draw(styles, maps, self._checked_noise(noise, sides[-1]), sides)
 
-    def _draw(self, styles: Tensor, maps: Pyramid, noise: Sequence[Tensor], sides: Sequence[int]) -> Tensor:
-        x = self.constant.expand(len(styles), -1, -1, -1)
-        picture, start = None, 0
-        for side in sides:
-            stop = start + (1 if side == 4 else 2)
-            x, term = self.blocks[str(side)](x, styles[:, start:stop], maps, noise[start:stop])
-            picture = term if picture is None else upsample(picture) + term
-            start = stop
-        assert picture is not None
-        return picture
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.parameters()).device
 
-    def _checked(self, resolution: int | None) -> int:
-        if resolution is None:
-            return self.config.resolution
-        if str(resolution) not in self.blocks:
-            raise SettingError(f"resolution must be one of {', '.join(self.blocks)}, but is {resolution}.")
-        return resolution
-
-    def _per_layer(self, w: Tensor) -> Tensor:
-        if w.ndim == 2:
-            w = w.unsqueeze(1).expand(-1, self.layers, -1)
-        check_shape("w", w, (None, self.layers, self.config.style_dim))
-        return w
-
-    def _conditions(self, pyramid: Pyramid, sides: Sequence[int], batch: int) -> dict[int, Tensor]:
-        config = self.config
-        if config.injection == "none" and not config.coefficients:
-            return {}
-        missing = [r for r in sides if r not in pyramid]
-        if missing:
-            raise SettingError(f"pyramid must hold every resolution up to {sides[-1]}, but lacks {missing}.")
-        for r in sides:
-            check_shape(f"pyramid[{r}]", pyramid[r], (batch, NORMAL_CHANNELS + config.extra_channels, r, r))
-        return {4: pyramid[4]} if config.coefficients else {r: pyramid[r][:, config.seen] for r in sides}
-
-    def _checked_noise(self, noise: Sequence[Tensor], resolution: int) -> Sequence[Tensor]:
+    def sample_noise(
+        self,
+        batch: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        *,
+        resolution: int | None = None,
+    ) -> list[Tensor]:
+        """Standard normal noise, `(B, 1, r, r)` each, on `device` (default: the generator's)."""
+        device = device or self.device
+        source = generator.device if generator is not None else device
         shapes = self.noise_shapes(resolution)
-        if len(noise) < len(shapes):
-            raise SettingError(f"noise must hold {len(shapes)} tensors for {resolution} px, but holds {len(noise)}.")
-        for k, shape in enumerate(shapes):
-            check_shape(f"noise[{k}]", noise[k], (None, *shape))
-        return noise
+        return [torch.randn(batch, *shape, generator=generator, device=source).to(device) for shape in shapes]
+
+    @torch.no_grad()
+    def mean_style(self, count: int = 4096, generator: torch.Generator | None = None) -> Tensor:
+        """The mean w of `count` random z, `(1, W)`; the centre of truncation."""
+        source = generator.device if generator is not None else self.device
+        z = torch.randn(count, self.config.latent_dim, generator=generator, device=source)
+        return self.styles(z.to(self.device)).mean(0, keepdim=True)

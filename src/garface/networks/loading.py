@@ -1,6 +1,7 @@
 """Networks from weight files."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,9 +11,10 @@ from garface.errors import SettingError, WeightsError
 from garface.networks.configuration import from_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
 from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
-from garface.networks.generator import Generator, GeneratorConfig
+from garface.networks.generator import Generator
 from garface.networks.inverter import Inverter, InverterConfig
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+from garface.networks.registry import generator_config, make_generator
 from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig
 from garface.weights import Kind, load_weights, shipped
 
@@ -20,30 +22,30 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_generator(path_or_name: str | Path = "builtin") -> Generator:
-    """A trained generator, frozen and in evaluation mode.
+    """A trained generator of any registered kind, frozen and in evaluation mode.
 
     Args:
         path_or_name: a weight file, the name of shipped weights, or "builtin" for the default ones.
 
     Raises:
-        WeightsError: unreadable, or weights of another kind of network.
+        WeightsError: unreadable, weights of another network, or a kind of generator that is not known.
     """
-    return _load(Generator, GeneratorConfig, "gar", path_or_name)
+    return _load(lambda values: make_generator(generator_config(values)), "gar", path_or_name)
 
 
 def load_inverter(path_or_name: str | Path = "builtin") -> Inverter:
     """A trained inverter; see `load_generator`."""
-    return _load(Inverter, InverterConfig, "inverter", path_or_name)
+    return _load(_build(Inverter, InverterConfig), "inverter", path_or_name)
 
 
 def load_normal_estimator(path_or_name: str | Path = "builtin") -> NormalEstimator:
     """A trained normal estimator; see `load_generator`."""
-    return _load(NormalEstimator, NormalEstimatorConfig, "normals", path_or_name)
+    return _load(_build(NormalEstimator, NormalEstimatorConfig), "normals", path_or_name)
 
 
 def load_shape_estimator(path_or_name: str | Path = "builtin") -> ShapeEstimator:
     """A trained shape estimator; see `load_generator`."""
-    return _load(ShapeEstimator, ShapeEstimatorConfig, "shape", path_or_name)
+    return _load(_build(ShapeEstimator, ShapeEstimatorConfig), "shape", path_or_name)
 
 
 def load_discriminator(
@@ -57,8 +59,8 @@ def load_discriminator(
             "take the preset that it was trained by."
         )
     if isinstance(like, FeatureDiscriminatorConfig):
-        return _load(FeatureDiscriminator, FeatureDiscriminatorConfig, "discriminator", path)
-    return _load(Discriminator, DiscriminatorConfig, "discriminator", path)
+        return _load(_build(FeatureDiscriminator, FeatureDiscriminatorConfig), "discriminator", path)
+    return _load(_build(Discriminator, DiscriminatorConfig), "discriminator", path)
 
 
 def state_hash(network: nn.Module) -> str:
@@ -69,13 +71,18 @@ def state_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _load(network: type[Network], config: type, kind: Kind, source: str | Path) -> Network:
+def _build(network: Callable[[Any], Network], config: type) -> Callable[[Mapping[str, Any]], Network]:
+    return lambda values: network(from_dict(config, values))
+
+
+def _load(build: Callable[[Mapping[str, Any]], Network], kind: Kind, source: str | Path) -> Network:
     loaded = load_weights(shipped(source, kind))
     if loaded.card.kind != kind:
         raise WeightsError(f"{source} holds {loaded.card.kind} weights, but {kind} weights are needed.")
     try:
-        made: Any = network(from_dict(config, loaded.card.config))
+        made = build(loaded.card.config)
         made.load_state_dict(loaded.tensors)
     except (SettingError, TypeError, RuntimeError) as problem:
-        raise WeightsError(f"{source} does not fit its own configuration: {str(problem).splitlines()[0]}") from problem
+        reason = str(problem).splitlines()[0]
+        raise WeightsError(f"{source} holds a network that cannot be built as its card says: {reason}") from problem
     return made.eval().requires_grad_(False)

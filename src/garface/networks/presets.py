@@ -1,21 +1,21 @@
 """Named configurations."""
 
 from garface.networks.discriminator import DiscriminatorConfig
-from garface.networks.generator import GeneratorConfig
 from garface.networks.inverter import InverterConfig
+from garface.networks.stylegan import StyleGeneratorConfig
 
 SMALL = {4: 256, 8: 256, 16: 192, 32: 128, 64: 64, 128: 32}
 NARROW = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 16}
 TINY = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32}
 LARGE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
 
-GENERATOR_PRESETS: dict[str, GeneratorConfig] = {
-    "cpu-128": GeneratorConfig(channels=SMALL, mapping_layers=2),
-    "photos-128": GeneratorConfig(channels=SMALL),
-    "ablate-64": GeneratorConfig(
+GENERATOR_PRESETS: dict[str, StyleGeneratorConfig] = {
+    "cpu-128": StyleGeneratorConfig(channels=SMALL, mapping_layers=2),
+    "photos-128": StyleGeneratorConfig(channels=SMALL),
+    "ablate-64": StyleGeneratorConfig(
         resolution=64, latent_dim=128, style_dim=128, mapping_layers=2, channels=TINY, noise=False
     ),
-    "paper-256": GeneratorConfig(
+    "paper-256": StyleGeneratorConfig(
         resolution=256,
         latent_dim=512,
         style_dim=512,

@@ -275,7 +275,7 @@ class Reconstructor:
         picture = _shrink(torch.cat([face.picture for face in aligned]), size).to(place)
         w = renderer.mean_style.expand(count, -1)
         if self.settings.latent_start == "inverter":
-            w = renderer.generator.mapping(renderer.inverter(picture).mean)
+            w = renderer.generator.styles(renderer.inverter(picture).mean)
         state = FaceState(
             identity=fit.identity.to(place),
             expression=fit.expression.to(place),

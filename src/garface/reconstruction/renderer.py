@@ -100,7 +100,7 @@ class Renderer:
 
     def style(self, z: Tensor, *, truncation: float = 1.0) -> Tensor:
         """Styles w (B, W) of latents z (B, Z), pulled toward the mean by `truncation`."""
-        return self.mean_style + truncation * (self.generator.mapping(z) - self.mean_style)
+        return self.mean_style + truncation * (self.generator.styles(z) - self.mean_style)
 
 
 def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> Renderer:

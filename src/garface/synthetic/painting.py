@@ -16,13 +16,13 @@ def painting(renderer: networks.Generator) -> Paint:
     They are made on the renderer's device and come back to that of the normals. Drawings by graphics rules err in
     light, skin and surroundings, those of a renderer in the shape that they show: who learns from both trusts neither.
     """
-    device = next(renderer.parameters()).device
+    device = renderer.device
 
     @torch.no_grad()
     def paint(normals: Tensor, source: Generator) -> Tensor:
         latent = torch.randn(len(normals), renderer.config.latent_dim, generator=source).to(device)
         pyramid = normal_pyramid(normals.to(device))
-        picture: Tensor = renderer(renderer.mapping(latent), pyramid, noise_generator=source)
+        picture: Tensor = renderer(renderer.styles(latent), pyramid, noise_generator=source)
         return picture.clamp(-1, 1).to(normals)
 
     return paint

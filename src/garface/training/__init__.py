@@ -1,11 +1,11 @@
 """Training: one runtime, and one loop per network."""
 
-from garface.training.faces import Faces
 from garface.training.gar.critics import Critics, load_critics
-from garface.training.gar.settings import PRESETS, GarTrainingSettings, GarWeights, going_on
-from garface.training.gar.step import export_gar, train_gar
+from garface.training.gar.run import export_gar, train_gar
+from garface.training.gar.settings import GarTrainingSettings, GarWeights
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
+from garface.training.presets import INVERTERS, NORMALS, PRESETS, SHAPE_HEADS, SHAPES, going_on, inverting
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 from garface.training.shape import (
     HEAD_DRAWINGS,
@@ -19,11 +19,14 @@ from garface.training.shape_head import ShapeHeadSettings, drawn_by_either, trai
 
 __all__ = [
     "HEAD_DRAWINGS",
+    "INVERTERS",
+    "NORMALS",
     "PRESETS",
+    "SHAPES",
     "SHAPE_DRAWINGS",
+    "SHAPE_HEADS",
     "Critics",
     "DrawHeads",
-    "Faces",
     "GarTrainingSettings",
     "GarWeights",
     "InverterTrainingSettings",
@@ -40,6 +43,7 @@ __all__ = [
     "drawn_by_either",
     "export_gar",
     "going_on",
+    "inverting",
     "load_critics",
     "train_gar",
     "train_inverter",

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from garface.datasets.faces import Faces
 from garface.errors import SettingError
 from garface.losses import gaussian_likelihood_error, kl_to_standard_normal, pyramid_error
 from garface.networks import Generator, Inverter, InverterConfig, InverterOutput, load_generator, load_inverter, to_dict
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average, observe_at_times
-from garface.training.faces import Faces, Latents, known_of
 from garface.training.gar.terms import cosine_rate, sample_gaussian, set_rate, weighted
+from garface.training.latents import Latents, known_of
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
 from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 
@@ -135,7 +136,7 @@ class InverterTraining:
     def _photo_terms(self, photo: Tensor, condition: Tensor, indices: Tensor) -> Figures:
         guess = self._guess(photo)
         with self.runtime.autocast():
-            w = self.generator.mapping(sample_gaussian(guess.mean, guess.log_variance))
+            w = self.generator.styles(sample_gaussian(guess.mean, guess.log_variance))
             redrawn = self.generator(w, normal_pyramid(condition), resolution=photo.shape[-1])
         terms = {
             "photo": pyramid_error(redrawn, photo),
@@ -153,12 +154,12 @@ class InverterTraining:
         """Random latents z (B, Z), their w (B, W), and the renderer's pictures of them."""
         z = torch.randn(len(condition), self.generator.config.latent_dim, device=condition.device)
         with self.runtime.autocast():
-            w = self.generator.mapping(z)
+            w = self.generator.styles(z)
             return z, w, self.generator(w, normal_pyramid(condition), resolution=condition.shape[-1])
 
     def _random_terms(self, z: Tensor, w: Tensor, picture: Tensor, condition: Tensor) -> Figures:
         guess = self._guess(picture)
-        guessed_w = self.generator.mapping(guess.mean)
+        guessed_w = self.generator.styles(guess.mean)
         terms = {
             "latent": gaussian_likelihood_error(z, guess.mean, guess.log_variance).mean(dim=1),
             "style": (guessed_w - w).square().mean(dim=1),

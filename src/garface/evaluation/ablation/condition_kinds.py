@@ -13,9 +13,9 @@ from torch import Tensor
 
 from garface.datasets.conditions import FittedConditions, Heads, fitted_heads
 from garface.datasets.fitted import FittedFaces, mirror_where
+from garface.evaluation.ablation.generators import ComparedConfig, coefficient_planes
 from garface.geometry import Topology, matrix_to_sixd
 from garface.heads import HeadModel
-from garface.networks import GeneratorConfig, coefficient_planes
 from garface.rendering import depth_map
 
 CAMERA_NUMBERS = 12
@@ -85,7 +85,7 @@ class Mirror:
 class Widening:
     """Appends to normal maps what another kind of condition needs."""
 
-    config: GeneratorConfig
+    config: ComparedConfig
     """Of the generator; its `condition` is the kind."""
     model: HeadModel
     """The head."""
@@ -99,7 +99,7 @@ class Widening:
     """(C,) their standard deviation."""
 
     @classmethod
-    def of(cls, config: GeneratorConfig, faces: FittedFaces) -> Widening:
+    def of(cls, config: ComparedConfig, faces: FittedFaces) -> Widening:
         """For a training set; its coefficients become standard."""
         mirror, heads = Mirror.of(faces.model), fitted_heads(faces, torch.arange(len(faces)))
         rows = torch.cat([coefficients(heads), coefficients(mirrored_heads(heads, mirror))])

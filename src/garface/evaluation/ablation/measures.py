@@ -255,7 +255,7 @@ def redrawn(renderer: Renderer, faces: FittedFaces, rows: Sequence[int]) -> tupl
     for part in torch.tensor(rows).split(_BATCH):
         photo = faces.pictures(part, resolution=renderer.resolution).to(renderer.device)
         condition = faces.conditions(part, resolution=renderer.resolution).to(renderer.device)
-        w = renderer.generator.mapping(renderer.inverter(photo).mean)
+        w = renderer.generator.styles(renderer.inverter(photo).mean)
         drawn = renderer.draw(w, condition).clamp(-1, 1)
         errors.append(torch.stack([psnr(drawn, photo), (drawn - photo).abs().flatten(1).mean(1)]))
     likeness, difference = torch.cat(errors, dim=1).mean(1).tolist()

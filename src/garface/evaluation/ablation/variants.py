@@ -12,9 +12,9 @@ from typing import Any
 from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
 from garface.evaluation.ablation.condition_kinds import WideConditions, WideFaces, Widening, coefficient_count
+from garface.evaluation.ablation.generators import ComparedConfig, compared
 from garface.heads import load_head
-from garface.training.gar.settings import GarTrainingSettings
-from garface.training.gar.step import Critics
+from garface.training import Critics, GarTrainingSettings
 
 Change = Callable[[GarTrainingSettings], GarTrainingSettings]
 
@@ -37,6 +37,10 @@ def _generator(**changes: Any) -> Change:
     return lambda settings: replace(settings, generator=replace(settings.generator, **changes))
 
 
+def _compared(**changes: Any) -> Change:
+    return lambda settings: replace(settings, generator=compared(settings.generator, **changes))
+
+
 def _weights(**changes: float) -> Change:
     return lambda settings: replace(settings, weights=replace(settings.weights, **changes))
 
@@ -51,7 +55,7 @@ def _random(settings: GarTrainingSettings) -> GarTrainingSettings:
 
 def _coefficients(settings: GarTrainingSettings) -> GarTrainingSettings:
     count = coefficient_count(load_head())
-    return _generator(injection="none", condition="coefficients", coefficients=count)(settings)
+    return _compared(injection="none", condition="coefficients", coefficients=count)(settings)
 
 
 def _unconditional(settings: GarTrainingSettings) -> GarTrainingSettings:
@@ -63,7 +67,7 @@ _ALL = (
     Variant("no-consistency", "no normal consistency", _weights(consistency=0.0)),
     Variant("no-swaps", "no texture and geometry swaps", _weights(texture_swap=0.0, geometry_swap=0.0)),
     Variant("no-path-length", "no path length", _weights(path_length=0.0)),
-    Variant("depth", "condition: depth map", _generator(condition="depth")),
+    Variant("depth", "condition: depth map", _compared(condition="depth")),
     Variant("coefficients", "condition: model coefficients in the styles", _coefficients),
     Variant("single-gain", "injection: one gain 1 + g for all channels", _generator(injection="single")),
     Variant(
@@ -72,7 +76,7 @@ _ALL = (
         _generator(injection="single", gain_offset=False, condition_channels=3),
         "single-gain",
     ),
-    Variant("concatenate", "injection: concatenation", _generator(injection="concatenate")),
+    Variant("concatenate", "injection: concatenation", _compared(injection="none", concatenate=True)),
     Variant("seeing", "discriminator sees the normals beside the picture", _seeing),
     Variant("random-conditions", "heads of the model's prior (paper)", _random),
     Variant("unconditional", "no condition at all", _unconditional),
@@ -110,9 +114,10 @@ def prepare(
         The same where the condition is the normal map; else faces whose conditions carry the rest as well, and critics
         who draw such conditions, combined from fits.
     """
-    if settings.generator.condition == "normals":
+    config = settings.generator
+    if not isinstance(config, ComparedConfig) or not config.extra_channels:
         return faces, held_out, critics
-    widening = Widening.of(settings.generator, faces)
+    widening = Widening.of(config, faces)
     wide = WideFaces(faces, widening)
     drawn = WideConditions(wide)
     critics = replace(

@@ -56,8 +56,7 @@ class GeometrySettings:
         """Raise if something is not there.
 
         Raises:
-            SettingError: a row or protocol that there is not, a row twice, or weights that draw from something else
-                than normal maps.
+            SettingError: a row or protocol that there is not, or a row twice.
             InputError: a folder of weights or meshes that does not exist.
             WeightsError: weights that cannot be used.
         """
@@ -71,11 +70,7 @@ class GeometrySettings:
         for name, folder in self.models.items():
             if name in METHODS:
                 raise SettingError(f"{name} is a row of garface's own; give the weights in {folder} another name.")
-            if load_generator(weights_of(folder, "gar")).config.condition != "normals":
-                raise SettingError(
-                    f"The weights of {name} draw from something else than normal maps, so photos cannot "
-                    "be reconstructed by them."
-                )
+            load_generator(weights_of(folder, "gar"))
 
 
 def measure_geometry(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from garface.datasets.fitted import FittedFaces, Split, choose_rows, held_back
 from garface.errors import InputError, SettingError
 from garface.evaluation.drawn import photos_of
 from garface.io import list_photos, read_photo, to_uint8
-from garface.networks import Generator, load_generator, state_hash
+from garface.networks import Generator, load_generator, state_hash, to_dict
 from garface.rendering import normal_pyramid
 from garface.weights import weights_of
 
@@ -70,21 +70,21 @@ class Drawings:
     def identity(self) -> str:
         """Hash of the weights, and of the fits they draw."""
         drawn = f"{self.faces.fits_hash} {np.array(self.rows).tolist()}" if self._conditioned else ""
-        known = f"{asdict(self.generator.config)} {state_hash(self.generator)} {drawn}"
+        known = f"{to_dict(self.generator.config)} {state_hash(self.generator)} {drawn}"
         return hashlib.sha256(known.encode()).hexdigest()
 
     @property
     def _conditioned(self) -> bool:
-        return self.generator.config.injection != "none" or self.generator.config.coefficients > 0
+        return self.generator.config.conditioned
 
     def _drawn(self, numbers: Sequence[int]) -> Tensor:
         sources = [torch.Generator().manual_seed(_DRAWINGS + self.seed * 1_000_003 + number) for number in numbers]
-        device = self.generator.constant.device
+        device = self.generator.device
         chosen = torch.cat([torch.randint(2 * len(self.rows), (1,), generator=source) for source in sources])
         z = torch.cat([torch.randn(1, self.generator.config.latent_dim, generator=source) for source in sources])
         noise = [self.generator.sample_noise(1, source, device) for source in sources]
         layers = [torch.cat(layer) for layer in zip(*noise)]
-        picture = self.generator(self.generator.mapping(z.to(device)), self._pyramid(chosen), layers)
+        picture = self.generator(self.generator.styles(z.to(device)), self._pyramid(chosen), layers)
         return averaged(picture, self.size)
 
     def _pyramid(self, chosen: Tensor) -> dict[int, Tensor]:
@@ -93,7 +93,7 @@ class Drawings:
             return {}
         indices = torch.tensor(self.rows)[chosen % len(self.rows)] + (chosen >= len(self.rows)) * len(self.faces)
         maps = self.faces.conditions(indices, resolution=self.generator.config.resolution)
-        return normal_pyramid(maps.to(self.generator.constant.device))
+        return normal_pyramid(maps.to(self.generator.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,15 +159,10 @@ def drawings(model: str, faces: FittedFaces, *, count: int, size: int, seed: int
 
     Raises:
         WeightsError: weights that are missing or unreadable.
-        SettingError: a size that does not divide the resolution, weights that are steered by more than normal maps, or
-            no training photos.
+        SettingError: a size that does not divide the resolution, or no training photos.
     """
     generator = load_generator(weights_of(model, "gar"))
     config = generator.config
-    if config.condition != "normals":
-        raise SettingError(
-            f"The weights of {model} are steered by {config.condition}, which only evaluate ablation draws."
-        )
     if config.resolution % size:
         raise SettingError(
             f"The renderer draws {config.resolution} px, which are not a multiple of {size}; give --size."

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from garface.errors import SettingError
-from garface.networks import Generator, Inverter
+from garface.networks import Inverter, StyleGenerator
 
 LEAST_VARIANCE = 1e-3
 
@@ -33,7 +33,9 @@ def square_root(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def fold_latent(generator: Generator, inverter: Inverter, mean: Tensor, covariance: Tensor, variances: Tensor) -> None:
+def fold_latent(
+    generator: StyleGenerator, inverter: Inverter, mean: Tensor, covariance: Tensor, variances: Tensor
+) -> None:
     """Fold z = mean + S z' into both networks, in place.
 
     Args:

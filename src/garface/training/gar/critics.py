@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from garface.borrowed import FeatureTrunk, load_feature_trunk
 from garface.borrowed.crops import load_identity_features, load_landmark_points
-from garface.datasets.conditions import FittedConditions, RandomConditions
+from garface.datasets.conditions import Conditions, FittedConditions, RandomConditions
 from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
 from garface.networks import FeatureDiscriminatorConfig, load_normal_estimator
+from garface.training.gar.pairs import DrawPair, PairsAhead
 from garface.training.gar.settings import GarTrainingSettings
 from garface.training.seen_normals import SeenNormals
 
@@ -32,7 +33,7 @@ class Critics:
     """(B, 3, R, R) picture -> (B, N, 2) pixels (term `geometry_swap`)."""
     draw_conditions: Callable[[int, int], Tensor] | None = None
     """(count, resolution) -> (B, 4, R, R) of heads that no photo shows (setting `conditions`)."""
-    draw_pair: Callable[[int, int], tuple[Tensor, Tensor]] | None = None
+    draw_pair: DrawPair | None = None
     """(count, resolution) -> two (B, 4, R, R) of the same heads in other poses and expressions (`texture_swap`)."""
 
     def check(self, settings: GarTrainingSettings) -> None:
@@ -69,6 +70,14 @@ def needs(settings: GarTrainingSettings) -> dict[str, list[str]]:
     return {critic: [setting for setting, on in reasons.items() if on] for critic, reasons in wanted.items()}
 
 
+def _pairs(geometry: Conditions, settings: GarTrainingSettings) -> DrawPair:
+    """Draws pairs of heads, by other processes if the settings have any."""
+    if not settings.drawers:
+        return geometry.pairs
+    geometry.pairs(1, settings.resolution(0))  # compiled once, for all processes
+    return PairsAhead(geometry.pairs, settings.drawers, settings.seed)
+
+
 def load_critics(settings: GarTrainingSettings, faces: FittedFaces) -> Critics:
     """Every critic that `settings` need and no other; the networks of others are fetched where they are not here.
 
@@ -87,5 +96,5 @@ def load_critics(settings: GarTrainingSettings, faces: FittedFaces) -> Critics:
         identity=load_identity_features() if wanted["identity"] else None,
         landmarks=load_landmark_points() if wanted["landmarks"] else None,
         draw_conditions=geometry if wanted["draw_conditions"] else None,
-        draw_pair=geometry.pairs if wanted["draw_pair"] else None,
+        draw_pair=_pairs(geometry, settings) if wanted["draw_pair"] else None,
     )

@@ -1,4 +1,4 @@
-"""Settings of the renderer's training, and presets that can be named."""
+"""Settings of the renderer's training."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,16 +8,13 @@ from garface.borrowed import SMALLEST
 from garface.errors import SettingError
 from garface.losses import AugmentConfig
 from garface.networks import (
-    DISCRIMINATOR_PRESETS,
-    GENERATOR_PRESETS,
-    INVERTER_PRESETS,
     DiscriminatorConfig,
     FeatureDiscriminatorConfig,
-    GeneratorConfig,
     InverterConfig,
+    StyleGeneratorConfig,
 )
-from garface.training.faces import Latents
 from garface.training.gar.stages import FOREVER, check_stages, stage_at
+from garface.training.latents import Latents
 from garface.training.runtime import RunSettings, free
 
 Conditions = Literal["photos", "recombined", "random"]
@@ -73,7 +70,7 @@ class GarTrainingSettings(RunSettings):
     start_discriminator: str | None = None
     """Weight file of the discriminator that grew up with it, which must come along: a new one asks for contrast before
     it knows faces, and drowns drawings in waves."""
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    generator: StyleGeneratorConfig = field(default_factory=StyleGeneratorConfig)
     """Shape of the renderer; that of `start`, if it is given."""
     discriminator: DiscriminatorConfig | FeatureDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Shape of the discriminator, of pixels or of frozen features, and whether it sees the normal map (ours) or not
@@ -110,6 +107,12 @@ class GarTrainingSettings(RunSettings):
     preload: bool = False
     """Draw all normal maps beforehand and keep them, with the pictures, in the memory of the device: 180 KB a portrait
     of 128 px."""
+    portraits: Path | None = None
+    """Folder of further pictures, square and framed as the faces are, that the discriminator takes for real as well."""
+    recorded: bool = free(False)
+    """Launch parts of a step as a whole, as CUDA graphs (`gar.recorded`)."""
+    drawers: int = 0
+    """Processes that draw pairs of heads for the paper's terms ahead; 0 draws them when they are due."""
     objective: GanObjective = "logistic"
     """The adversarial game: StyleGAN2's and the paper's `logistic`, `hinge`, or R3GAN's `relativistic`."""
     learning_rate: float = 0.002
@@ -121,6 +124,14 @@ class GarTrainingSettings(RunSettings):
     for millions of pictures, too slow for fewer."""
     inverter_learning_rate: float = 0.001
     """Of the inverter (Adam, betas 0.9 and 0.99)."""
+    rise_over: int = 0
+    """Pictures over which all rates rise at the beginning."""
+    fall_from: int = FOREVER
+    """Pictures after which they fall."""
+    fall_over: int = 1
+    """Pictures over which they fall, in proportion, to `least_rate` of what they were."""
+    least_rate: float = 0.05
+    """Share of the rates that is left."""
     noise_from: int = 0
     """Pictures before the renderer's noise, if it has any, may say something: until then its strengths stay zero. Who
     can hardly draw yet makes a woven pattern of it; who can, and has none, draws ripples for hair."""
@@ -151,7 +162,7 @@ class GarTrainingSettings(RunSettings):
         for name, known in (("conditions", Conditions), ("objective", GanObjective), ("latents", Latents)):
             if getattr(self, name) not in get_args(known):
                 raise SettingError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}.")
-        for name in ("latent_every", "r1_every", "path_length_every", "papers_every"):
+        for name in ("latent_every", "r1_every", "path_length_every", "papers_every", "fall_over"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, not {getattr(self, name)}; a weight of 0 switches off.")
         if self.warm_start and self.calibrated and self.latents == "inverted" and self.generator.normalise_latent:
@@ -161,9 +172,27 @@ class GarTrainingSettings(RunSettings):
                 "A renderer goes on with the discriminator that it grew up with; give both, --start and "
                 "--start-discriminator, or neither."
             )
-        for name in ("redrawn", "swapped", "style_mixing", "turned"):
+        self._check_recorded()
+        for name in ("redrawn", "swapped", "style_mixing", "turned", "least_rate"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} must lie in [0, 1], but is {getattr(self, name)}.")
+
+    def _check_recorded(self) -> None:
+        """Raise a SettingError where settings need the processor in the middle of a part."""
+        if self.portraits is not None and self.discriminator.conditional:
+            raise SettingError("Portraits without fits have no normals; let a discriminator judge that sees none.")
+        changes = self.augmentation
+        if self.recorded and (self.latents != "known" or changes.translation or changes.cutout or changes.window):
+            raise SettingError(
+                "Steps can be recorded where latents are known and nothing is moved or cut out (augmentation); leave "
+                "out --recorded, or change the preset."
+            )
+
+    def rate_share(self, pictures: int) -> float:
+        """Share of all learning rates after `pictures`: it rises, stays, and falls."""
+        rise = min(1.0, (pictures + self.batch) / self.rise_over) if self.rise_over else 1.0
+        fallen = min(1.0, max(0, pictures - self.fall_from) / self.fall_over)
+        return rise * (1 - (1 - self.least_rate) * fallen)
 
     def augmentation_at(self, resolution: int) -> AugmentConfig:
         """The augmentation of pictures of this side: the window shrinks with them, to what critics can see."""
@@ -180,141 +209,3 @@ class GarTrainingSettings(RunSettings):
     def resolution(self, pictures: int) -> int:
         """Size of the pictures, in pixels, after `pictures`."""
         return stage_at(self.stages, pictures)
-
-
-_WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
-
-_PHOTOS = GarTrainingSettings(
-    generator=GENERATOR_PRESETS["photos-128"],
-    discriminator=FeatureDiscriminatorConfig(),
-    inverter=INVERTER_PRESETS["cpu-128"],
-    objective="hinge",
-    stages=((64, 40_000), (128, FOREVER)),
-    warm_start=44_000,
-    fade_in=8_000,
-    turned=0.5,
-    learning_rate=0.001,
-    discriminator_learning_rate=0.003,
-    augmentation=AugmentConfig(flip=0.0, colour=0.5, translation=0.0, cutout=0.0, window=64),
-    path_length_every=16,
-    papers_every=8,
-    batch=8,
-    average_half_life=5_000.0,
-    max_pictures=300_000,
-)
-_OURS = replace(
-    _PHOTOS,
-    generator=GENERATOR_PRESETS["cpu-128"],
-    discriminator=DISCRIMINATOR_PRESETS["cpu-128"],
-    latents="known",
-    latent_every=4,
-    weights=GarWeights(
-        adversarial=1.0, r1=0.1, path_length=0.0, reconstruction=4.0, perceptual=0.0, prior=0.0, latent=1.0
-    ),
-    augmentation=replace(_PHOTOS.augmentation, flip=0.5, window=0),
-    objective="logistic",
-    stages=((32, 36_000), (64, 80_000), (128, FOREVER)),
-    warm_start=4_000,
-    fade_in=1_600,
-    learning_rate=0.006,
-    redrawn=0.25,
-    swapped=0.2,
-    style_mixing=0.25,
-    papers_every=8,
-    noise_from=220_000,
-    preload=True,
-    batch=16,
-    average_half_life=5_000.0,
-    max_pictures=250_000,
-)
-
-PRESETS: dict[str, GarTrainingSettings] = {
-    "cpu-128": _OURS,
-    "photos-128": _PHOTOS,
-    "gpu-128": replace(
-        _OURS,
-        generator=GeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE),
-        inverter=InverterConfig(latent_dim=512, channels=_WIDE),
-        discriminator=DiscriminatorConfig(channels=_WIDE, conditional=False),
-        batch=64,
-        learning_rate=0.003,
-        stages=((32, 300_000), (64, 1_000_000), (128, FOREVER)),
-        warm_start=20_000,
-        fade_in=10_000,
-        noise_from=2_000_000,
-        average_half_life=20_000.0,
-        max_pictures=10_000_000,
-        checkpoint_every=100_000,
-        sheet_every=50_000,
-        log_every=6_400,
-    ),
-    "unconditional-128": replace(
-        _OURS,
-        generator=replace(_OURS.generator, injection="none"),
-        weights=replace(_OURS.weights, consistency=0.0, texture_swap=0.0, geometry_swap=0.0),
-    ),
-    "paper-256": GarTrainingSettings(
-        generator=GENERATOR_PRESETS["paper-256"],
-        discriminator=DISCRIMINATOR_PRESETS["paper-256"],
-        inverter=INVERTER_PRESETS["paper-256"],
-        weights=GarWeights(
-            adversarial=1.0,
-            r1=10.0,
-            path_length=2.0,
-            reconstruction=0.0,
-            perceptual=0.0,
-            prior=0.0,
-            latent=0.0,
-            consistency=0.01,
-            texture_swap=0.001 / 128,
-            geometry_swap=0.5e-5,
-        ),
-        stages=((256, FOREVER),),
-        redrawn=0.0,
-        swapped=0.0,
-        style_mixing=0.9,
-        mapping_learning_rate=0.002,
-        conditions="random",
-        augmentation=AugmentConfig(flip=0.0, colour=0.0, translation=0.0, cutout=0.0),
-        max_pictures=12_800_000,
-    ),
-    "ablate-64": replace(
-        _OURS,
-        generator=GENERATOR_PRESETS["ablate-64"],
-        inverter=INVERTER_PRESETS["ablate-64"],
-        discriminator=DISCRIMINATOR_PRESETS["ablate-64"],
-        stages=((32, 12_000), (64, FOREVER)),
-        warm_start=1_000,
-        fade_in=600,
-        noise_from=0,
-        weights=replace(_OURS.weights, path_length=0.1),
-        preload=False,
-        average_half_life=1_000.0,
-        max_pictures=20_000,
-    ),
-}
-"""`cpu-128` trains on one or two cores from portraits whose latents are known, `photos-128` from any portraits;
-`gpu-128` is `cpu-128` wider for a GPU, `unconditional-128` its twin without normals, `paper-256` the paper's recipe
-(800,000 steps of 16); `ablate-64` compares variants and has all of the paper's terms."""
-
-
-def going_on(settings: GarTrainingSettings, *, start: str | None, discriminator: str | None) -> GarTrainingSettings:
-    """The same training from weights on: at its final size, and in the game from the first picture.
-
-    Args:
-        settings: of a training that starts afresh.
-        start: weight file of the renderer, or name of shipped weights.
-        discriminator: weight file of the discriminator; the settings' `check` refuses one without the other.
-
-    Raises:
-        SettingError: photos' latents come from an inverter, which would start afresh.
-    """
-    if settings.latents == "inverted" and settings.redrawn > 0:
-        raise SettingError(
-            "Only renderers whose photos have known latents go on from weight files; with this preset, "
-            "--resume goes on from a checkpoint."
-        )
-    stages = ((settings.generator.resolution, FOREVER),)
-    return replace(
-        settings, start=start, start_discriminator=discriminator, stages=stages, warm_start=0, fade_in=0, noise_from=0
-    )

@@ -1,14 +1,10 @@
-"""What the loops need of a training set."""
+"""What a training needs of a set of faces."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from garface.datasets.known_latents import KnownLatents
-from garface.networks import GeneratorConfig
-
-Latents = Literal["inverted", "known"]
-"""Where the latents of photos come from."""
 
 
 class Faces(Protocol):
@@ -28,17 +24,3 @@ class Faces(Protocol):
 
     def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
         """`count` latents of every unmirrored photo; an InputError where they are not known."""
-
-
-def known_of(faces: Faces, latents: Latents, config: GeneratorConfig) -> KnownLatents | None:
-    """The photos' known latents, where they are wanted.
-
-    They tell nothing of the geometry, unless the renderer is told nothing of it either.
-
-    Raises:
-        InputError: they are not known.
-    """
-    if latents == "inverted":
-        return None
-    told = config.injection != "none" or config.coefficients > 0
-    return faces.known_latents(config.latent_dim, apart_from_geometry=told)
