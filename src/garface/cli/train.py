@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Train:
+class _Training:
     """What all networks share."""
 
     preset: str = "cpu-128"
     """Named configuration; --dry-run prints it."""
-    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Training set made by `garface data prepare`; needed unless --dry-run."""
     folder: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Receives checkpoints, logs, sample sheets and, at the end, the weights; by default the preset's."""
     max_pictures: Annotated[int | None, arg(metavar="INT")] = None
@@ -66,6 +64,22 @@ class _Train:
         given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return replace(presets[self.preset], **given)
 
+    def presets(self) -> Mapping[str, RunSettings]:
+        """Named configurations of this network."""
+        raise NotImplementedError
+
+    def train(self, settings: Any) -> Outcome:
+        """Run the training."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Train(_Training):
+    """What the networks share that learn from prepared faces."""
+
+    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Training set made by `garface data prepare`; needed unless --dry-run."""
+
     def load_faces(self, split: Split = "train") -> FittedFaces:
         """A split of the training set.
 
@@ -78,14 +92,6 @@ class _Train:
         from garface.datasets.fitted import FittedFaces
 
         return FittedFaces(self.faces, split=split)
-
-    def presets(self) -> Mapping[str, RunSettings]:
-        """Named configurations of this network."""
-        raise NotImplementedError
-
-    def train(self, settings: Any) -> Outcome:
-        """Run the training."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +256,31 @@ class Inverter(_Train):
         from garface.training import train_inverter
 
         return train_inverter(settings, self.load_faces())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputBlock(_Training):
+    """Distil the output block of the borrowed network from its own drawings; writes output-block.safetensors."""
+
+    preset: str = "cpu-256"
+    """Named configuration; --dry-run prints it."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-256, of pictures with 256 px."""
+        from garface.training import OutputBlockTrainingSettings
+
+        return {"cpu-256": OutputBlockTrainingSettings()}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on portraits that the borrowed network draws."""
+        from garface.borrowed import load_feature_trunk
+        from garface.borrowed.mobile_stylegan import load_backbone
+        from garface.datasets.portraits import MobileStyleGan, SynthesisSettings
+        from garface.training import train_output_block
+
+        styles = MobileStyleGan(SynthesisSettings(), "torch").latent
+        trunk = load_feature_trunk() if settings.weights.perceptual else None
+        return train_output_block(settings, load_backbone(), styles, trunk)
 
 
 def check_resume(folder: Path, resume: bool) -> None:

@@ -10,10 +10,12 @@ from garface.networks.loading import (
     load_generator,
     load_inverter,
     load_normal_estimator,
+    load_output_block,
     load_shape_estimator,
     state_hash,
 )
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+from garface.networks.output_block import OutputBlock, OutputBlockConfig
 from garface.networks.presets import DISCRIMINATOR_PRESETS, GENERATOR_PRESETS, INVERTER_PRESETS
 from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig, ShapeMaps, ShapeOutput
 
@@ -32,6 +34,8 @@ __all__ = [
     "InverterOutput",
     "NormalEstimator",
     "NormalEstimatorConfig",
+    "OutputBlock",
+    "OutputBlockConfig",
     "ShapeEstimator",
     "ShapeEstimatorConfig",
     "ShapeMaps",
@@ -42,6 +46,7 @@ __all__ = [
     "load_generator",
     "load_inverter",
     "load_normal_estimator",
+    "load_output_block",
     "load_shape_estimator",
     "state_hash",
     "to_dict",

@@ -6,6 +6,7 @@ from garface.training.gar.settings import PRESETS, GarTrainingSettings, GarWeigh
 from garface.training.gar.step import export_gar, train_gar
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
+from garface.training.output_block import OutputBlockTrainingSettings, OutputBlockWeights, train_output_block
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 from garface.training.shape import (
     HEAD_DRAWINGS,
@@ -31,6 +32,8 @@ __all__ = [
     "NormalsTrainingSettings",
     "NormalsWeights",
     "Outcome",
+    "OutputBlockTrainingSettings",
+    "OutputBlockWeights",
     "RunSettings",
     "Runtime",
     "ShapeHeadSettings",
@@ -44,6 +47,7 @@ __all__ = [
     "train_gar",
     "train_inverter",
     "train_normals",
+    "train_output_block",
     "train_shape",
     "train_shape_head",
 ]

@@ -13,6 +13,9 @@ from garface.borrowed.mobile_stylegan.backbone import (
     as_constants,
     build_backbone,
     load_backbone,
+    pointwise,
+    scaled,
+    steered,
 )
 from garface.borrowed.mobile_stylegan.graph import Network, evaluate, open_network, read_network
 from garface.borrowed.mobile_stylegan.wavelet import BANDS, haar, inverse_haar
@@ -36,5 +39,8 @@ __all__ = [
     "inverse_haar",
     "load_backbone",
     "open_network",
+    "pointwise",
     "read_network",
+    "scaled",
+    "steered",
 ]
