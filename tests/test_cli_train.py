@@ -33,7 +33,7 @@ def train(*arguments: object) -> int:
     return main(["train", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("network", ["gar", "normals", "inverter"])
+@pytest.mark.parametrize("network", ["gar", "normals", "inverter", "output-block"])
 def test_a_dry_run_prints_the_whole_configuration(
     network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_figures import Figures
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
-from garface.cli.train import Gar, Inverter, Normals, Shape, ShapeHead
+from garface.cli.train import Gar, Inverter, Normals, OutputBlock, Shape, ShapeHead
 from garface.errors import GarfaceError, SettingError
 
 DESCRIPTION = (
@@ -53,6 +53,7 @@ Train = (
     | Annotated[Inverter, subcommand("inverter")]
     | Annotated[Shape, subcommand("shape")]
     | Annotated[ShapeHead, subcommand("shape-head")]
+    | Annotated[OutputBlock, subcommand("output-block")]
 )
 Evaluate = (
     Annotated[Fid, subcommand("fid")]

@@ -22,7 +22,7 @@ LatentsChoice = Literal["auto", "known", "inverted"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Train:
+class _Training:
     """What all networks share."""
 
     own: ClassVar[tuple[str, ...]] = ()
@@ -30,8 +30,6 @@ class _Train:
 
     preset: str = "cpu-128"
     """Named configuration; --dry-run prints it."""
-    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Training set made by `garface data prepare`; needed unless --dry-run."""
     folder: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Receives checkpoints, logs, sample sheets and, at the end, the weights; by default the preset's."""
     max_pictures: Annotated[int | None, arg(metavar="INT")] = None
@@ -75,6 +73,22 @@ class _Train:
         names = ("folder", "max_pictures", "device", "licence", "trained_on", *self.own)
         return {name: getattr(self, name) for name in names if getattr(self, name) not in (None, False)}
 
+    def presets(self) -> Mapping[str, RunSettings]:
+        """Named configurations of this network."""
+        raise NotImplementedError
+
+    def train(self, settings: Any) -> Outcome:
+        """Run the training."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Train(_Training):
+    """What the networks share that learn from prepared faces."""
+
+    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Training set made by `garface data prepare`; needed unless --dry-run."""
+
     def load_faces(self, split: Split = "train") -> FittedFaces:
         """A split of the training set.
 
@@ -87,14 +101,6 @@ class _Train:
         from garface.datasets.fitted import FittedFaces
 
         return FittedFaces(self.faces, split=split)
-
-    def presets(self) -> Mapping[str, RunSettings]:
-        """Named configurations of this network."""
-        raise NotImplementedError
-
-    def train(self, settings: Any) -> Outcome:
-        """Run the training."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +302,31 @@ def knows_latents(choice: LatentsChoice, faces: Path | None) -> bool:
     from garface.datasets.known_latents import holds_styles
 
     return choice == "known" or (choice == "auto" and (faces is None or holds_styles(faces)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputBlock(_Training):
+    """Distil the output block of the borrowed network from its own drawings; writes output-block.safetensors."""
+
+    preset: str = "cpu-256"
+    """Named configuration; --dry-run prints it."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-256, of pictures with 256 px."""
+        from garface.training import OutputBlockTrainingSettings
+
+        return {"cpu-256": OutputBlockTrainingSettings()}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on portraits that the borrowed network draws."""
+        from garface.borrowed import load_feature_trunk
+        from garface.borrowed.mobile_stylegan import load_backbone
+        from garface.datasets.portraits import MobileStyleGan, SynthesisSettings
+        from garface.training import train_output_block
+
+        styles = MobileStyleGan(SynthesisSettings(), "torch").latent
+        trunk = load_feature_trunk() if settings.weights.perceptual else None
+        return train_output_block(settings, load_backbone(), styles, trunk)
 
 
 def check_resume(folder: Path, resume: bool) -> None:

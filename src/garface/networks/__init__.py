@@ -10,10 +10,12 @@ from garface.networks.loading import (
     load_generator,
     load_inverter,
     load_normal_estimator,
+    load_output_block,
     load_shape_estimator,
     state_hash,
 )
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+from garface.networks.output_block import OutputBlock, OutputBlockConfig
 from garface.networks.presets import DISCRIMINATOR_PRESETS, GENERATOR_PRESETS, INVERTER_PRESETS
 from garface.networks.registry import generator_config, make_generator, register_generator
 from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig, ShapeMaps, ShapeOutput
@@ -34,6 +36,8 @@ __all__ = [
     "InverterOutput",
     "NormalEstimator",
     "NormalEstimatorConfig",
+    "OutputBlock",
+    "OutputBlockConfig",
     "ShapeEstimator",
     "ShapeEstimatorConfig",
     "ShapeMaps",
@@ -46,6 +50,7 @@ __all__ = [
     "load_generator",
     "load_inverter",
     "load_normal_estimator",
+    "load_output_block",
     "load_shape_estimator",
     "make_generator",
     "register_generator",

@@ -14,6 +14,7 @@ from garface.networks.feature_discriminator import FeatureDiscriminator, Feature
 from garface.networks.generator import Generator
 from garface.networks.inverter import Inverter, InverterConfig
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
+from garface.networks.output_block import OutputBlock, OutputBlockConfig
 from garface.networks.registry import generator_config, make_generator
 from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfig
 from garface.weights import Kind, load_weights, shipped
@@ -46,6 +47,11 @@ def load_normal_estimator(path_or_name: str | Path = "builtin") -> NormalEstimat
 def load_shape_estimator(path_or_name: str | Path = "builtin") -> ShapeEstimator:
     """A trained shape estimator; see `load_generator`."""
     return _load(_build(ShapeEstimator, ShapeEstimatorConfig), "shape", path_or_name)
+
+
+def load_output_block(path_or_name: str | Path) -> OutputBlock:
+    """A trained output block of the borrowed network; see `load_generator`."""
+    return _load(_build(OutputBlock, OutputBlockConfig), "output-block", path_or_name)
 
 
 def load_discriminator(

@@ -5,6 +5,7 @@ from garface.training.gar.run import export_gar, train_gar
 from garface.training.gar.settings import GarTrainingSettings, GarWeights
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
+from garface.training.output_block import OutputBlockTrainingSettings, OutputBlockWeights, train_output_block
 from garface.training.presets import INVERTERS, NORMALS, PRESETS, SHAPE_HEADS, SHAPES, going_on, inverting
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 from garface.training.shape import (
@@ -34,6 +35,8 @@ __all__ = [
     "NormalsTrainingSettings",
     "NormalsWeights",
     "Outcome",
+    "OutputBlockTrainingSettings",
+    "OutputBlockWeights",
     "RunSettings",
     "Runtime",
     "ShapeHeadSettings",
@@ -48,6 +51,7 @@ __all__ = [
     "train_gar",
     "train_inverter",
     "train_normals",
+    "train_output_block",
     "train_shape",
     "train_shape_head",
 ]

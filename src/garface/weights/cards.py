@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 from garface.errors import WeightsError
 
-Kind = Literal["gar", "inverter", "discriminator", "normals", "shape"]
-"""Generator, inverter, discriminator, or estimator of normals or shape."""
+Kind = Literal["gar", "inverter", "discriminator", "normals", "shape", "output-block"]
+"""Generator, inverter, discriminator, estimator of normals or shape, or output block of the borrowed network."""
 
 
 @dataclass(frozen=True)

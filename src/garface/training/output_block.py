@@ -1,0 +1,317 @@
+"""Distilling an output block: from middle features it learns to draw what the borrowed upper levels draw of them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from garface.borrowed import FeatureTrunk
+from garface.borrowed.mobile_stylegan import STYLE_DIM, Backbone, haar, scaled
+from garface.errors import SettingError
+from garface.io import contact_sheet, to_uint8, write_png
+from garface.losses import discriminator_loss, generator_loss, perceptual_distance, r1_penalty
+from garface.metrics import psnr
+from garface.networks import Discriminator, DiscriminatorConfig, OutputBlock, OutputBlockConfig, to_dict
+from garface.networks.output_block import begin_as, config_for
+from garface.training.ema import Average
+from garface.training.gar.terms import cosine_rate, lazy_adam, weighted
+from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free, frozen
+from garface.training.teacher import Lesson, Styles, Teacher
+from garface.weights import WeightsCard, save_weights
+
+REGRESSED = 12
+"""Pictures that the first projection is regressed on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputBlockWeights:
+    """Weight of every term of the objective."""
+
+    absolute: float = 1.0
+    """Mean absolute difference, at full and at half the side."""
+    squared: float = 4.0
+    """Mean squared difference, at full and at half the side."""
+    perceptual: float = 0.5
+    """Distance of VGG's features in a window; 0 does without them."""
+    adversarial: float = 0.0
+    """Non-saturating logistic loss of a window; 0 does without a discriminator."""
+    r1: float = 2.0
+    """Half of gamma of the discriminator's penalty on the teacher's pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputBlockTrainingSettings(RunSettings):
+    """Everything that decides how an output block learns."""
+
+    folder: Path = free(Path("runs/output-block"))  # noqa: RUF009
+    """Receives the teacher's pictures, checkpoints, log.jsonl, sheets and, at the end, the weights."""
+    max_pictures: int = free(60_000)
+    """Pictures shown in all."""
+    batch: int = 4
+    """Pictures per step."""
+    block: OutputBlockConfig = field(default_factory=OutputBlockConfig)
+    """Size of the block."""
+    weights: OutputBlockWeights = field(default_factory=OutputBlockWeights)
+    """Weight of every term."""
+    discriminator: DiscriminatorConfig = field(
+        default_factory=lambda: DiscriminatorConfig(
+            resolution=128, channels={4: 192, 8: 192, 16: 128, 32: 96, 64: 64, 128: 32}, conditional=False
+        )
+    )
+    """Judges windows of its resolution."""
+    adversarial_from: int = 16_000
+    """Pictures before the discriminator joins in."""
+    r1_every: int = 16
+    """Steps between two penalties on the discriminator."""
+    distinct: int = 3_000
+    """Different pictures of the teacher; drawing one takes as long as two steps with it."""
+    window: int = 128
+    """Side of the random window that is compared by features and judged, pixels."""
+    learning_rate: float = 3e-3
+    """Of Adam (betas 0.9 and 0.99), at the start, times `rate_share`."""
+    discriminator_rate: float = 1e-3
+    """Of the discriminator's Adam."""
+    decay_over: int = 60_000
+    """Pictures over which the learning rate falls to a thousandth."""
+    average_half_life: float = 1_000.0
+    """Half-life of the averaged weights, in pictures."""
+    measured: int = free(32)
+    """Pictures of the teacher that are never learned from, on which the figures are measured."""
+    measure_every: int = free(2_000)
+    """Pictures between two measurements."""
+    licence: str = free("research only: set by the licence of the borrowed network")
+    """Licence of the weights, written into their card."""
+    trained_on: str = free("drawings of the borrowed network")
+    """The training pictures, written into the card."""
+
+    def check(self) -> None:
+        """Raise a SettingError on a setting outside its range."""
+        super().check()
+        for name in ("distinct", "measured", "decay_over", "r1_every"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+        if not 0 < self.window <= self.block.resolution:
+            raise SettingError(f"window must be 1 to {self.block.resolution} px, but is {self.window}.")
+        if self.weights.adversarial and self.window != self.discriminator.resolution:
+            raise SettingError(f"window must be {self.discriminator.resolution} px, as the discriminator sees.")
+
+
+def difference_terms(drawn: Tensor, wanted: Tensor) -> Figures:
+    """Absolute and squared differences (B,) of pictures (B, 3, R, R), those at full and at half the side added."""
+    differences = (drawn - wanted, F.avg_pool2d(drawn - wanted, 2))
+    return {
+        "absolute": torch.stack([one.abs().flatten(1).mean(1) for one in differences]).sum(0),
+        "squared": torch.stack([one.square().flatten(1).mean(1) for one in differences]).sum(0),
+    }
+
+
+@torch.no_grad()
+def regress_rest(block: OutputBlock, lesson: Lesson, ridge: float = 1e-4) -> None:
+    """Project what the copied levels leave of the pictures from the features, by ridge regression.
+
+    Args:
+        block: fresh, with the levels of its backbone; changed in place.
+        lesson: more pixels than features.
+        ridge: added to the mean squares of the features, which are one.
+    """
+    rest = lesson.pictures - block(lesson.features.float(), lesson.styles)
+    x = scaled(lesson.features.float(), block.read(lesson.styles))
+    deviation = x.std((0, 2, 3)).clamp_min(1e-3)
+    block.get_buffer("deviation").copy_(deviation)
+    rows = F.pad((x / deviation[:, None, None]).permute(0, 2, 3, 1).flatten(0, 2), (0, 1), value=1.0).double()
+    bands = (haar(rest) / 4).permute(0, 2, 3, 1).flatten(0, 2).double()
+    square = rows.T @ rows / len(rows) + ridge * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    solution = torch.linalg.solve(square, rows.T @ bands / len(rows)).float()
+    block.project.copy_(solution[:-1].T)
+    block.bias.copy_(solution[-1])
+
+
+def rate_share(name: str, parameter: Tensor) -> float:
+    """Share of the learning rate that a parameter of the block takes: about its size.
+
+    Copied weights have sizes from 0.001 to 5; of the fresh ones it is the size that they start with or shall grow to. A
+    small step of what reads a whole style is a large step of the picture.
+    """
+    if name.startswith(("levels", "colour")):
+        size = max(float(parameter.detach().square().mean().sqrt()), 1e-3)
+        return size * (0.1 if parameter.shape[-1] == STYLE_DIM else 0.5)
+    if name.startswith(("enter", "convolutions")):
+        return 0.3
+    return 0.05 if name.startswith(("leave", "project", "bias")) else 0.005
+
+
+class OutputBlockTraining:
+    """Networks, optimisers and the step of the distillation.
+
+    Args:
+        settings: everything that decides how the block learns.
+        teacher: gives lessons; the last `measured` seeds are held out.
+        trunk: features of the perceptual term; None where its weight is zero.
+        runtime: device, precision, registry.
+    """
+
+    def __init__(
+        self,
+        settings: OutputBlockTrainingSettings,
+        teacher: Teacher,
+        trunk: FeatureTrunk | None,
+        *,
+        runtime: Runtime,
+    ) -> None:
+        self.settings, self.teacher, self.runtime = settings, teacher, runtime
+        self.trunk = None if trunk is None else runtime.place(trunk)
+        runtime.place(teacher.backbone)
+        fresh = OutputBlock(settings.block).to(runtime.device)
+        begin_as(fresh, teacher.backbone)
+        regress_rest(fresh, teacher.lesson(torch.arange(min(settings.distinct, REGRESSED))))
+        self.held_out = torch.arange(settings.distinct, settings.distinct + settings.measured)
+        self.block = runtime.register("block", fresh)
+        self.average = runtime.register("average", Average(fresh, half_life=settings.average_half_life))
+        self.optimiser = runtime.register("optimiser", _adam(fresh, settings.learning_rate))
+        self.discriminator: Discriminator | None = None
+        if settings.weights.adversarial:
+            self.discriminator = runtime.register("discriminator", Discriminator(settings.discriminator))
+            judge = lazy_adam((self.discriminator, settings.discriminator_rate), every=settings.r1_every)
+            self.judge_optimiser = runtime.register("judge_optimiser", judge)
+
+    def step(self) -> Figures:
+        """Take one step and return its figures."""
+        settings, pictures = self.settings, self.runtime.pictures
+        lesson = self.teacher.lesson(self.runtime.next_pictures(settings.distinct))
+        with self.runtime.autocast():
+            drawn = self.block(lesson.features, lesson.styles)
+        windows = self._windows(drawn, lesson.pictures)
+        terms = {**difference_terms(drawn, lesson.pictures), **self._seen_terms(*windows)}
+        rate = cosine_rate(settings.learning_rate, pictures, over=settings.decay_over)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        self.runtime.descend(weighted(terms, settings.weights), self.optimiser)
+        seen = pictures + settings.batch
+        self.average.update(self.block, batch=settings.batch, pictures=seen)
+        due = seen // settings.measure_every > pictures // settings.measure_every
+        judged = self._judge(*windows) if self._adversarial else {}
+        return {**terms, **judged, **(self.measure() if due else {})}
+
+    @property
+    def _adversarial(self) -> bool:
+        return self.discriminator is not None and self.runtime.pictures >= self.settings.adversarial_from
+
+    def _windows(self, *pictures: Tensor) -> list[Tensor]:
+        """The same random window of each, at whole Haar cells."""
+        size = self.settings.window
+        y, x = (2 * torch.randint(0, (pictures[0].shape[-1] - size) // 2 + 1, (2,))).tolist()
+        return [one[:, :, y : y + size, x : x + size].contiguous(memory_format=torch.channels_last) for one in pictures]
+
+    def _seen_terms(self, drawn: Tensor, wanted: Tensor) -> Figures:
+        terms = {}
+        with self.runtime.autocast():
+            if self.trunk is not None:
+                with torch.no_grad():
+                    known = self.trunk(wanted)
+                terms["perceptual"] = perceptual_distance(self.trunk(drawn), known, self.trunk.head_weights)
+            if self._adversarial:
+                judge = cast(Discriminator, self.discriminator)
+                with frozen(judge):
+                    terms["adversarial"] = generator_loss(judge(drawn))
+        return terms
+
+    def _judge(self, drawn: Tensor, wanted: Tensor) -> Figures:
+        """A step of the discriminator, with R1 on some."""
+        judge, settings = cast(Discriminator, self.discriminator), self.settings
+        penalised = self.runtime.step % settings.r1_every == 0
+        real = wanted.detach().requires_grad_(penalised)
+        with self.runtime.autocast():
+            real_logits, fake_logits = judge(real), judge(drawn.detach())
+        figures = {"discriminator": discriminator_loss(real_logits, fake_logits)}
+        loss = figures["discriminator"].mean()
+        if penalised:
+            figures["r1"] = r1_penalty(real, real_logits)
+            loss = loss + settings.weights.r1 * settings.r1_every * figures["r1"].mean()
+        self.runtime.descend(loss, self.judge_optimiser)
+        return {name: value.detach() for name, value in figures.items()}
+
+    @torch.no_grad()
+    def measure(self) -> Figures:
+        """PSNR, dB, of the averaged block on the pictures held out, at full and half the side."""
+        found: dict[str, list[Tensor]] = {"psnr": [], "psnr_half": []}
+        for seeds in self.held_out.split(self.runtime.batch):
+            lesson = self.teacher.lesson(seeds)
+            drawn = self._drawn(lesson)
+            found["psnr"].append(psnr(drawn, lesson.pictures))
+            found["psnr_half"].append(psnr(F.avg_pool2d(drawn, 2), F.avg_pool2d(lesson.pictures, 2)))
+        return {name: torch.cat(values).mean() for name, values in found.items()}
+
+    @torch.no_grad()
+    def sheet(self, path: Path, *, columns: int = 6) -> None:
+        """The teacher's pictures, the block's, and four times their difference, of some that were held out."""
+        lesson = self.teacher.lesson(self.held_out[:columns])
+        drawn = self._drawn(lesson)
+        rows = [lesson.pictures, drawn, 4 * (drawn - lesson.pictures)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(path, contact_sheet([to_uint8(one) for row in rows for one in row], columns, gap=2))
+
+    def _drawn(self, lesson: Lesson) -> Tensor:
+        with self.runtime.autocast():
+            drawn: Tensor = self.average.network(lesson.features, lesson.styles)
+        return drawn.clamp(-1, 1)
+
+
+def _adam(block: nn.Module, rate: float) -> Adam:
+    """One group for every share of the rate."""
+    parts = [{"params": [one], "share": rate_share(name, one)} for name, one in block.named_parameters()]
+    return Adam(parts, lr=rate, betas=(0.9, 0.99))
+
+
+def train_output_block(
+    settings: OutputBlockTrainingSettings, backbone: Backbone, styles: Styles, trunk: FeatureTrunk | None
+) -> Outcome:
+    """Distil an output block, resuming if the folder holds a checkpoint, and write `output-block.safetensors`.
+
+    Args:
+        settings: everything that decides how it learns.
+        backbone: the teacher, with constant weights.
+        styles: of each seed.
+        trunk: features of the perceptual term; None exactly where its weight is zero.
+
+    Raises:
+        SettingError: on a setting outside its range, or one that does not fit the backbone.
+        WeightsError: on a checkpoint of another configuration.
+        OutputError: if the folder cannot be written.
+    """
+    settings.check()
+    _check_fit(settings.block, backbone)
+    runtime = Runtime(settings, configuration=configuration(settings))
+    teacher = Teacher(
+        backbone,
+        styles,
+        side=settings.block.side,
+        folder=settings.folder / "teacher",
+        count=settings.distinct + settings.measured,
+        precision=settings.precision,
+    )
+    training = OutputBlockTraining(settings, teacher, trunk, runtime=runtime)
+    outcome = runtime.run(training.step, sheet=training.sheet)
+    if runtime.is_main:
+        card = WeightsCard(
+            kind="output-block",
+            config=to_dict(settings.block),
+            licence=settings.licence,
+            trained_on=settings.trained_on,
+            pictures=runtime.pictures,
+            figures={f"{name}_db": round(float(value), 2) for name, value in training.measure().items()},
+        )
+        save_weights(settings.folder / "output-block.safetensors", training.average.state_dict(), card)
+    return outcome
+
+
+def _check_fit(block: OutputBlockConfig, backbone: Backbone) -> None:
+    fitting = config_for(backbone, block.side, hidden=block.hidden, convolutions=block.convolutions)
+    if fitting != block:
+        raise SettingError(
+            f"features and levels must be {fitting.features} and {fitting.levels}, as in the backbone, but are "
+            f"{block.features} and {block.levels}."
+        )
