@@ -16,11 +16,12 @@ from PIL import Image
 from tiny_model import portrait, write_model
 
 from garface.cli import main
-from garface.io.folders import MANIFEST
+from garface.files import MANIFEST
 from garface.reconstruction import Reconstruction, Reconstructor
 
 FILES = {
     "comparison.png",
+    "confidence.png",
     "head.glb",
     "head.mtl",
     "head.obj",

@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.data import astronaut
 
 from garface.errors import InputError, NoFaceError, SettingError, WeightsError
@@ -234,6 +235,7 @@ def test_a_result_folder_is_complete(saved: Path) -> None:
         "head.obj",
         "head.mtl",
         "texture.png",
+        "confidence.png",
         "render.png",
         "normals.png",
         "overlay.png",
@@ -262,6 +264,17 @@ def test_the_reported_camera_projects_the_saved_head_onto_the_photo(saved: Path)
     with FaceFinder() as finder:
         found = finder.find(astronaut())[0]
     assert np.median(np.linalg.norm(points - found.points, axis=1)) < 0.04 * found.eye_distance
+
+
+def test_the_confidence_mask_is_saved_in_grey_and_hidden_parts_are_black(saved: Path) -> None:
+    mask = Image.open(saved / "confidence.png")
+    assert (mask.mode, mask.size) == ("L", Image.open(saved / "texture.png").size)
+    model, values = load_head(), np.asarray(mask)
+    back = model.uv[model.uv_triangles[model.mean[model.triangles, 2].amax(1) < model.mean[:, 2].min() + 20].flatten()]
+    texels = (back * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])) * len(values)
+    column, row = texels.long().clamp(0, len(values) - 1).unbind(1)
+    assert values[row, column].max() == 0
+    assert values.max() > 250
 
 
 def test_a_saved_state_draws_the_same_picture(saved: Path, renderer: Renderer) -> None:

@@ -13,7 +13,8 @@ from garface.errors import SettingError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.heads import HeadModel, LinearHead, load_head
 from garface.io import to_tensor, to_uint8
-from garface.reconstruction.texture import IRIS, PLAIN_COLOURS, SCLERA, TextureSettings, UVTexture, unwrap
+from garface.reconstruction.texture import TextureSettings, UVTexture, unwrap
+from garface.reconstruction.texture.paint import IRIS, PLAIN_COLOURS, SCLERA
 from garface.rendering import barycentrics, interpolate, rasterise
 
 SIZE = 128

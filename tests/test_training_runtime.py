@@ -126,7 +126,7 @@ def test_other_configuration_is_refused_in_one_sentence(tmp_path: Path) -> None:
 def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     training = TinyTraining(settings(tmp_path, checkpoint_every=4))
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / ".unfinished-1").write_bytes(b"cut short")
+    (tmp_path / "checkpoints" / ".checkpoint-000000000004.pt.0f.part").write_bytes(b"cut short")
     outcome = training.runtime.run(training.step)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["checkpoint-000000000012.pt", "checkpoint-000000000016.pt"]

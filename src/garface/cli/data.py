@@ -139,7 +139,7 @@ class DrawnHeads:
 
         from garface.datasets.fitted import FittedFaces
         from garface.evaluation.geometry.drawn_heads import write_drawn_heads
-        from garface.io.folders import check_writable
+        from garface.files import check_writable
         from garface.reconstruction import load_renderer
         from garface.synthetic.drawings import Drawings
         from garface.synthetic.painting import painting

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from garface.arrays import Pixels
 from garface.errors import InputError, MissingExtraError, OutputError, SettingError
+from garface.files import make_folder, write_atomic, write_json
 from garface.io.arrays import write_arrays
-from garface.io.folders import make_folder, write_atomic, write_json
 from garface.weights import asset_path, find_asset
 
 Floats = NDArray[np.float32]

@@ -1,7 +1,7 @@
 """Files in and out: photos, pictures, meshes, and results that appear whole or not at all."""
 
+from garface.files import check_writable, make_folder, whole_folder, write_atomic, write_json
 from garface.io.animation import ANIMATIONS, write_animation, write_gif
-from garface.io.folders import check_writable, make_folder, whole_folder, write_atomic, write_json
 from garface.io.gltf import GltfCamera, GltfHead, encode_glb, split_seams, write_glb
 from garface.io.images import (
     blend_mask,
@@ -11,6 +11,7 @@ from garface.io.images import (
     encode_png,
     to_tensor,
     to_uint8,
+    write_mask,
     write_png,
 )
 from garface.io.meshes import PlyMesh, read_mesh, read_obj, read_ply, write_obj, write_ply
@@ -45,6 +46,7 @@ __all__ = [
     "write_gif",
     "write_glb",
     "write_json",
+    "write_mask",
     "write_obj",
     "write_ply",
     "write_png",

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from garface.errors import MissingExtraError, OutputError, SettingError
-from garface.io.folders import write_atomic
+from garface.files import write_atomic
 from garface.io.images import Pixels, check_picture
 
 ANIMATIONS = (".gif", ".webp", ".mp4")

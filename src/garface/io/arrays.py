@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from garface.errors import InputError
-from garface.io.folders import write_atomic
+from garface.files import write_atomic
 
 Arrays = dict[str, np.ndarray]
 

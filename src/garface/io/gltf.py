@@ -14,7 +14,7 @@ import pygltflib as gl
 from numpy.typing import NDArray
 
 from garface.errors import SettingError
-from garface.io.folders import write_atomic
+from garface.files import write_atomic
 from garface.io.images import Pixels, encode_jpeg, encode_png
 from garface.io.meshes import Floats, Integers, check_mesh
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from garface.arrays import Pixels
 from garface.errors import SettingError
-from garface.io.folders import write_atomic
+from garface.files import write_atomic
 
 Colour = tuple[int, int, int]
 
@@ -64,6 +64,15 @@ def write_png(path: Path | str, pixels: Pixels) -> None:
         SettingError: another shape or type.
     """
     write_atomic(path, encode_png(pixels))
+
+
+def write_mask(path: Path | str, mask: NDArray[np.float32]) -> None:
+    """Write an (H, W) mask in [0, 1] as a grey picture of 8 bits, 0 black and 1 white, whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    write_atomic(path, _encode((mask * 255).round().astype(np.uint8), "PNG"))
 
 
 def contact_sheet(

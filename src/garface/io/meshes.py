@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from garface.arrays import Pixels
 from garface.errors import InputError, SettingError
-from garface.io.folders import write_atomic
+from garface.files import write_atomic
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]

@@ -30,6 +30,7 @@ from garface.io import (
     write_atomic,
     write_glb,
     write_json,
+    write_mask,
     write_obj,
     write_png,
 )
@@ -220,6 +221,7 @@ class Reconstruction:
         vertices = self.vertices()
         normals = vertex_normals(vertices[None], self.topology)[0]
         write_png(draft / "texture.png", self.texture.colour)
+        write_mask(draft / "confidence.png", self.texture.confidence)
         write_obj(
             draft / "head.obj",
             vertices.numpy(),

@@ -1,6 +1,5 @@
 """Checkpoints that are whole or absent, and that know which configuration they belong to."""
 
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from garface.errors import OutputError, WeightsError
+from garface.files import flush_folder, whole_file
 
 FORMAT = 1
 _PATTERN = "checkpoint-*.pt"
@@ -26,7 +26,9 @@ def write_checkpoint(folder: Path, content: Mapping[str, Any], *, pictures: int,
     target = folder / f"checkpoint-{pictures:012d}.pt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(target, {"format": FORMAT, "pictures": pictures, **content})
+        with whole_file(target) as draft:
+            torch.save({"format": FORMAT, "pictures": pictures, **content}, draft)
+        flush_folder(folder)
     except OSError as error:
         raise OutputError(
             f"Checkpoint {target} cannot be written ({error.strerror}); free space or choose another folder."
@@ -35,31 +37,8 @@ def write_checkpoint(folder: Path, content: Mapping[str, Any], *, pictures: int,
     return target
 
 
-def _write_whole(target: Path, content: Mapping[str, Any]) -> None:
-    unfinished = target.with_name(f".unfinished-{os.getpid()}")
-    try:
-        with open(unfinished, "wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _flush_folder(target.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _remove_old(folder: Path, keep: int) -> None:
-    for old in [*sorted(folder.glob(_PATTERN))[:-keep], *folder.glob(".unfinished-*")]:
+    for old in [*sorted(folder.glob(_PATTERN))[:-keep], *folder.glob(".checkpoint-*.part")]:
         old.unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from garface.errors import GarfaceError, MissingExtraError
+from garface.files import write_atomic
 
 
 class Means:
@@ -92,9 +93,7 @@ def _forget_beyond(path: Path, pictures: int) -> None:
     if not path.exists():
         return
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _pictures(line) <= pictures]
-    fresh = path.with_suffix(".unfinished")
-    fresh.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    fresh.replace(path)
+    write_atomic(path, "".join(line + "\n" for line in lines).encode())
 
 
 def _pictures(line: str) -> float:

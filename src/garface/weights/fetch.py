@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from garface.errors import AssetError
+from garface.files import whole_file
 from garface.weights.registry import ASSETS, Asset, find_asset
 
 
@@ -110,34 +111,23 @@ def store_bytes(content: bytes, asset: Asset) -> None:
     actual = hashlib.sha256(content).hexdigest()
     if actual != asset.member_sha256:
         raise AssetError(f"{asset.member} has sha256 {actual} instead of {asset.member_sha256}, so it is not used.")
-    with appearing(cached_path(asset)) as part:
-        part.write_bytes(content)
+    with cached_file(cached_path(asset)) as draft:
+        draft.write_bytes(content)
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Yield a private path beside `path`; what was written there becomes `path` in one step, last writer wins.
+def cached_file(path: Path) -> Iterator[Path]:
+    """`whole_file` in the cache, whose folder is made.
 
     Raises:
         AssetError: the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise AssetError(
-            f"The folder {path.parent} cannot be written ({error.strerror}); set GARFACE_CACHE to one that can."
-        ) from error
-    os.close(handle)
-    part = Path(part_name)
-    try:
-        yield part
-        part.chmod(0o644)
-        part.replace(path)
+        with whole_file(path) as draft:
+            yield draft
     except OSError as error:
         raise AssetError(f"{path} cannot be written ({error.strerror}); set GARFACE_CACHE elsewhere.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _verified(path: Path, asset: Asset) -> Path:

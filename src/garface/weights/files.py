@@ -11,9 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from garface.errors import AssetError, OutputError, WeightsError
+from garface.errors import WeightsError
+from garface.files import make_folder, write_atomic
 from garface.weights.cards import Kind, WeightsCard
-from garface.weights.fetch import appearing, cache_folder, sha256_of
+from garface.weights.fetch import cache_folder, sha256_of
 
 SUFFIX = ".safetensors"
 _CARD_KEY = "garface"
@@ -55,11 +56,8 @@ def save_weights(path: Path | str, tensors: Mapping[str, Tensor], card: WeightsC
     card = card if card.garface_version else replace(card, garface_version=importlib.metadata.version("garface"))
     stored = {name: _stored(name, tensor, half) for name, tensor in tensors.items()}
     content = save(stored, metadata={_CARD_KEY: card.to_json()})
-    try:
-        with appearing(Path(path)) as part:
-            part.write_bytes(content)
-    except AssetError as error:
-        raise OutputError(f"The weights {path} cannot be written; choose another place.") from error
+    make_folder(Path(path).parent)
+    write_atomic(path, content)
 
 
 def weights_hash(source: Path | str) -> str:

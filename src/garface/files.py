@@ -1,4 +1,7 @@
-"""Results appear whole or not at all: files and folders are written beside their place and renamed into it."""
+"""The one place that writes results: files and folders appear whole or not at all.
+
+They are written under a hidden name beside their place and then renamed into it.
+"""
 
 import errno
 import json
@@ -8,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +105,41 @@ def whole_folder(final: Path | str) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a hidden path beside `path` to write to; at the end of the block it becomes `path`, in one step.
+
+    It is flushed to the disk before. After an exception it is removed, and `path` is as it was. Errors of the system
+    are passed on as they are: the caller knows what to say about them.
+    """
+    draft = _sibling(path, "part")
+    try:
+        yield draft
+        with draft.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, so that a file renamed into it survives a power cut."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what killed processes left of their attempts to write the file or folder `path`."""
+    if path.parent.is_dir():
+        for draft in path.parent.glob(f".{escape(path.name[:100])}.*.part"):
+            shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
+
+
 def write_atomic(path: Path | str, content: bytes) -> None:
     """Write `content` to `path` so that other readers see the old file or the whole new one, never a part.
 
@@ -108,18 +147,11 @@ def write_atomic(path: Path | str, content: bytes) -> None:
         OutputError: the place cannot be written or the disk is full; the old file, if any, is untouched.
     """
     path = Path(path)
-    draft = _sibling(path, "part")
     try:
-        with draft.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
+        with whole_file(path) as draft:
+            draft.write_bytes(content)
     except OSError as error:
         raise output_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from garface import files as files_module
 from garface.errors import OutputError
-from garface.io import check_writable, whole_folder, write_atomic, write_json
-from garface.io import folders as folders_module
+from garface.files import check_writable, whole_folder, write_atomic, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -65,7 +65,7 @@ def test_old_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "result") as draft:
         assert (tmp_path / "result" / "head.obj").read_text() == "old"
         (draft / "other.glb").touch()
-    assert names(tmp_path / "result") == [folders_module.MANIFEST, "other.glb"]
+    assert names(tmp_path / "result") == [files_module.MANIFEST, "other.glb"]
     assert names(tmp_path) == ["result"]
 
 

@@ -1,0 +1,135 @@
+"""The skin of a head as a UV texture: what the photo shows, then its mirror image, then a smooth guess.
+
+Everything is computed per texel or per vertex on the surface in 3D, never across the UV plane, so the cuts between UV
+islands leave no trace. Light is not removed: the texture is the skin as it was lit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from garface.arrays import Pixels
+from garface.checks import check_shape
+from garface.geometry import Camera, Topology, vertex_normals
+from garface.heads import HeadModel
+from garface.io import to_uint8
+from garface.reconstruction.texture.atlas import UVAtlas
+from garface.reconstruction.texture.paint import (
+    ENOUGH,
+    EYES,
+    PLAIN_COLOURS,
+    Smoother,
+    any_mask,
+    paint_regions,
+    plain_colours,
+)
+from garface.reconstruction.texture.view import Sight, TextureSettings, View, ramp
+
+
+@dataclass(frozen=True)
+class UVTexture:
+    """A texture and how much of it is a photo."""
+
+    colour: Pixels
+    """(S, S, 3) sRGB; the first row is at v = 1. Filled everywhere, also between the islands."""
+    confidence: NDArray[np.float32]
+    """(S, S) in [0, 1]: 1 where the photo shows the surface squarely, 0 where it was mirrored, painted or guessed."""
+
+
+@torch.no_grad()
+def unwrap(
+    photo: Tensor,
+    vertices_camera: Tensor,
+    model: HeadModel,
+    camera: Camera,
+    *,
+    size: int = 1024,
+    settings: TextureSettings | None = None,
+    atlas: UVAtlas | None = None,
+) -> UVTexture:
+    """Take the texture of a head from a photo.
+
+    A texel gets the photo's colour where it is visible and faces the camera. Otherwise it gets the colour of its
+    mirror image on the other half of the head, shifted by the difference between the two halves, which is carried
+    over the surface from where both are seen. What neither shows becomes a smooth continuation that fades to the
+    median colour of skin or scalp. Mouth, teeth and tongue get plain colours, eyeballs are painted with the photo's
+    colours of iris and white, wherever the model has masks of these names (`PLAIN_COLOURS`, `EYES`).
+
+    Args:
+        photo: (1, 3, H, W) in [-1, 1], at full resolution; it is averaged down to about two pixels a texel.
+        vertices_camera: (1, V, 3) camera frame, mm.
+        model: gives triangles, UV, mirror partners, masks and mean shape.
+        camera: of the photo, batch of one.
+        size: S, texels a side.
+        settings: when the photo is believed; None for the defaults.
+        atlas: of this model and size, where there are many photos; None draws it.
+
+    Raises:
+        SettingError: shapes that do not fit together, or a head that lies outside the picture.
+    """
+    settings = settings or TextureSettings()
+    check_shape("photo", photo, (1, 3, camera.height, camera.width))
+    check_shape("vertices_camera", vertices_camera, (1, len(model.mean), 3))
+    vertices, atlas = vertices_camera[0].float(), atlas or UVAtlas.of(model, size)
+    sight = Sight.build(photo, vertices, model, camera, size, settings)
+    normals = vertex_normals(vertices[None], Topology.build(model.triangles, len(vertices)))[0]
+    seen = sight.look(atlas.spread(vertices), atlas.spread(normals))
+    mirrored = sight.look(atlas.spread(vertices[model.mirror]), atlas.spread(normals[model.mirror]))
+    seen, mirrored = (_without_strangers(model, atlas, view, settings.stranger) for view in (seen, mirrored))
+    better = 1 - ramp(seen.quality / mirrored.quality.clamp(min=1e-3), *settings.rivalry)
+    belief = seen.belief * (1 - mirrored.belief * better)
+
+    on_skin = ~atlas.touches(any_mask(model, (*PLAIN_COLOURS, *EYES)))
+    smooth = Smoother(model.triangles, len(vertices), settings.stiffness)
+    fade, fade_shift = settings.forgetting
+    both = torch.minimum(seen.quality, mirrored.quality) * on_skin
+    shift = smooth.carry(*atlas.gather(seen.colour - mirrored.colour, both), torch.zeros_like(vertices), fade_shift)
+    colour, total = _over(seen.colour, belief, mirrored.colour + atlas.spread(shift), mirrored.belief)
+    plain = plain_colours(model, atlas, colour, total * on_skin)
+    guess = smooth.carry(*atlas.gather(colour, total * on_skin), plain, fade)
+    colour, _ = _over(colour, total, atlas.spread(guess), torch.ones_like(total))
+    colour, belief = paint_regions(model, atlas, colour, seen.colour, belief)
+    return UVTexture(_to_picture(atlas.image(colour), atlas), atlas.image(belief[:, None])[..., 0].numpy())
+
+
+def _over(front: Tensor, alpha: Tensor, back: Tensor, back_alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Porter and Duff's "over" (doi:10.1145/800031.808606) for (N, 3) colours with (N,) alphas, not premultiplied."""
+    rest = (1 - alpha) * back_alpha
+    total = alpha + rest
+    colour = (front * alpha[:, None] + back * rest[:, None]) / total.clamp(min=1e-9)[:, None]
+    return colour, total
+
+
+def _without_strangers(model: HeadModel, atlas: UVAtlas, view: View, reach: float) -> View:
+    """Doubt colours that the face does not have on ears and neck and near the outline: hair, clothes, background.
+
+    The spread of the face's own colours, mostly shading, says what it may have. The scalp may have any.
+    """
+    sample = view.colour[atlas.within(any_mask(model, ("face",))) & (view.belief > 0.5)]
+    if len(sample) < ENOUGH:
+        return view
+    for _ in range(3):  # leave out brows, lips and strands of hair
+        centre, spread = sample.mean(0), torch.linalg.cholesky(sample.T.cov() + 1e-4 * torch.eye(3))
+        sample = sample[_distance(sample, centre, spread) < 2.5]
+    agrees = 1 - ramp(_distance(view.colour, centre, spread), 2.5, 4.0)
+    around, _ = atlas.gather(agrees[:, None], view.belief + 1e-6)
+    agrees = torch.minimum(agrees, ramp(atlas.spread(around)[:, 0], 0.3, 0.7))
+    doubtful = atlas.touches(any_mask(model, ("ears", "neck"))) | (view.rim < reach)
+    doubtful &= ~atlas.touches(any_mask(model, ("scalp",)))
+    agrees = torch.where(doubtful, agrees, torch.ones_like(agrees))
+    return replace(view, belief=view.belief * agrees, quality=view.quality * agrees)
+
+
+def _distance(colour: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
+    """Mahalanobis distance (N,) of colours (N, 3); `spread` is the Cholesky factor of their covariance."""
+    return torch.linalg.solve_triangular(spread, (colour - centre).T, upper=False).norm(dim=0)
+
+
+def _to_picture(image: Tensor, atlas: UVAtlas) -> Pixels:
+    """(S, S, 3) uint8; between the islands each texel repeats the nearest one, so that no filter sees a border."""
+    return to_uint8(image.permute(2, 0, 1))[atlas.nearest]
