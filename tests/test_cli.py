@@ -129,7 +129,7 @@ def ending(error: BaseException):
     [
         (InputError("a.jpg is\n  not a picture."), 2, "garface: a.jpg is not a picture."),
         (KeyboardInterrupt(), 130, "garface: stopped by Ctrl-C"),
-        (ZeroDivisionError("division by zero"), 1, "garface: something unexpected happened (ZeroDivisionError: div"),
+        (ZeroDivisionError("division by zero"), 1, "garface: an unexpected error occurred (ZeroDivisionError: div"),
     ],
 )
 def test_every_ending_is_one_line(
@@ -252,7 +252,7 @@ def test_check_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         check_file(tmp_path / "b.png", (".png",))
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         check_file(tmp_path / "file" / "a.png", (".png",))
 
 
@@ -282,5 +282,5 @@ def test_a_name_too_long_for_a_file_is_a_mistake_and_no_defect(capsys: pytest.Ca
 
 
 def test_a_sheet_longer_than_a_jpeg_holds_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="more than a JPEG holds"):
+    with pytest.raises(SettingError, match="too long for a JPEG"):
         write_picture(np.zeros((8, 70_000, 3), np.uint8), tmp_path / "s.jpg")

@@ -110,5 +110,5 @@ def test_synthesize(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     command = ["data", "synthesize", "--out", str(tmp_path / "out"), "--seed", "7", "--size", "32"]
     assert main([*command, "--count", "2"]) == 0
     assert main([*command, "--count", "3"]) == 0
-    assert "1 portraits drawn, 2 were there already" in capsys.readouterr().out
+    assert "1 portraits made, 2 existed already" in capsys.readouterr().out
     assert sorted(path.stem for path in (tmp_path / "out").glob("*.jpg")) == ["00007", "00008", "00009"]

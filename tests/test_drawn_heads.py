@@ -106,5 +106,5 @@ def test_the_command_draws_held_back_heads(tmp_path: Path, by: str, capsys: pyte
     faces, out = write_faces(tmp_path / "faces"), tmp_path / "heads"
     given = [f"--faces={faces}", f"--out={out}", f"--model={write_model(tmp_path / 'model')}"]
     assert main(["data", "heads", *given, "--count=2", f"--by={by}"]) == 0
-    assert "2 heads drawn" in capsys.readouterr().out
+    assert "2 heads rendered" in capsys.readouterr().out
     assert len(open_dataset(out).pictures) == 2

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CARD = ROOT / "src/garface/weights/MODEL_CARD.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", CARD, *sorted(ROOT.glob("docs/*.md"))]
+NOTES = sorted(ROOT.glob("docs/notes/*.md"))
+"""History: their links are checked, but not their commands, which were those of their day."""
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 INSTALL = "python -m venv .venv && .venv/bin/pip install -c constraints.txt "
@@ -172,11 +174,25 @@ def test_the_table_of_licences_is_complete() -> None:
         assert "non-commercial" in row or "non-commercial" not in find_asset(name).licence
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def anchors(document: Path) -> set[str]:
+    """What links may name in a document: its headings as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", document.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *NOTES], ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
-    inside = [target.partition("#")[0] for target in targets if "://" not in target]
-    assert [target for target in inside if not (document.parent / target).exists()] == []
+    for target in [target for target in targets if "://" not in target]:
+        name, _, anchor = target.partition("#")
+        path = document.parent / name if name else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
+
+
+def test_every_note_is_in_the_list_of_notes() -> None:
+    listed = re.findall(r"\]\((\d{4}-\d{2}-[^)]+)\)", (ROOT / "docs/notes/README.md").read_text("utf-8"))
+    assert sorted(listed) == [path.name for path in NOTES if path.name != "README.md"]
 
 
 def test_every_command_of_the_line_is_in_a_document() -> None:

@@ -1,4 +1,4 @@
-"""The entry point: reading the command, running it, and turning every ending into a sentence and an exit code."""
+"""The entry point: parse the command, run it, and turn every ending into a sentence and an exit code."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ from garface.errors import GarfaceError, SettingError
 
 DESCRIPTION = (
     "Photo in, 3D head out, by inverting a generative renderer. To start: garface reconstruct --example --out heads. "
-    "To learn about a command: garface COMMAND --help. To see the version: garface --version."
+    "Help on a command: garface COMMAND --help. Version: garface --version."
 )
 
 Render = (
@@ -68,13 +68,13 @@ Evaluate = (
 Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]
 Command = (
     Annotated[Reconstruct, subcommand("reconstruct")]
-    | Annotated[Render, subcommand("render", description="Draw faces with the renderer, still and moving.")]
-    | Annotated[Data, subcommand("data", description="Make, prepare and inspect training data.")]
+    | Annotated[Render, subcommand("render", description="Render faces: still images and animations.")]
+    | Annotated[Data, subcommand("data", description="Make, prepare and inspect training sets; make test sets.")]
     | Annotated[Train, subcommand("train", description="Train the renderer, the inverter or an estimator.")]
     | Annotated[Evaluate, subcommand("evaluate", description="Measure renderers, reconstructions and landmark fits.")]
     | Annotated[
         Models,
-        subcommand("models", default=List(), description="List, fetch and add model files, with their licences."),
+        subcommand("models", default=List(), description="List, download and add model files, with their licences."),
     ]
 )
 
@@ -83,17 +83,17 @@ class Runnable(Protocol):
     """A command with its arguments."""
 
     def run(self) -> int:
-        """Do it; returns the exit code."""
+        """Run it; returns the exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `garface ARGV` and return its exit code.
 
-    0 is success; 2 a mistake of the user's, said in one sentence; 1 a defect of garface; 130 Ctrl-C; 141 nobody reads
-    what is printed.
+    0 is success; 2 a mistake of the user, explained in one sentence; 1 a defect of garface; 130 Ctrl-C; 141 a closed
+    pipe.
 
     Args:
-        argv: without the program's name; None takes those of the process.
+        argv: without the program's name; None uses those of the process.
 
     Raises:
         SystemExit: help was asked for (code 0) or the arguments cannot be understood (code 2).
@@ -120,27 +120,27 @@ def parse(arguments: Sequence[str]) -> Runnable:
 
 
 def _check_seeds(command: object) -> None:
-    """Raise a SettingError unless every generator takes the seeds of a command."""
+    """Raise a SettingError unless every random generator accepts the seeds of a command."""
     for seed in (getattr(command, "seed", 0), *getattr(command, "seeds", ())):
         if not 0 <= seed < 2**32:
             raise SettingError(f"A seed must be 0 to {2**32 - 1}, not {seed}.")
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Call `run`; every way it may end becomes an exit code and, where it failed, one sentence."""
+    """Call `run`. Every ending becomes an exit code and, after a failure, one sentence."""
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
         with warnings.catch_warnings():
             if not debugging() and not sys.warnoptions:
-                warnings.simplefilter("ignore")  # they are for programmers
+                warnings.simplefilter("ignore")  # for programmers only
             code = run()
         sys.stdout.flush()
     except GarfaceError as error:
         say(str(error))
         return FAILED
     except KeyboardInterrupt:
-        say("stopped by Ctrl-C; nothing unfinished was left behind.")
+        say("stopped by Ctrl-C; no incomplete result was left behind.")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_output()
@@ -154,6 +154,6 @@ def guarded(run: Callable[[], int]) -> int:
 
 
 def _forget_output() -> None:
-    """Send what is still to be printed nowhere: its reader is gone, and Python would complain at exit."""
+    """Discard what is still to be printed: its reader is gone, and Python would complain at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

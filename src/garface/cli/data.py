@@ -1,4 +1,4 @@
-"""`garface data`: training data, from drawing portraits to looking at prepared faces."""
+"""`garface data`: training sets, from synthetic portraits to inspection, and test sets of known heads."""
 
 from __future__ import annotations
 
@@ -21,54 +21,57 @@ if TYPE_CHECKING:
     from garface.datasets.fitted import FittedFaces
 
 YAW_EDGES = (0, 10, 20, 30, 45, 90)
-"""Degrees: bins in which the share of turned heads is told."""
+"""Degrees: bins of the yaw table."""
 PITCH_EDGES = (-90, -20, -10, 0, 10, 20, 90)
-"""Degrees: bins in which the share of nodding heads is told; positive looks up."""
+"""Degrees: bins of the pitch table; positive looks up."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-"""Quantiles of the landmark error that are told."""
+"""Quantiles of the landmark error that are printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesize:
-    """Draw portraits of people who do not exist, as training photos (for research only)."""
+    """Make synthetic portraits of people who do not exist, as training photos (for research only)."""
 
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives the portraits; those that are there are kept, so a stopped run goes on and a folder can grow."""
+    """Output folder. Existing portraits are kept: a stopped run resumes, and a folder can be extended."""
     count: int
-    """How many portraits."""
+    """Number of portraits."""
     seed: int = 0
-    """Of the first portrait; the others follow."""
+    """Seed of the first portrait; the others count up from it."""
     size: int = 288
-    """Side of the portraits, pixels."""
+    """Side of the portraits in pixels."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic; in float32 all machines draw the same, bfloat16 is faster where the processor has it."""
+    """Arithmetic: float32 gives the same portraits everywhere, bfloat16 is faster on processors that support it."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
-    """What evaluates the networks: OpenVINO (needs garface[synthesize]) or PyTorch; auto takes PyTorch on a GPU, else
-    OpenVINO if it is installed."""
+    """Inference engine: OpenVINO (needs garface[synthesize]) or PyTorch. auto uses PyTorch on a GPU, otherwise OpenVINO
+    if it is installed."""
 
     def run(self) -> int:
-        """Draw."""
+        """Make them."""
         from garface.datasets.portraits import SynthesisSettings, synthesize
 
         settings = SynthesisSettings(size=self.size, precision=self.precision)
         drawn = synthesize(self.out, count=self.count, seed=self.seed, settings=settings, engine=self.engine)
-        print(f"{drawn} portraits drawn, {self.count - drawn} were there already: {self.out}")
+        print(f"{drawn} portraits made, {self.count - drawn} existed already: {self.out}")
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """Find, align and fit the largest face of every photo in a folder; a stopped run goes on where it was."""
+    """Turn a folder of photos into a training set: detect, crop and fit the largest face of each.
+
+    A stopped run resumes.
+    """
 
     photos: Annotated[Positional[Path], arg(metavar="PHOTOS")]
-    """Folder of photos, searched with its subfolders."""
+    """Folder of photos, including subfolders."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives the training set."""
+    """Output folder for the training set."""
     size: int = 128
-    """Side of the aligned crops, pixels; less than 128 need --shape-start landmarks."""
+    """Side of the crops in pixels; sizes below 128 need --shape-start landmarks."""
     shape_start: Literal["estimator", "landmarks"] = "estimator"
-    """Where identities start: at the shape estimator's, as those of reconstructions do (crops of at least 128 px), or
-    where landmarks alone put them."""
+    """Initial identity: from the shape estimator, as in reconstructions (crops of at least 128 px), or from landmarks
+    alone."""
 
     def run(self) -> int:
         """Prepare."""
@@ -78,24 +81,24 @@ class Prepare:
 
         faces = prepare(self.photos, self.out, PrepareSettings(size=self.size, shape_start=self.shape_start))
         failures = _failures(self.out)
-        why = f"; {len(failures)} photos gave none, see {self.out / FAILURES_FILE}" if failures else ""
+        why = f"; {len(failures)} photos without a usable face, see {self.out / FAILURES_FILE}" if failures else ""
         print(f"{faces} faces in {self.out}{why}")
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Look at a prepared training set: a sheet of faces with their fits, errors, poses and splits."""
+    """Inspect a training set: a contact sheet of faces with their fits, and tables of errors, poses and splits."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """Made by `garface data prepare`."""
     out: Annotated[Path | None, arg(metavar="FILE.png")] = None
-    """The sheet; by default FOLDER/inspect.png."""
+    """The contact sheet; default: FOLDER/inspect.png."""
     count: int = 24
-    """Faces on the sheet, spread over the set."""
+    """Number of faces on the sheet, spread over the set."""
 
     def run(self) -> int:
-        """Draw the sheet and print the tables."""
+        """Write the sheet and print the tables."""
         if self.count < 1:
             raise SettingError(f"--count must be at least 1, not {self.count}.")
         import numpy as np
@@ -116,25 +119,25 @@ class Inspect:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnHeads:
-    """Draw heads whose geometry is known, as a dataset for `garface evaluate geometry`."""
+    """Render heads with known geometry, as a test set for `garface evaluate geometry`."""
 
     faces: Annotated[Path, arg(metavar="FOLDER")]
-    """Made by `garface data prepare`; held-back faces give poses, expressions, skins and backgrounds."""
+    """Training set made by `garface data prepare`; held-out faces provide poses, expressions, skins and backgrounds."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives the dataset, whole or not at all."""
+    """Output folder for the test set, written completely or not at all."""
     count: int = 30
-    """How many heads."""
+    """Number of heads."""
     by: Literal["renderer", "graphics"] = "renderer"
-    """What draws them: a renderer, or graphics rules, half of the heads in plain skins then."""
+    """The generative renderer, or a classic renderer (half of the heads with procedural skins)."""
     model: str = "builtin"
     """Folder of a training run with the renderer's weights, or builtin."""
     seed: int = 0
-    """Fixes every choice."""
+    """Fixes all random choices."""
     device: Device = "auto"
-    """Where the renderer draws; auto takes a GPU if there is one."""
+    """Where the renderer runs; auto uses a GPU if there is one."""
 
     def run(self) -> int:
-        """Draw."""
+        """Render them."""
         from dataclasses import replace
 
         from garface.datasets.fitted import FittedFaces
@@ -153,12 +156,12 @@ class DrawnHeads:
             paint, size = painting(renderer.generator), renderer.resolution
         drawings = Drawings(faces, resolution=size, settings=replace(HEAD_DRAWINGS, plain=0.5), paint=paint)
         write_drawn_heads(self.out, drawings.draw, faces.model, count=self.count, seed=self.seed)
-        print(f"{self.count} heads drawn: {self.out}")
+        print(f"{self.count} heads rendered: {self.out}")
         return 0
 
 
 def describe(faces: FittedFaces, *, failures: int) -> str:
-    """Counts of the splits, quantiles of the landmark error, and shares of the yaw and pitch bins, as text."""
+    """Sizes of the splits, quantiles of the landmark error, and shares of the yaw and pitch bins, as text."""
     import numpy as np
     import torch
 
@@ -177,7 +180,7 @@ def describe(faces: FittedFaces, *, failures: int) -> str:
     return "\n\n".join(
         [
             table(("split", "faces"), splits),
-            table(("faces below", "landmark error, px", "of the eye distance"), errors),
+            table(("faces below", "landmark error, px", "of the interocular distance"), errors),
             table(("yaw, degrees", "share"), _shares(yaw, YAW_EDGES)),
             table(("pitch, degrees", "share"), _shares(pitch, PITCH_EDGES)),
         ]
@@ -185,7 +188,7 @@ def describe(faces: FittedFaces, *, failures: int) -> str:
 
 
 def relative_errors(faces: FittedFaces) -> NDArray[np.float32]:
-    """(N,) mean landmark error of each face, in its eye distance."""
+    """(N,) mean landmark error of each face, in interocular distances."""
     import numpy as np
 
     from garface.photo.finder import LEFT_EYE, RIGHT_EYE

@@ -15,7 +15,7 @@ from garface.errors import SettingError
 
 
 class Figures(Protocol):
-    """What a measurement gives."""
+    """Result of a measurement."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -26,22 +26,22 @@ class Figures(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Photos:
-    """Reconstruct many photos and tabulate how well; finished ones are kept, so a stopped run goes on."""
+    """Reconstruct many photos and tabulate the image error. A stopped run resumes."""
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO|FOLDER...", help_behavior_hint="")]
-    """Picture files, or folders of them."""
+    """Image files, or folders of them."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives one folder a photo, table.json and table.md."""
+    """Output folder: one folder per photo, table.json and table.md."""
     quality: Literal["fast", "standard", "best"] = "standard"
-    """Effort: fast stops at the first estimate, best refines the longest."""
+    """fast skips the refinement, best refines longest."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     seed: int = 0
-    """Fixes every random draw."""
+    """Fixes all random choices."""
     meshes: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Receives each head for a scorer of geometry: PHOTO.ply, millimetres, and PHOTO.lm7.npy, seven landmarks."""
+    """Also write each head for an external evaluation: PHOTO.ply (millimetres) and PHOTO.lm7.npy (seven landmarks)."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
         """Reconstruct, and print the table."""
@@ -55,28 +55,28 @@ class Photos:
         table = measure_photos(jobs, self.out, settings, meshes=self.meshes)
         print(table.to_markdown())
         if any(row.defect for row in table.rows):
-            say("some photos met a defect of garface, as the table tells; please report it.")
+            say("some photos failed because of a defect of garface, see the table; please report it.")
             return UNEXPECTED
         return FAILED if len(table.failures) == len(table.rows) else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Fit the head model to the landmarks of every photo, without a renderer, and tell the errors."""
+    """Fit the head model to the landmarks of every photo, without a renderer, and report the errors."""
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO|FOLDER...", help_behavior_hint="")]
-    """Picture files, or folders of them."""
+    """Image files, or folders of them."""
     meshes: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Receives each head for a scorer of geometry: PHOTO.ply, millimetres, and PHOTO.lm7.npy, seven landmarks."""
+    """Also write each head for an external evaluation: PHOTO.ply (millimetres) and PHOTO.lm7.npy (seven landmarks)."""
     mean: bool = False
-    """Write the mean head for every photo instead of the fitted one: what a fit must beat."""
+    """Write the mean head for every photo instead of the fitted one, as a baseline."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
-    """Receives the error of every photo; quantiles are printed in any case."""
+    """Also write the error of every photo; quantiles are always printed."""
 
     def run(self) -> int:
         """Fit, and print the quantiles."""
         if self.mean and self.meshes is None:
-            raise SettingError("--mean is about what --meshes writes; give --meshes FOLDER with it.")
+            raise SettingError("--mean changes what --meshes writes; give --meshes FOLDER too.")
         check_json(self.out)
         from garface.evaluation.fits import measure_fits
         from garface.io import list_photos
@@ -87,7 +87,7 @@ class Fit:
 
 
 def check_json(out: Path | None) -> None:
-    """Raise before any work unless figures can be written to `out`.
+    """Raise before any work unless results can be written to `out`.
 
     Raises:
         SettingError: another suffix than .json.
@@ -98,7 +98,7 @@ def check_json(out: Path | None) -> None:
 
 
 def write(figures: Figures, out: Path | None) -> None:
-    """Write figures to `out`, if given, and print them as tables."""
+    """Write results to `out`, if given, and print them as tables."""
     from garface.io import write_json
 
     if out is not None:

@@ -1,4 +1,4 @@
-"""`garface evaluate ablation`: what each part of the recipe is worth, at equal cost."""
+"""`garface evaluate ablation`: what each part of the training recipe is worth, at equal cost."""
 
 from __future__ import annotations
 
@@ -15,39 +15,38 @@ from garface.errors import SettingError
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """Train variants of the recipe with equally many pictures each, and compare them in a table and a plot.
+    """Train variants of the recipe with the same number of images, and compare them in a table and a plot.
 
-    What is finished in --out is kept and what was begun goes on, so the same command may be stopped and run again.
-    Persons and landmarks are measured with networks of InsightFace, which may be used for non-commercial research only;
-    --no-control leaves them out.
+    A stopped run resumes: finished trainings and measurements in --out are kept. Landmarks and person similarity are
+    measured with networks of InsightFace, which may be used for non-commercial research only; --no-control skips them.
     """
 
     faces: Annotated[Path, arg(metavar="FOLDER")]
-    """Made by `garface data prepare`."""
+    """Training set made by `garface data prepare`."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives ablation.md, ablation.json, curves.png, and the training of every variant and seed."""
+    """Output folder: ablation.md, ablation.json, curves.png, and the training of every variant and seed."""
     variants: str = "all"
-    """Names, separated by commas, or all; --dry-run lists them."""
+    """Names separated by commas, or all; --dry-run lists them."""
     pictures: int = 6_000
-    """Pictures each training is shown; another number needs another --out."""
+    """Images shown in each training; another number needs another --out."""
     seeds: tuple[int, ...] = (0,)
-    """Every variant is trained once with each."""
+    """Every variant is trained once per seed."""
     points: int = 10
-    """How often held-back photos are looked at along a training."""
+    """How often a training is tracked on held-out photos."""
     watched: int = 64
-    """Held-back photos that are looked at then."""
+    """Number of held-out photos for tracking."""
     count: int = 500
-    """Pictures of each kind that are measured at the end."""
+    """Images of each kind that are measured at the end."""
     preset: str = "ablate-64"
-    """Recipe whose variants are trained."""
+    """Preset whose variants are trained."""
     normals: Annotated[str, arg(metavar="{FILE,builtin,none}")] = "builtin"
     """Weights of the normal estimator that measures angles."""
     no_realism: bool = False
-    """Leave out the Fréchet and kernel distances."""
+    """Skip the Fréchet and kernel distances."""
     no_control: bool = False
-    """Leave out what InsightFace's networks measure."""
+    """Skip everything that InsightFace's networks measure."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
     dry_run: bool = False
     """List the trainings and stop."""
 
@@ -60,7 +59,7 @@ class Ablation:
         from garface.training import PRESETS, load_critics
 
         if self.preset not in PRESETS:
-            raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(PRESETS)}.")
+            raise SettingError(f"There is no preset {self.preset}; choose one of: {', '.join(PRESETS)}.")
         names = tuple(VARIANTS) if self.variants == "all" else tuple(self.variants.replace(" ", "").split(","))
         bench = BenchSettings(
             watched=self.watched, count=self.count, realism=not self.no_realism, control=not self.no_control
@@ -85,5 +84,5 @@ class Ablation:
 def _end(stopped_by: str | None) -> int:
     if stopped_by is None:
         return 0
-    say(f"stopped by {stopped_by}; run the same command to go on.")
+    say(f"stopped by {stopped_by}; run the same command again to resume.")
     return INTERRUPTED if stopped_by == "SIGINT" else TERMINATED

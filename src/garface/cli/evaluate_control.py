@@ -1,4 +1,4 @@
-"""`garface evaluate control`: does a renderer obey its geometry, and does it keep the person?"""
+"""`garface evaluate control`: do renders follow their geometry, and do they keep the person?"""
 
 from __future__ import annotations
 
@@ -14,35 +14,34 @@ from garface.cli.render import STILL, write_picture
 from garface.cli.terminal import check_file, say
 from garface.devices import Device
 
-NOTICE = "this measures with networks of InsightFace, which may be used for non-commercial research only."
+NOTICE = "this uses networks of InsightFace, which are licensed for non-commercial research only."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """Measure how well drawings obey their geometry and keep the person, with networks that no training saw.
+    """Measure how well renders follow their geometry and keep the person, with networks that no training used.
 
-    The networks are InsightFace's and may be used for non-commercial research only. They need the extra
-    garface[evaluate].
+    The networks are InsightFace's, for non-commercial research only. They need the extra garface[evaluate].
     """
 
     faces: Annotated[Path, arg(metavar="FOLDER")]
-    """Made by `garface data prepare`."""
+    """Training set made by `garface data prepare`."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     count: int = 200
-    """Held-back faces whose geometry is drawn; at most as many as there are."""
+    """Number of held-out faces whose geometry is rendered; at most all of them."""
     turned: int = 50
-    """How many of these heads are turned as well, to yaws of 0, 15, 30, 45 and 60 degrees."""
+    """How many of these heads are also turned to yaws of 0, 15, 30, 45 and 60 degrees."""
     normals: Annotated[str | None, arg(metavar="{FILE,builtin,none}")] = None
-    """Weights of the normal estimator; by default those beside the renderer's, if there are any."""
+    """Weights of the normal estimator; default: those beside the renderer's, if there are any."""
     seed: int = 0
-    """Fixes every choice."""
+    """Fixes all random choices."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
-    """Receives all figures; a short form is printed in any case."""
+    """Also write all results; a summary is always printed."""
     worst: Annotated[Path | None, arg(metavar="FILE.{png,jpg}")] = None
-    """Receives a picture of the drawings that obey least, with the normals they were drawn from."""
+    """Also write an image of the renders that follow their geometry least, with their normal maps."""
     device: Device = "auto"
-    """Where to draw; auto takes a GPU if there is one. InsightFace's networks always run on the processor."""
+    """Where to render; auto uses a GPU if there is one. InsightFace's networks always run on the CPU."""
 
     def run(self) -> int:
         """Measure."""

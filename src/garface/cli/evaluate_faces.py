@@ -1,4 +1,4 @@
-"""`garface evaluate faces`: photos beside what every method makes of them."""
+"""`garface evaluate faces`: photos beside the reconstructions of several methods."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from garface.devices import Device
 
 @dataclass(frozen=True, kw_only=True)
 class Faces:
-    """Reconstruct photos by several methods: a sheet with every drawing and mesh, and how near they come to the photo.
+    """Compare methods on photos: a contact sheet of renders and meshes, and a table of image errors.
 
-    Finished faces are kept, so a stopped run goes on.
+    A stopped run resumes.
     """
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO|FOLDER...", help_behavior_hint="")]
-    """Picture files, or folders of them."""
+    """Image files, or folders of them."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives sheet.png, table.json, table.md, rows.jsonl and the single pictures."""
+    """Output folder: sheet.png, table.json, table.md, rows.jsonl and the single images."""
     methods: tuple[str, ...] = ("inverted", "graphics", "full")
-    """Some of inverted, graphics, no-start, full, best."""
+    """Any of inverted, graphics, no-start, full, best."""
     rows: int = 12
-    """Photos that the sheet shows."""
+    """Number of photos on the sheet."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     seed: int = 0
-    """Fixes every random draw."""
+    """Fixes all random choices."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
-        """Make what is missing, and print the table."""
+        """Reconstruct what is missing, and print the table."""
         from garface.evaluation.likeness.faces import FacesSettings, compare_methods
         from garface.io import list_photos
 

@@ -1,4 +1,4 @@
-"""`garface evaluate fid`: how near drawn faces, or any pictures, come to prepared faces as a distribution."""
+"""`garface evaluate fid`: distance between the distributions of renders, or any images, and of a training set."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from garface.devices import Device
 from garface.errors import SettingError
 
 DRAWINGS = 50_000
-"""Pictures the literature draws."""
+"""Number of images in the literature."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fid:
-    """Measure realism: Fréchet (FID) and kernel (KID) distance of drawings, or of a folder's pictures, to faces.
+    """Measure realism: Fréchet (FID) and kernel (KID) distance of renders, or of a folder of images, to a training set.
 
-    A stopped measurement goes on where it was, by features that are kept in garface's cache (8 KB a picture).
+    A stopped measurement resumes: features are kept in garface's cache (8 KB per image).
     """
 
     faces: Annotated[Path, arg(metavar="FOLDER")]
-    """Made by `garface data prepare`: the reference, and the geometry that is drawn."""
+    """Training set made by `garface data prepare`: the reference, and the geometry that is rendered."""
     model: str = "builtin"
     """Folder of a training run with its gar.safetensors, or builtin."""
     pictures: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Pictures of any generator to measure instead, cut as the faces are."""
+    """Measure images of any generator instead, cropped as the training set is."""
     count: Annotated[int | None, arg(metavar="INT")] = None
-    """Pictures; by default 50000 drawings, or all of the folder's."""
+    """Number of images; default: 50000 renders, or all images of the folder."""
     reference: Literal["train", "heldout", "all"] = "all"
-    """Faces to compare with. Papers take all, those trained with included."""
+    """Faces to compare with. The literature uses all, training faces included."""
     size: int = 128
-    """Side to which pictures and faces are brought, smoothing where they shrink, in pixels."""
+    """Side in pixels to which all images are resized (antialiased)."""
     seed: int = 0
-    """Fixes every choice."""
+    """Fixes all random choices."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
-    """Receives all figures; a short form is printed in any case."""
+    """Also write all results; a summary is always printed."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
         """Measure."""
         check_json(self.out)
         if self.pictures is not None and self.model != "builtin":
-            raise SettingError("--model and --pictures are two things to measure; give one of them.")
+            raise SettingError("--model and --pictures cannot be measured together; give one of them.")
         from garface.borrowed.inception import InceptionFeatures
         from garface.datasets.fitted import FittedFaces
         from garface.devices import choose_device

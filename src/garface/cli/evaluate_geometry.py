@@ -16,44 +16,44 @@ from garface.errors import SettingError
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Reconstruct the pictures of a dataset by several methods and measure the heads against its scans.
+    """Reconstruct the images of a dataset by several methods and compare the heads with its scans.
 
-    Every score is kept as soon as it is there, so a stopped run goes on with the same command.
+    A stopped run resumes with the same command.
     """
 
     dataset: Annotated[Positional[Path], arg(metavar="DATASET", help_behavior_hint="")]
-    """Folder with pictures and scans."""
+    """Folder with images and scans."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives rows.jsonl, meshes, table.json and table.md."""
+    """Output folder: rows.jsonl, meshes, table.json and table.md."""
     methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "graphics", "no-start", "full")
-    """Rows of the table that garface makes; give none to measure --models or --predictions alone."""
+    """Methods of garface, one row each; give none to measure --models or --predictions alone."""
     models: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
-    """Rows of the whole reconstruction by other weights: folders of training runs, to compare trainings."""
+    """The whole reconstruction with other weights, one row each: folders of training runs."""
     predictions: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
-    """Rows of others: folders of meshes with landmarks, PICTURE.ply and PICTURE.lm7.npy."""
+    """Other methods, one row each: folders of meshes with landmarks, IMAGE.ply and IMAGE.lm7.npy."""
     protocols: tuple[str, ...] = ()
-    """Ways to measure: now, florence_ganfit, florence_deng, aflw2000; by default those of the dataset."""
+    """Any of now, florence_ganfit, florence_deng, aflw2000; default: those of the dataset."""
     layout: Literal["auto", "listed", "bench", "now", "florence", "aflw2000"] = "auto"
-    """How the dataset's folder is laid out; auto sees for itself."""
+    """Layout of the dataset's folder; auto detects it."""
     subjects: tuple[str, ...] = ()
-    """Measure these people alone."""
+    """Measure these subjects only."""
     split: Literal["all", "even", "odd"] = "all"
-    """Measure every other person: one half to choose settings on, the other to report."""
+    """Measure every other subject: one half to choose settings on, the other to report."""
     error_maps: int = 0
-    """Draw the distances on the scans of so many pictures, into error_maps.png."""
+    """Number of images whose distances are painted on the scans, in error_maps.png."""
     common: bool = False
-    """Tell which share of every row's error all subjects have in common, and draw it into common.png."""
+    """Report which share of every row's error is the same for all subjects, and paint it in common.png."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     seed: int = 0
-    """Fixes every random draw."""
+    """Fixes all random choices."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
         """Measure what is missing, and print the table."""
         if self.error_maps < 0:
-            raise SettingError(f"--error-maps must be 0 or more pictures, but is {self.error_maps}.")
+            raise SettingError(f"--error-maps must be 0 or more images, not {self.error_maps}.")
         models = named_folders("--models", self.models)
         predictions = named_folders("--predictions", self.predictions)
         from garface.evaluation.geometry.measure import GeometrySettings, measure_geometry
@@ -96,7 +96,7 @@ def named_folders(option: str, texts: Sequence[str]) -> dict[str, Path]:
     parts = [text.partition("=") for text in texts]
     for text, (name, _, folder) in zip(texts, parts):
         if not name or not folder or not name.replace("-", "").replace("_", "").isalnum():
-            raise SettingError(f"{option} must be NAME=FOLDER with a plain name, but is {text}.")
+            raise SettingError(f"{option} must be NAME=FOLDER with letters, digits, - or _ in the name, not {text}.")
     if len({name for name, _, _ in parts}) != len(parts):
-        raise SettingError(f"{option} needs another name for every folder.")
+        raise SettingError(f"{option} needs a different name for every folder.")
     return {name: Path(folder) for name, _, folder in parts}

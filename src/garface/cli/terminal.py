@@ -1,4 +1,4 @@
-"""What all commands share: sentences, tables, and checks of the places they will write to."""
+"""What all commands share: sentences, tables, and checks of output paths."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from pathlib import Path
 from garface.errors import OutputError, SettingError
 
 DEBUG = "GARFACE_DEBUG"
-"""Environment variable: 1 lets tracebacks through."""
+"""Environment variable: 1 shows tracebacks."""
 
 FAILED, UNEXPECTED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 1, 130, 141, 143
-"""Exit codes: of everything a user can mend, of defects, and of signals (128 + their number)."""
+"""Exit codes: of everything that a user can fix, of defects, and of signals (128 + their number)."""
 
 
 def say(sentence: str) -> None:
@@ -20,7 +20,7 @@ def say(sentence: str) -> None:
 
 
 def one_line(text: object) -> str:
-    """Text with every run of white space made one space."""
+    """Text with every run of white space replaced by one space."""
     return " ".join(str(text).split())
 
 
@@ -32,7 +32,7 @@ def debugging() -> bool:
 def unexpected(error: BaseException) -> str:
     """The sentence for a defect of garface itself."""
     what = one_line(f"{type(error).__name__}: {error}").rstrip(".: ")
-    return f"something unexpected happened ({what}); set {DEBUG}=1 for the traceback and report it with that."
+    return f"an unexpected error occurred ({what}); please report it with the traceback, which {DEBUG}=1 shows."
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -43,19 +43,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def check_file(path: Path, suffixes: Sequence[str], *, option: str = "--out") -> None:
-    """Raise unless a picture can be written to `path`; its folder is made.
+    """Raise unless a file can be written to `path`; its folder is made.
 
     Raises:
         SettingError: another suffix than `suffixes`.
-        OutputError: a folder stands there, or the place cannot be written.
+        OutputError: there is a folder of that name, or the path cannot be written.
     """
     if path.suffix.lower() not in suffixes:
         raise SettingError(f"{path} must end in {' or '.join(suffixes)}; give {option} another name.")
     if os.path.isdir(path):
-        raise OutputError(f"{path} is a folder, but a file is to be written there; give {option} another name.")
+        raise OutputError(f"{path} is a folder, but {option} must be a file; choose another name.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path.parent} cannot be made ({error.strerror}); choose another {option}.") from error
+        raise OutputError(f"{path.parent} cannot be created ({error.strerror}); choose another {option}.") from error
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path.parent} is read-only; choose another {option}.")
