@@ -48,7 +48,7 @@ def eye_centres(landmarks: Tensor, name: str = MEDIAPIPE) -> tuple[Tensor, Tenso
 
 
 def eye_distance(landmarks: Tensor, name: str = MEDIAPIPE) -> Tensor:
-    """Distance (B,) between the eye centres, in the unit of `landmarks` (B, N, D): the unit of landmark errors.
+    """Interocular distance (B,) in the unit of `landmarks` (B, N, D): what landmark errors are measured in.
 
     Raises:
         SettingError: a set whose eyes are not known.
