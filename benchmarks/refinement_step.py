@@ -44,8 +44,8 @@ def make_state(renderer: Renderer, batch: int) -> FaceState:
     """A head that fills an FFHQ-style crop."""
     side = float(renderer.resolution)
     return FaceState(
-        identity=torch.zeros(batch, len(renderer.head_model.identity_basis)),
-        expression=torch.zeros(batch, len(renderer.head_model.expression_basis)),
+        identity=torch.zeros(batch, renderer.head_model.identities),
+        expression=torch.zeros(batch, renderer.head_model.expressions),
         pose=Pose(torch.eye(3).expand(batch, 3, 3), torch.tensor([[0.0, 0.0, -600.0]]).expand(batch, 3)),
         camera=Camera(
             torch.full((batch,), 2.6 * side), torch.full((batch, 2), side / 2), renderer.resolution, renderer.resolution
