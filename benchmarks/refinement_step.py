@@ -22,7 +22,7 @@ from interleaved import Seconds, compare, take_turns
 from torch import Tensor
 
 from garface.geometry import Camera, Pose
-from garface.heads import load_head
+from garface.heads import landmark_points, load_head
 from garface.networks import GENERATOR_PRESETS, INVERTER_PRESETS, Inverter, StyleGenerator, layers
 from garface.reconstruction.refine import FaceState, RefineSettings, Target, _Unknowns, objective
 from garface.reconstruction.renderer import Renderer
@@ -44,8 +44,8 @@ def make_state(renderer: Renderer, batch: int) -> FaceState:
     """A head that fills an FFHQ-style crop."""
     side = float(renderer.resolution)
     return FaceState(
-        identity=torch.zeros(batch, len(renderer.head_model.identity_basis)),
-        expression=torch.zeros(batch, len(renderer.head_model.expression_basis)),
+        identity=torch.zeros(batch, renderer.head_model.identities),
+        expression=torch.zeros(batch, renderer.head_model.expressions),
         pose=Pose(torch.eye(3).expand(batch, 3, 3), torch.tensor([[0.0, 0.0, -600.0]]).expand(batch, 3)),
         camera=Camera(
             torch.full((batch,), 2.6 * side), torch.full((batch, 2), side / 2), renderer.resolution, renderer.resolution
@@ -59,7 +59,7 @@ def make_target(renderer: Renderer, start: FaceState) -> Target:
     """Noise for a photo, and the head's own landmarks a little off."""
     model, side = renderer.head_model, renderer.resolution
     head = model.vertices(start.identity, start.expression)
-    points = start.camera.project(start.pose.apply(model.landmarks["mediapipe478"].points(head, model.triangles)))
+    points = start.camera.project(start.pose.apply(landmark_points(model, head)))
     picture = torch.rand(len(points), 3, side, side) * 2 - 1
     return Target(picture, torch.ones_like(picture[:, :1]), points + torch.randn_like(points))
 

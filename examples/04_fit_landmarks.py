@@ -9,6 +9,7 @@ import skimage.data
 import tyro
 
 from garface import load_head
+from garface.heads import landmark_points
 from garface.io import draw_points, read_photo, to_uint8, write_png
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import align_face, fit_aligned
@@ -29,7 +30,7 @@ def main(photo: Path | None = None, out: Path = Path("out/fit.png"), size: int =
     aligned = align_face(pixels, found, size)
     fit = fit_aligned(model, [aligned])
     head = fit.pose.apply(model.vertices(fit.identity, fit.expression))  # (1, V, 3) millimetres, camera frame
-    fitted = fit.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))[0]
+    fitted = fit.camera.project(landmark_points(model, head))[0]
 
     # The fit happened in the crop. The same head before the camera of the full photo, exactly:
     camera, pose = aligned.to_photo(fit.camera, fit.pose)

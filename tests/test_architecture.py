@@ -13,7 +13,8 @@ ROOT = Path(garface.__file__).parent
 LAYERS = [
     {"errors", "arrays"},
     {"checks", "devices", "files"},
-    {"geometry", "io", "weights"},
+    {"geometry"},
+    {"io", "weights"},
     {"heads", "rendering", "borrowed", "losses", "metrics"},
     {"networks"},
     {"photo"},
@@ -131,7 +132,7 @@ def test_the_graph_is_read_rightly() -> None:
 @pytest.mark.parametrize(
     ("importer", "target"),
     [
-        ("garface.io.photos", "garface.geometry"),
+        ("garface.geometry.mesh", "garface.io.meshes"),
         ("garface.rendering.normals", "garface.networks.generator"),
         ("garface.training.gar.step", "garface.reconstruction"),
         ("garface.reconstruction.pipeline", "garface.training.gar.step"),

@@ -24,9 +24,10 @@ from garface.gallery import (
     sweep,
 )
 from garface.geometry import Camera, Pose
+from garface.heads import landmark_points
+from garface.heads.tables import LEFT_EYE, RIGHT_EYE
 from garface.io import read_photo
 from garface.photo.align import ffhq_similarity
-from garface.photo.finder import LEFT_EYE, RIGHT_EYE
 from garface.reconstruction import FaceState, Renderer
 
 
@@ -72,7 +73,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def landmarks(renderer: Renderer, identity: torch.Tensor, expression: torch.Tensor, pose: Pose) -> torch.Tensor:
     model = renderer.head_model
-    return pose.apply(model.landmarks["mediapipe478"].points(model.vertices(identity, expression), model.triangles))
+    return pose.apply(landmark_points(model, model.vertices(identity, expression)))
 
 
 # Random faces

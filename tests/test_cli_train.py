@@ -13,6 +13,7 @@ from tiny_training import settings as tiny
 
 from garface.cli import main
 from garface.cli.train import Inverter, Normals
+from garface.heads import load_head, stamp
 from garface.networks import InverterConfig, NormalEstimatorConfig
 from garface.training import PRESETS, InverterTrainingSettings, NormalsTrainingSettings
 from garface.training.runtime import Runtime
@@ -131,6 +132,7 @@ def test_train_go_on_and_refuse(
     assert load_weights(run / "discriminator.safetensors").card.kind == "discriminator"
     card = load_weights(run / "gar.safetensors").card
     assert (card.pictures, card.licence, card.trained_on) == (8, "CC0-1.0", "noise")
+    assert card.head == stamp(load_head())
 
     assert train(*command) == 2
     assert "pass --resume" in capsys.readouterr().err

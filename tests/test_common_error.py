@@ -56,7 +56,7 @@ def test_distances_are_positive_where_the_scan_lies_outside() -> None:
     bulging = Mesh.of(mesh.vertices + bump[:, None] * (0, 0, 1), scan.mesh.triangles)
     found = signed_distances(prediction_of(mesh, landmarks), Scan(bulging, landmarks, scan.tip, True))
     model = load_head()
-    skin = model.masks["face"].numpy() & np.isfinite(found)
+    skin = model.region("face").numpy() & np.isfinite(found)
     assert skin.sum() > 500
     assert 1.4 < np.nanmax(found) < 2.05  # along the slanting forehead's normal
     assert away[np.nanargmax(np.where(skin, found, np.nan))] < 10

@@ -23,7 +23,7 @@ from garface.datasets.conditions import (
 from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.errors import SettingError
 from garface.geometry import Similarity
-from garface.heads import load_head
+from garface.heads import landmark_points, load_head
 from garface.photo.align import ffhq_similarity
 
 COUNT = 12
@@ -60,7 +60,7 @@ def frame(conditions: Conditions, heads: Heads) -> Similarity:
     """FFHQ frame of heads, from landmarks on their whole meshes."""
     model = conditions.model
     vertices = heads.pose.apply(model.vertices(heads.identity, heads.expression))
-    points = model.landmarks["mediapipe478"].points(vertices, model.triangles)
+    points = landmark_points(model, vertices)
     return ffhq_similarity(heads.camera.project(points), heads.camera.height)
 
 
@@ -116,8 +116,9 @@ def test_random_turns_are_even_and_have_the_signs_of_the_conventions() -> None:
 
 
 def test_random_expressions_are_sparse_and_sides_and_eyes_agree() -> None:
-    names = load_head().expression_names
-    made = random_expressions(names, 2000, RandomHeads(active=0.2, strongest=0.5), Generator().manual_seed(0))
+    model = load_head()
+    names = model.expression_names
+    made = random_expressions(model, 2000, RandomHeads(active=0.2, strongest=0.5), Generator().manual_seed(0))
     of = dict(zip(names, made.T))
     assert made.min() == 0
     assert 0.49 < made.max() <= 0.5

@@ -24,7 +24,7 @@ from garface.borrowed.crops import (
 )
 from garface.errors import AssetError, SettingError
 from garface.geometry import Camera, Pose, crop
-from garface.heads import load_head
+from garface.heads import landmark_points, load_head
 from garface.io import to_tensor
 from garface.photo.align import ffhq_similarity
 from garface.photo.finder import FaceFinder
@@ -154,7 +154,7 @@ def mean_head() -> Tensor:
     camera = Camera(torch.full((1,), 4000.0), torch.full((1, 2), 500.0), 1000, 1000)
     pose = Pose(torch.eye(3)[None], torch.tensor([[0.0, 0.0, -900.0]]))
     heads = pose.apply(model.vertices(torch.zeros(1, model.identities), torch.zeros(1, model.expressions)))
-    points = camera.project(model.landmarks["mediapipe478"].points(heads, model.triangles))
+    points = camera.project(landmark_points(model, heads))
     return ffhq_similarity(points, 1000).apply(points) / 1000
 
 

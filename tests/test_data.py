@@ -11,8 +11,7 @@ from skimage.data import astronaut
 from garface.datasets.fitted import FittedFaces, held_back
 from garface.datasets.prepare import PrepareSettings, find_and_align, prepare
 from garface.errors import InputError, SettingError
-from garface.heads import load_head
-from garface.heads.fit import eye_distance
+from garface.heads import eye_distance, landmark_points, load_head
 from garface.io import write_png
 from garface.photo.finder import FaceFinder
 from garface.photo.starting_shapes import load_starting_shapes
@@ -89,7 +88,7 @@ def test_fits_project_onto_the_landmarks_of_the_crops(prepared: Path) -> None:
     faces = FittedFaces(prepared, split="all")
     rows = torch.arange(len(faces))
     heads = faces.vertices_camera(rows)
-    points = faces.cameras(rows).project(faces.model.landmarks["mediapipe478"].points(heads, faces.model.triangles))
+    points = faces.cameras(rows).project(landmark_points(faces.model, heads))
     error = (points - faces.take("points", rows)).norm(dim=-1) / eye_distance(faces.take("points", rows))[:, None]
     assert float(error.median(1).values.max()) < 0.03
 

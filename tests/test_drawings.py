@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from garface.datasets.conditions import yaw_degrees
 from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
+from garface.heads import landmark_points
 from garface.io import to_tensor, to_uint8
 from garface.synthetic.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
 from garface.synthetic.drawings import Drawings, DrawingSettings, _mirrored
@@ -272,12 +273,12 @@ def test_the_photo_around_a_head_is_that_of_its_pose_and_covers_the_scalp(faces:
 def test_vertices_go_along_with_landmarks_that_are_near(faces: FittedFaces) -> None:
     model = faces.model
     pull = landmark_pull(model)
-    marks = model.landmarks["mediapipe478"].points(model.mean[None], model.triangles)[0]
+    marks = landmark_points(model, model.mean[None])[0]
     distance = torch.cdist(model.mean, marks)
     assert float(pull.sum(1).max()) < 1 + 1e-5
     assert float(pull[distance.amin(1) > 40].sum(1).max()) < 1e-3
     assert float(pull.sum(1)[(distance < 5).sum(1) >= 3].min()) > 0.99
-    assert float(distance.gather(1, pull.argmax(1, keepdim=True))[model.masks["face"]].max()) < 25
+    assert float(distance.gather(1, pull.argmax(1, keepdim=True))[model.region("face")].max()) < 25
 
 
 def test_skins_are_taken_from_where_the_landmarks_are(faces: FittedFaces) -> None:
@@ -291,14 +292,14 @@ def test_skins_are_taken_from_where_the_landmarks_are(faces: FittedFaces) -> Non
     head = shown.vertices_camera(rows)
     change = _sample(moved, rows, head, pull) - _sample(shown, rows, head, pull)
     expected = 4.0 * 120 / (size - 1) / 127.5 * pull.sum(1)
-    near = faces.model.masks["lips"]
+    near = faces.model.region("lips")
     torch.testing.assert_close(change[0, near, 0], expected[near], rtol=0, atol=0.01)
     assert float(expected[near].min()) > 0.01
 
 
 def test_mouths_are_dark_inside_whatever_the_photo_shows(faces: FittedFaces) -> None:
     skin = unwrapped_skin(faces, 0, landmark_pull(faces.model))
-    inside = skin[faces.model.masks["inner_mouth"] & ~faces.model.masks["tongue"] & ~faces.model.masks["teeth"]]
+    inside = skin[faces.model.region("inner_mouth") & ~faces.model.region("tongue") & ~faces.model.region("teeth")]
     assert float(inside.max()) < min(MEAN_SKIN) + 0.01
 
 
@@ -328,7 +329,7 @@ def test_heads_keep_light_from_themselves_where_asked(faces: FittedFaces) -> Non
     model = faces.model
     lost = draw_as(faces, shadowed=1.0)._lost_light(model.mean[None] - torch.tensor([0.0, 0.0, 600.0]), seeded())
     share = (lost[0, :, :1] / lost[0, :, 0].max()).expand(-1, 3)[None]
-    between_lips, tip_of_nose = model.landmarks["mediapipe478"].points(share, model.triangles)[0, [13, 4], 0]
+    between_lips, tip_of_nose = landmark_points(model, share)[0, [13, 4], 0]
     assert float(tip_of_nose) < 0.02 < 0.05 < float(between_lips)
     bright, dark = (
         draw_as(faces, shadowed=share, surrounded=0, expressive=0)._lost_light(model.mean[None], seeded()).abs().max()
@@ -342,26 +343,26 @@ def test_heads_keep_light_from_themselves_where_asked(faces: FittedFaces) -> Non
 
 
 def test_plain_skins_look_as_skins_do(faces: FittedFaces) -> None:
-    paint, masks = PlainSkins(faces.model), faces.model.masks
+    paint, region = PlainSkins(faces.model), faces.model.region
     skins = paint(200, seeded())
     assert skins.shape == (200, len(faces.model.mean), 3)
     assert 0.0049 < float(skins.min()) <= float(skins.max()) < 0.951
     assert torch.equal(paint(200, seeded()), skins)
     assert not torch.equal(paint(200, seeded(1)), skins)
-    skin = masks["face"] & (paint.to_brow > 15) & (paint.to_beard > 45) & (paint.to_scalp > 45)
+    skin = region("face") & (paint.to_brow > 15) & (paint.to_beard > 45) & (paint.to_scalp > 45)
     assert int(skin.sum()) > 50
     tone = skins[:, skin].mean(1)
     assert bool((tone[:, 0] > tone[:, 2]).all())  # red before blue
     assert float(tone.mean(1).quantile(0.05)) < 0.12
     assert float(tone.mean(1).quantile(0.95)) > 0.35
-    lips = skins[:, masks["lips"]].mean(1)
+    lips = skins[:, region("lips")].mean(1)
     assert float(((lips[:, 0] / lips[:, 1]) > (tone[:, 0] / tone[:, 1])).float().mean()) > 0.85
     brow = skins[:, paint.to_brow < 1.5].mean(1)
     fair = tone.mean(1) > 0.2
     assert float((brow < tone).all(1)[fair].float().mean()) > 0.95
-    white, iris = (skins[:, masks["eyes"] & there].mean(1) for there in (paint.to_iris > 8, paint.to_iris < 4))
+    white, iris = (skins[:, region("eyes") & there].mean(1) for there in (paint.to_iris > 8, paint.to_iris < 4))
     assert bool((iris < 0.7 * white).all())
-    assert float(skins[:, masks["inner_mouth"] & ~masks["teeth"] & ~masks["tongue"]].std()) < 0.1
+    assert float(skins[:, region("inner_mouth") & ~region("teeth") & ~region("tongue")].std()) < 0.1
 
 
 def test_blotches_are_smooth_and_of_the_size_asked_for() -> None:

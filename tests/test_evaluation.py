@@ -17,7 +17,7 @@ from garface.evaluation.control import control
 from garface.evaluation.realism import held_back as realism
 from garface.evaluation.summaries import markdown_table, spread, summarise
 from garface.geometry import axis_angle_to_matrix
-from garface.heads.fit import eye_distance
+from garface.heads import eye_distance
 from garface.io import to_uint8
 from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
 from garface.photo.finder import FaceLandmarks

@@ -19,7 +19,7 @@ from garface.errors import InputError, NoFaceError, SettingError
 from garface.evaluation.control import obedience, persons, points106
 from garface.evaluation.control.control import LandmarkControl, projected_landmarks
 from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
-from garface.heads import Embedding, load_head
+from garface.heads import Embedding, landmark_points, load_head
 from garface.io import write_json
 from garface.networks import NormalEstimator, NormalEstimatorConfig
 from garface.photo.align import ffhq_similarity
@@ -59,7 +59,7 @@ def face(inner: torch.Tensor, embedding: torch.Tensor | None = None) -> SeenFace
 
 def test_fitted_heads_are_those_of_the_photos(faces: FittedFaces) -> None:
     heads = fitted_heads(faces, [3, 5])
-    marks = MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles)
+    marks = landmark_points(MODEL, heads.vertices(MODEL))
     assert (heads.camera.project(marks) - faces.take("points", torch.tensor([3, 5]))).abs().max() < 1e-3
 
 
@@ -75,7 +75,7 @@ def test_a_swap_with_oneself_changes_nothing(faces: FittedFaces) -> None:
 def test_turned_heads_look_there_and_fill_the_frame(faces: FittedFaces, degrees: float) -> None:
     heads = turned_heads(fitted_heads(faces, [0, 1, 2]), torch.full((3,), degrees), MODEL)
     assert (yaw_degrees(heads.pose.rotation) - degrees).abs().max() < 5  # the frame rolls nodding heads a little
-    points = heads.camera.project(MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles))
+    points = heads.camera.project(landmark_points(MODEL, heads.vertices(MODEL)))
     frame = ffhq_similarity(points, faces.size)
     assert (frame.scale - 1).abs().max() < 1e-3
     assert frame.shift.abs().max() < 0.1
@@ -170,7 +170,7 @@ def test_the_unit_does_not_shrink_with_a_turn_and_hidden_places_do_not_count(
 
 
 def projected_eye_distance(heads: Heads) -> torch.Tensor:
-    marks = MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles)
+    marks = landmark_points(MODEL, heads.vertices(MODEL))
     return points106.eye_distance(heads.camera.resized(64, 64).project(marks))
 
 
@@ -292,5 +292,5 @@ def test_the_command_is_understood_and_refuses_before_it_works(tmp_path: Path) -
 
 def test_marks_of_478_are_unchanged(faces: FittedFaces) -> None:
     heads = fitted_heads(faces, [1])
-    marks = MODEL.landmarks["mediapipe478"].points(heads.vertices(MODEL), MODEL.triangles)
+    marks = landmark_points(MODEL, heads.vertices(MODEL))
     assert (heads.camera.project(marks) - projected_landmarks(faces, [1], faces.size)).abs().max() < 1e-3

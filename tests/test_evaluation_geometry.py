@@ -57,7 +57,7 @@ class Heads:
             for picture in pictures:
                 if picture.stem == self.blind:
                     raise NoFaceError(f"No face in {picture.name}.")
-            return [Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE) for _ in pictures]
+            return [Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE, load_head()) for _ in pictures]
 
         yield reconstruct
 
@@ -163,7 +163,7 @@ def test_heads_of_others_are_scored_beside_ours(bench: Path, tmp_path: Path, mon
     use(monkeypatch, ours=Heads())
     theirs, model = tmp_path / "theirs", load_head()
     for name in ("s000_v0", "s000_v1", "s001_v0"):  # one is missing
-        write_prediction(theirs, name, Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE), model)
+        write_prediction(theirs, name, Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE, model))
     table = measured(bench, tmp_path / "out", methods=("ours",), predictions={"theirs": theirs})
     assert table.missing("now", "theirs") == [("s001_v1", "no mesh")]
     ours, others = table.subjects("now", "ours"), table.subjects("now", "theirs")
@@ -211,7 +211,7 @@ def test_a_row_needs_a_name_of_its_own(tmp_path: Path) -> None:
 def test_a_prediction_comes_back_with_landmarks_and_points(tmp_path: Path) -> None:
     mesh, landmarks = head(1)
     vertices = mesh.vertices.astype(np.float32)
-    write_prediction(tmp_path, "a/b", Head(vertices, CAMERA, POSE), load_head())
+    write_prediction(tmp_path, "a/b", Head(vertices, CAMERA, POSE, load_head()))
     found = read_prediction(tmp_path, "a/b")
     np.testing.assert_allclose(found.mesh.vertices, vertices)
     np.testing.assert_allclose(found.landmarks, landmarks, atol=1e-4)
@@ -223,7 +223,7 @@ def test_a_prediction_comes_back_with_landmarks_and_points(tmp_path: Path) -> No
 
 def test_numbers_of_vertices_serve_all_meshes(tmp_path: Path) -> None:
     vertices = head(1)[0].vertices.astype(np.float32)
-    write_prediction(tmp_path, "x", Head(vertices, CAMERA, POSE), load_head())
+    write_prediction(tmp_path, "x", Head(vertices, CAMERA, POSE, load_head()))
     (tmp_path / "x.lm7.npy").unlink()
     with pytest.raises(InputError, match=r"neither x\.lm7\.npy nor lm7_idx\.npy"):
         read_prediction(tmp_path, "x")

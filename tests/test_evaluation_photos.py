@@ -15,8 +15,7 @@ from garface.errors import InputError, OutputError, SettingError
 from garface.evaluation import measure_fits, measure_photos, seven_landmarks
 from garface.evaluation.fits import check_names
 from garface.geometry import Camera, Pose
-from garface.heads import load_head
-from garface.heads.fit import eye_distance
+from garface.heads import eye_distance, landmark_points, load_head
 from garface.io import read_ply, write_png
 from garface.reconstruction import FaceState, ReconstructionSettings, Reconstructor, Target
 from garface.reconstruction.result import _landmark_error
@@ -43,7 +42,7 @@ def paths(photos: Path) -> list[Path]:
 
 
 def test_fits_tell_errors_and_reasons_in_the_order_of_the_photos(photos: Path) -> None:
-    found = measure_fits(paths(photos), progress=False)
+    found = measure_fits(paths(photos), load_head(), progress=False)
     assert [Path(row.photo) for row in found.rows] == paths(photos)
     assert (found.photos, found.fitted) == (3, 1)
     broken, empty, face = found.rows
@@ -60,7 +59,7 @@ def test_fits_tell_errors_and_reasons_in_the_order_of_the_photos(photos: Path) -
 def test_meshes_are_heads_with_their_landmarks(photos: Path, tmp_path: Path) -> None:
     model = load_head()
     for name, mean in (("fitted", False), ("mean", True)):
-        measure_fits([photos / "face.png"], meshes=tmp_path / name, mean=mean, progress=False)
+        measure_fits([photos / "face.png"], load_head(), meshes=tmp_path / name, mean=mean, progress=False)
         mesh, marks = read_ply(tmp_path / name / "face.ply"), np.load(tmp_path / name / "face.lm7.npy")
         np.testing.assert_array_equal(mesh.triangles, model.triangles.numpy())
         np.testing.assert_allclose(marks, seven_landmarks(torch.from_numpy(mesh.vertices), model), atol=1e-4)
@@ -101,7 +100,7 @@ def test_reconstructions_are_tabulated_once_and_kept(
     figures, seconds = table.rows[2].figures, table.rows[2].seconds
     assert figures["psnr_inverted"] == figures["psnr_refined"]  # "fast" refines nothing
     assert figures["landmark_error_fitted"] == figures["landmark_error_refined"]
-    fitted = measure_fits([jobs["face"]], progress=False).rows[0].error
+    fitted = measure_fits([jobs["face"]], load_head(), progress=False).rows[0].error
     assert figures["landmark_error_fitted"] == pytest.approx(fitted, rel=0.02)  # another crop, the same fit
     assert table.summaries()["seconds, all"].mean == pytest.approx(sum(seconds.values()))
     stored = json.loads((out / "table.json").read_text())
@@ -164,7 +163,7 @@ def test_the_landmark_error_of_a_state_is_the_shift_of_its_target() -> None:
     camera = Camera(torch.tensor([4.0 * size]), torch.tensor([[size / 2, size / 2]]), size, size)
     state = FaceState(identity, expression, pose, camera, torch.zeros(1, 1, 8), [])
     head = tiny.vertices(identity, expression, pose)
-    points = camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
+    points = camera.project(landmark_points(model, head))
     moved = points + torch.tensor([0.3, -0.4])
     target = Target(torch.zeros(1, 3, size, size), torch.ones(1, 1, size, size), moved, identity)
     assert _landmark_error(state, tiny, target) == pytest.approx(0.5 / float(eye_distance(points)), rel=1e-4)

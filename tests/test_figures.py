@@ -350,11 +350,11 @@ def test_paint_covers_lips_eyes_and_teeth_alone(renderer: Renderer) -> None:
     assert albedo.shape == (len(model.mean), 3)
     assert 0 < float(albedo.min()) < float(albedo.max()) < 1
     skin = (albedo == torch.tensor([0.45, 0.28, 0.21])).all(1)
-    assert not skin[model.masks["lips"]].any()
+    assert not skin[model.region("lips")].any()
     dark = albedo.max(1).values < 0.1
-    assert 4 <= int(dark[model.masks["left_eye"]].sum()) < int(model.masks["left_eye"].sum()) / 2
-    assert int(dark.sum()) == int(dark[model.masks["left_eye"] | model.masks["right_eye"]].sum())
-    assert skin[model.masks["scalp"]].all()
+    assert 4 <= int(dark[model.region("left_eye")].sum()) < int(model.region("left_eye").sum()) / 2
+    assert int(dark.sum()) == int(dark[model.region("left_eye") | model.region("right_eye")].sum())
+    assert skin[model.region("scalp")].all()
 
 
 def test_compared_photos_are_kept_as_they_are(renderer: Renderer, faces: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from garface.geometry import Camera, Pose, Topology
-from garface.heads import load_head
+from garface.heads import landmark_points, load_head
 from garface.metrics import psnr
 from garface.reconstruction import FaceState, RefineSettings, Target
 from garface.reconstruction.graphics import (
@@ -39,7 +39,7 @@ def photo(identity: Tensor, light: Tensor) -> Target:
     drawn = state(identity, light)
     picture = drawn.draw(renderer())  # type: ignore[arg-type]
     head = MODEL.vertices(identity, drawn.expression)
-    points = CAMERA.project(POSE.apply(MODEL.landmarks["mediapipe478"].points(head, MODEL.triangles)))
+    points = CAMERA.project(POSE.apply(landmark_points(MODEL, head)))
     return Target(picture, torch.ones(1, 1, SIDE, SIDE), points, torch.zeros_like(identity))
 
 
@@ -90,7 +90,7 @@ def test_a_descent_through_the_rules_approaches_the_shape_that_was_drawn_by_them
     settings = RefineSettings(steps=60, rate_shape=0.03)
     found, history, picture = refine_by_graphics(start, target, MODEL, TOPOLOGY, settings)
     assert bool((history[-1]["photometric"] < 0.7 * history[0]["photometric"]).all())
-    face = MODEL.masks["face"] if "face" in MODEL.masks else slice(None)
+    face = MODEL.region("face")
 
     def error(identity: Tensor) -> float:
         shapes = [MODEL.vertices(one, start.expression)[0][face] for one in (identity, truth)]

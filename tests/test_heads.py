@@ -1,8 +1,17 @@
 import torch
 
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.heads import ARKIT_NAMES, FitSettings, fit_landmarks, load_head
-from garface.heads.fit import _Problem, eye_distance, solve_sharing
+from garface.heads import (
+    ARKIT_NAMES,
+    IBUG,
+    MEDIAPIPE,
+    FitSettings,
+    eye_distance,
+    fit_landmarks,
+    landmark_points,
+    load_head,
+)
+from garface.heads.fit import _Problem, _State, solve_sharing
 
 MODEL = load_head()
 
@@ -19,7 +28,7 @@ def heads(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, Pose, 
 
 
 def project(identity: torch.Tensor, expression: torch.Tensor, pose: Pose, camera: Camera) -> torch.Tensor:
-    points = MODEL.landmarks["mediapipe478"].points(MODEL.vertices(identity, expression), MODEL.triangles)
+    points = landmark_points(MODEL, MODEL.vertices(identity, expression))
     return camera.project(pose.apply(points))
 
 
@@ -30,7 +39,7 @@ def test_embedded_head_is_as_documented() -> None:
     assert MODEL.triangles.min() == 0
     assert MODEL.triangles.max() == len(MODEL.mean) - 1
     assert bool(((MODEL.uv >= 0) & (MODEL.uv <= 1)).all())
-    for embedding, count in ((MODEL.landmarks["mediapipe478"], 478), (MODEL.landmarks["ibug68"], 68)):
+    for embedding, count in ((MODEL.embedding(MEDIAPIPE), 478), (MODEL.embedding(IBUG), 68)):
         assert embedding.barycentric.shape == (count, 3)
         torch.testing.assert_close(embedding.barycentric.sum(1), torch.ones(count))
         assert embedding.barycentric.min() > -1e-4
@@ -49,11 +58,11 @@ def test_partners_mirror_the_mean() -> None:
 
 
 def test_regions_lie_where_they_should() -> None:
-    left, right = (MODEL.mean[MODEL.masks[side]].mean(0) for side in ("left_eye", "right_eye"))
+    left, right = (MODEL.mean[MODEL.region(side)].mean(0) for side in ("left_eye", "right_eye"))
     assert left[0] > 25 > -25 > right[0]
-    assert MODEL.mean[MODEL.masks["lips"]][:, 2].min() > 60
-    assert MODEL.mean[MODEL.masks["neck"]][:, 1].max() < MODEL.mean[MODEL.masks["face"]][:, 1].mean()
-    assert MODEL.mean[MODEL.masks["ears"]][:, 0].abs().min() > 60
+    assert MODEL.mean[MODEL.region("lips")][:, 2].min() > 60
+    assert MODEL.mean[MODEL.region("neck")][:, 1].max() < MODEL.mean[MODEL.region("face")][:, 1].mean()
+    assert MODEL.mean[MODEL.region("ears")][:, 0].abs().min() > 60
 
 
 def test_left_expressions_move_the_persons_left() -> None:
@@ -66,11 +75,12 @@ def test_left_expressions_move_the_persons_left() -> None:
 
 def test_landmark_rows_equal_landmarks_of_the_full_mesh() -> None:
     identity, expression, _, _ = heads(3)
-    mean, of_identity, of_expression = MODEL.landmark_model("ibug68")
-    expected = MODEL.landmarks["ibug68"].points(MODEL.vertices(identity, expression), MODEL.triangles)
-    rows = mean + torch.einsum("bk,knc->bnc", identity, of_identity)
-    rows = rows + torch.einsum("be,enc->bnc", expression, of_expression)
-    torch.testing.assert_close(rows, expected, rtol=0, atol=2e-3)
+    expected = landmark_points(MODEL, MODEL.vertices(identity, expression), IBUG)
+    rows = MODEL.landmarks(IBUG)
+    torch.testing.assert_close(rows.points(identity, expression), expected, rtol=0, atol=2e-3)
+    by_identity, by_expression = rows.derivatives(identity, expression)
+    moved = rows.mean + by_identity @ identity[0] + by_expression @ expression[0]
+    torch.testing.assert_close(moved, expected[0], rtol=0, atol=2e-3)
 
 
 def test_jacobian_equals_automatic_differentiation() -> None:
@@ -98,7 +108,7 @@ def test_recovers_heads_from_their_own_landmarks() -> None:
     )
     observed = project(identity, expression, pose, camera).double()
     fit = fit_landmarks(MODEL, observed, camera, settings=settings)
-    face = MODEL.masks["face"]
+    face = MODEL.region("face")
     wanted = pose.apply(MODEL.vertices(identity, expression))[:, face]
     found = fit.pose.apply(MODEL.vertices(fit.identity.float(), fit.expression.float()).double())[:, face]
     assert (found - wanted).norm(dim=-1).mean(1).max() < 0.5
@@ -149,7 +159,7 @@ def test_several_photos_of_one_person_give_one_better_identity() -> None:
     together = fit_landmarks(MODEL, observed, camera, one_person=True)
     assert torch.equal(together.identity, together.identity[:1].expand_as(together.identity))
     assert bool((torch.stack(together.history).diff(dim=0) <= 0).all())
-    neutral, face = torch.zeros_like(expression), MODEL.masks["face"]
+    neutral, face = torch.zeros_like(expression), MODEL.region("face")
     shapes = (MODEL.vertices(k, neutral)[:, face] for k in (identity, alone.identity, together.identity))
     wanted, one, shared = shapes
     assert (shared - wanted).norm(dim=-1).mean() < 0.85 * (one - wanted).norm(dim=-1).mean()
@@ -163,5 +173,47 @@ def test_one_photo_of_one_person_is_a_photo() -> None:
 
 
 def test_eye_distance_of_the_mean_head() -> None:
-    points = MODEL.landmarks["mediapipe478"].points(MODEL.mean[None], MODEL.triangles)
+    points = landmark_points(MODEL, MODEL.mean[None])
     assert 58 < float(eye_distance(points)) < 70
+
+
+def test_precision_is_half_the_second_derivative_of_the_objective() -> None:
+    """At landmarks without noise and true expectations all residuals vanish, and with them all curvature."""
+    identity, expression, pose, camera = heads(2, seed=4)
+    expression = 0.5 + 0.0 * expression
+    settings = FitSettings(distance_mean=820.0, tolerance=0.0)
+    pose = Pose(pose.rotation, pose.translation * torch.tensor([1.0, 1.0, 0.0]) - torch.tensor([0.0, 0.0, 820.0]))
+    observed = project(identity, expression, pose, camera).double()
+    fit = fit_landmarks(
+        MODEL, observed, camera, rotation=pose.rotation, identity=identity, expression=expression, settings=settings
+    )
+    assert float(fit.cost.max()) < 1e-5
+    problem = _Problem(MODEL, observed, camera, identity, expression, None, settings, one_person=False)
+    state = _State(fit.pose.rotation, fit.pose.translation, fit.camera.focal.log(), fit.identity, fit.expression)
+    sample = [0, 1, 2, 3, 4, 5, 6, 7, 30, 78, 79, 103, 130]  # some of every kind of unknown
+    steps = torch.tensor([1e-3] * 3 + [0.1] * 3 + [1e-3] + [1e-2] * (fit.precision.shape[1] - 7)).double()
+
+    def half_cost(a: int, b: int, towards_a: float, towards_b: float) -> torch.Tensor:
+        delta = torch.zeros(2, len(steps), dtype=torch.float64)
+        delta[:, a] += towards_a * steps[a]
+        delta[:, b] += towards_b * steps[b]
+        return problem.cost(problem._move(state, delta)) / 2
+
+    for a in sample:
+        for b in sample:
+            corners = half_cost(a, b, 1, 1) - half_cost(a, b, 1, -1) - half_cost(a, b, -1, 1) + half_cost(a, b, -1, -1)
+            scale = (fit.precision[:, a, a] * fit.precision[:, b, b]).sqrt()
+            found = corners / (4 * steps[a] * steps[b]) / scale
+            torch.testing.assert_close(found, fit.precision[:, a, b] / scale, rtol=0, atol=2e-3)
+
+
+def test_precision_holds_priors_landmarks_and_every_photo_of_a_person() -> None:
+    identity, expression, pose, camera = heads(2, seed=4)
+    observed = project(identity, expression, pose, camera)
+    fit = fit_landmarks(MODEL, observed, camera, settings=FitSettings(sigma_landmark=1e6, sigma_identity=0.5))
+    assert fit.precision.shape == (2, 131, 131)
+    torch.testing.assert_close(fit.precision[0, 7:79, 7:79], 4 * torch.eye(72), atol=1e-4, rtol=0)
+    torch.testing.assert_close(fit.precision[0, 79:, 79:], 16 * torch.eye(52), atol=1e-4, rtol=0)
+    settings = FitSettings(sigma_landmark=1e6, sigma_identity=0.5)
+    person = fit_landmarks(MODEL, observed, camera, settings=settings, one_person=True)
+    torch.testing.assert_close(person.precision[:, 7:79, 7:79].sum(0), 4 * torch.eye(72), atol=1e-4, rtol=0)

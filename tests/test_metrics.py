@@ -7,7 +7,6 @@ from skimage.metrics import peak_signal_noise_ratio
 from garface.errors import SettingError
 from garface.metrics import (
     box_size,
-    eye_distance,
     frechet_distance,
     frechet_gaussian,
     kernel_distance,
@@ -113,4 +112,3 @@ def test_landmark_error_in_units_of_the_face() -> None:
 def test_units_of_the_face() -> None:
     square = torch.tensor([[[0.0, 0], [4, 0], [4, 9], [0, 9]]])
     torch.testing.assert_close(box_size(square), torch.tensor([6.0]))
-    torch.testing.assert_close(eye_distance(square, square + torch.tensor([60.0, 80.0])), torch.tensor([100.0]))

@@ -13,7 +13,7 @@ from skimage.data import astronaut
 
 from garface.errors import InputError, NoFaceError, SettingError, WeightsError
 from garface.geometry import Camera, Pose
-from garface.heads import load_head
+from garface.heads import landmark_points, load_head
 from garface.io import read_photo, to_uint8
 from garface.losses import gaussian_prior
 from garface.metrics import psnr
@@ -88,7 +88,7 @@ def state_of(renderer: Renderer, count: int = 1, seed: int = 0) -> FaceState:
 def target_of(renderer: Renderer, state: FaceState) -> Target:
     model = renderer.head_model
     head = state.pose.apply(model.vertices(state.identity, state.expression))
-    points = state.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
+    points = state.camera.project(landmark_points(model, head))
     with torch.no_grad():
         picture = state.draw(renderer)
     return Target(picture, torch.ones_like(picture[:, :1]), points, torch.zeros_like(state.identity))
@@ -260,7 +260,7 @@ def test_the_reported_camera_projects_the_saved_head_onto_the_photo(saved: Path)
     centre = np.array(camera["principal_px"])
     pixels = centre + camera["focal_px"] * placed[:, :2] * [1, -1] / -placed[:, 2:]
     model = load_head()
-    points = model.landmarks["mediapipe478"].points(torch.from_numpy(pixels)[None], model.triangles)[0].numpy()
+    points = landmark_points(model, torch.from_numpy(pixels)[None])[0].numpy()
     with FaceFinder() as finder:
         found = finder.find(astronaut())[0]
     assert np.median(np.linalg.norm(points - found.points, axis=1)) < 0.04 * found.eye_distance

@@ -69,7 +69,7 @@ def test_rays_meet_the_same() -> None:
     normals, directions = normals_of(vertices, triangles), sphere_directions(64)
     lost = share_lost(lost_transfer(vertices[None], normals, triangles, directions))[0]
     cosine = (normals[0] @ directions.T).clamp_min(0)
-    rows = model.masks["face"].nonzero()[::10, 0]
+    rows = model.region("face").nonzero()[::10, 0]
     traced = torch.stack([hidden_by_rays(vertices[row], directions, vertices[triangles]) for row in rows])
     expected = (traced * cosine[rows]).sum(1) * 4 / len(directions)
     assert float(expected.max()) > 0.5

@@ -22,8 +22,7 @@ from garface.datasets.conditions import FittedConditions
 from garface.datasets.fitted import FittedFaces
 from garface.errors import InputError, SettingError
 from garface.geometry import Camera, Pose
-from garface.heads import FitSettings, fit_landmarks, load_head, shape_metric
-from garface.heads.fit import eye_distance
+from garface.heads import FitSettings, eye_distance, fit_landmarks, landmark_points, load_head, shape_metric, stamp
 from garface.heads.metric import vertex_areas
 from garface.networks import (
     NormalEstimator,
@@ -73,7 +72,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
 def test_shapes_differ_by_what_no_similarity_undoes() -> None:
     """Against a plain least-squares fit of all seven freedoms to the moved points."""
     difference = torch.randn(MODEL.identities, generator=seeded())
-    face = MODEL.masks["face"].numpy()
+    face = MODEL.region("face").numpy()
     points = MODEL.mean.numpy()[face].astype(float)
     moved = torch.einsum("k,kvc->vc", difference, MODEL.identity_basis).numpy()[face].astype(float)
     area = vertex_areas(MODEL.mean, MODEL.triangles).numpy()[face].astype(float)
@@ -107,9 +106,7 @@ def test_a_fit_starts_from_the_expected_identity_and_is_held_by_it() -> None:
     identity = 0.7 * torch.randn(2, MODEL.identities, generator=seeded(1))
     camera = Camera(torch.full((2,), 2000.0), torch.full((2, 2), 256.0), 512, 512)
     pose = Pose(torch.eye(3).expand(2, 3, 3), torch.tensor([[0.0, 0.0, -900.0]]).expand(2, 3))
-    points = MODEL.landmarks["mediapipe478"].points(
-        pose.apply(MODEL.vertices(identity, torch.zeros(2, MODEL.expressions))), MODEL.triangles
-    )
+    points = landmark_points(MODEL, pose.apply(MODEL.vertices(identity, torch.zeros(2, MODEL.expressions))))
     observed = camera.project(points)
     settings = FitSettings(sigma_identity=0.05)
     known = fit_landmarks(MODEL, observed, camera, identity=identity, settings=settings)
@@ -533,7 +530,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         estimator = ShapeEstimator(replace(TINY, coefficients=count))
         with torch.no_grad():
             estimator.identity.bias.copy_(torch.linspace(-1, 1, count))
-        card = WeightsCard("shape", to_dict(estimator.config), "CC0-1.0", "nothing")
+        card = WeightsCard("shape", to_dict(estimator.config), "CC0-1.0", "nothing", head=stamp(MODEL))
         save_weights(folder / f"{name}.safetensors", estimator.state_dict(), card)
     return folder
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_evaluation import eyes_of
 
 from garface.datasets import portraits as module
 from garface.datasets.portraits import DRAWN_SIZE, STYLE, SynthesisSettings, finish, synthesize
@@ -167,5 +168,5 @@ def test_portrait_is_a_face_in_the_ffhq_frame(network: module.PortraitSource) ->
     assert drawn.shape == (DRAWN_SIZE, DRAWN_SIZE, 3)
     with FaceFinder() as finder:
         (face,) = finder.find(np.asarray(Image.open(io.BytesIO(finish(drawn, 288)))))
-    np.testing.assert_allclose(face.eyes / 288, [[0.615, 0.475], [0.385, 0.475]], atol=0.03)
+    np.testing.assert_allclose(eyes_of(face) / 288, [[0.615, 0.475], [0.385, 0.475]], atol=0.03)
     assert np.array_equal(drawn, network.draw(network.latent(0)))

@@ -37,15 +37,19 @@ def ball(radius: float = 80.0) -> HeadModel:
     flat_v, flat_u = torch.meshgrid(torch.linspace(0, 1, ROWS + 1), torch.linspace(0, 1, COLUMNS + 1), indexing="ij")
     index = torch.arange(len(mean)).reshape(ROWS + 1, COLUMNS)
     return LinearHead(
+        name="ball",
+        licence="none",
         mean=mean,
         identity_basis=torch.zeros(1, len(mean), 3),
-        expression_basis=torch.zeros(52, len(mean), 3),
+        expression_basis=torch.zeros(1, len(mean), 3),
+        expression_names=("still",),
+        expression_bounds=torch.tensor([[0.0], [1.0]]),
         triangles=faces(COLUMNS),
         uv=torch.stack([flat_u, flat_v], -1).flatten(0, 1),
         uv_triangles=faces(COLUMNS + 1),
         mirror=index[:, (-torch.arange(COLUMNS)) % COLUMNS].flatten(),
-        masks={},
-        landmarks={},
+        regions={},
+        embeddings={},
     )
 
 
@@ -170,8 +174,8 @@ def test_what_stands_in_front_leaves_no_shadow() -> None:
         uv_triangles=torch.cat([MODEL.uv_triangles, small.uv_triangles + len(MODEL.uv)]),
         mirror=torch.cat([MODEL.mirror, small.mirror + count]),
         identity_basis=torch.zeros(1, 2 * count, 3),
-        expression_basis=torch.zeros(52, 2 * count, 3),
-        masks={"face": torch.arange(2 * count) < count},
+        expression_basis=torch.zeros(1, 2 * count, 3),
+        regions={"face": torch.arange(2 * count) < count},
     )
     truth = np.full((SIZE, SIZE, 3), (90, 120, 200), np.uint8)
     truth[:, SIZE // 2 :] = (255, 0, 0)
@@ -204,13 +208,13 @@ def test_islands_are_padded_with_their_own_colours() -> None:
 
 
 def masked(**caps: tuple[float, float]) -> HeadModel:
-    """The ball with masks around points of its front, given as name = (degrees right, radius in degrees)."""
+    """The ball with regions around points of its front, given as name = (degrees right, radius in degrees)."""
     direction = MODEL.mean / MODEL.mean.norm(dim=1, keepdim=True)
-    masks = {}
+    regions = {}
     for name, (right, radius) in caps.items():
         axis = torch.tensor([math.sin(math.radians(right)), 0.0, math.cos(math.radians(right))])
-        masks[name] = direction @ axis > math.cos(math.radians(radius))
-    return replace(MODEL, masks=masks)
+        regions[name] = direction @ axis > math.cos(math.radians(radius))
+    return replace(MODEL, regions=regions)
 
 
 def test_mouth_is_painted_plain_and_does_not_tint_the_skin() -> None:
@@ -233,7 +237,7 @@ def eyeball(iris: tuple[int, int, int], white: tuple[int, int, int]) -> np.ndarr
 
 
 def test_eyes_take_their_colours_from_the_photo_and_are_complete() -> None:
-    model = replace(ball(16.0), masks={"left_eye": torch.ones(len(MODEL.mean), dtype=torch.bool)})
+    model = replace(ball(16.0), regions={"left_eye": torch.ones(len(MODEL.mean), dtype=torch.bool)})
     camera, vertices = Camera(torch.tensor([3000.0]), torch.full((1, 2), 128.0), 256, 256), placed(model.mean)
     photo = draw(vertices, eyeball((70, 110, 160), (230, 230, 230)), camera, model)
     result = unwrap(photo, vertices, model, camera, size=512)
@@ -248,7 +252,7 @@ def test_eyes_take_their_colours_from_the_photo_and_are_complete() -> None:
 
 
 def test_eyes_that_the_photo_does_not_show_get_stock_colours() -> None:
-    model = replace(ball(16.0), masks={"left_eye": torch.ones(len(MODEL.mean), dtype=torch.bool)})
+    model = replace(ball(16.0), regions={"left_eye": torch.ones(len(MODEL.mean), dtype=torch.bool)})
     camera, vertices = Camera(torch.tensor([3000.0]), torch.full((1, 2), 128.0), 256, 256), placed(model.mean, 180.0)
     green = to_tensor(np.full((256, 256, 3), BACKGROUND, np.uint8))
     result = unwrap(
@@ -260,13 +264,13 @@ def test_eyes_that_the_photo_does_not_show_get_stock_colours() -> None:
 
 
 def test_clothes_on_the_neck_are_not_skin() -> None:
-    """Below the chin a blue collar: with masks for face and neck it is replaced, without them it is kept."""
+    """Below the chin a blue collar: with regions for face and neck it is replaced, without them it is kept."""
     vertices = placed(MODEL.mean)
     generator = np.random.default_rng(0)
     truth = (np.array([210, 160, 130]) * generator.uniform(0.85, 1.1, (SIZE, SIZE, 1))).clip(0, 255).astype(np.uint8)
     truth[SIZE * 5 // 8 :] = (20, 30, 200)
     height = MODEL.mean[:, 1]
-    model = replace(MODEL, masks={"face": height > -20, "neck": height <= -20})
+    model = replace(MODEL, regions={"face": height > -20, "neck": height <= -20})
     photo = draw(vertices, truth, lens())
     collar = np.zeros((SIZE, SIZE), bool)
     collar[SIZE * 11 // 16 : SIZE * 13 // 16, SIZE // 2 - 10 : SIZE // 2 + 10] = True
@@ -298,7 +302,7 @@ def test_the_embedded_head_keeps_a_texture_on_its_face() -> None:
     triangle = rasterise(vertices, model.triangles, camera)
     weights = barycentrics(vertices, model.triangles, triangle, camera)
     photo = interpolate(wave[None], model.triangles, triangle, weights)
-    result = unwrap(photo, vertices, replace(model, masks={}), camera, size=512)
+    result = unwrap(photo, vertices, replace(model, regions={}), camera, size=512)
     again = draw(vertices, result.colour, camera, model)
     confidence = np.repeat((255 * result.confidence)[..., None], 3, 2).astype(np.uint8)
     sure = to_uint8(draw(vertices, confidence, camera, model))[..., 0] > 250

@@ -1,5 +1,6 @@
 """A small renderer that was never trained, and a small folder of prepared faces whose fits are exact."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from garface.datasets.fitted import SETTINGS_FILE
 from garface.errors import AssetError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.heads import load_head
+from garface.heads import landmark_points, load_head, stamp
+from garface.heads.tables import eye_centres
 from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig, to_dict
-from garface.photo.finder import FaceFinder
+from garface.photo.finder import FaceFinder, FaceLandmarks
 from garface.reconstruction import Renderer
 from garface.weights import WeightsCard
 
@@ -45,8 +48,9 @@ def write_faces(folder: Path, count: int = 20) -> Path:
     pose = Pose(axis_angle_to_matrix(turn), torch.tensor([0.0, 0.0, -900.0]).expand(count, 3))
     camera = Camera(torch.full((count,), 4.0 * SIDE), torch.full((count, 2), SIDE / 2), SIDE, SIDE)
     heads = pose.apply(model.vertices(identity, expression))
-    points = camera.project(model.landmarks["mediapipe478"].points(heads, model.triangles))
+    points = camera.project(landmark_points(model, heads))
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS_FILE).write_text(json.dumps({"head": stamp(model)}))
     np.savez(
         folder / "part-00000.npz",
         names=np.array([str(index) for index in range(count)]),
@@ -61,6 +65,12 @@ def write_faces(folder: Path, count: int = 20) -> Path:
         error=np.zeros((count, 478), np.float32),
     )
     return folder
+
+
+def eyes_of(face: FaceLandmarks) -> NDArray[np.float32]:
+    """(2, 2) centres of the left and of the right eye, pixels."""
+    right, left = eye_centres(torch.from_numpy(face.points)[None])
+    return torch.cat([left, right]).numpy()
 
 
 def open_finder() -> FaceFinder:

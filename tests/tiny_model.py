@@ -6,27 +6,31 @@ import numpy as np
 import torch
 from skimage.data import astronaut
 
+from garface.heads import HeadModel, load_head, stamp
 from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig, to_dict
 from garface.weights import WeightsCard, save_weights
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8}
 
 
-def write_model(folder: Path, *, latent: int = 8, inverter_latent: int | None = None) -> Path:
-    """A folder as training leaves it."""
+def write_model(
+    folder: Path, *, latent: int = 8, inverter_latent: int | None = None, head: HeadModel | None = None
+) -> Path:
+    """A folder as training leaves it; of the embedded head, unless it is of another one."""
     torch.manual_seed(0)
     drawing = StyleGeneratorConfig(
         resolution=32, latent_dim=latent, style_dim=latent, mapping_layers=2, channels=CHANNELS, injection_channels=4
     )
     inverting = InverterConfig(resolution=32, latent_dim=inverter_latent or latent, channels=CHANNELS, hidden=16)
     generator, inverter = StyleGenerator(drawing), Inverter(inverting)
-    save_weights(folder / "gar.safetensors", generator.state_dict(), _card("gar", drawing))
-    save_weights(folder / "inverter.safetensors", inverter.state_dict(), _card("inverter", inverting))
+    save_weights(folder / "gar.safetensors", generator.state_dict(), _card("gar", drawing, head))
+    save_weights(folder / "inverter.safetensors", inverter.state_dict(), _card("inverter", inverting, head))
     return folder
 
 
-def _card(kind: str, config: object) -> WeightsCard:
-    return WeightsCard(kind, to_dict(config), licence="none", trained_on="nothing")  # type: ignore[arg-type]
+def _card(kind: str, config: object, head: HeadModel | None) -> WeightsCard:
+    belongs = stamp(head or load_head())
+    return WeightsCard(kind, to_dict(config), licence="none", trained_on="nothing", head=belongs)  # type: ignore[arg-type]
 
 
 def portrait() -> np.ndarray:

@@ -98,13 +98,13 @@ IBUG68 = (
 def paint(model: HeadModel) -> Tensor:
     """Plain colours (V, 3) in [0, 1]: skin, darker brows, red lips, white teeth and eyes with a brown iris."""
     colour = torch.tensor([0.80, 0.60, 0.50]).repeat(len(model.mean), 1)
-    colour[model.masks["brows"]] = torch.tensor([0.35, 0.25, 0.20])
-    colour[model.masks["lips"]] = torch.tensor([0.68, 0.33, 0.32])
-    colour[model.masks["inner_mouth"]] = torch.tensor([0.35, 0.12, 0.12])
-    colour[model.masks["teeth"] | model.masks["eyes"]] = 0.92
-    colour[model.masks["scalp"] & (model.mean[:, 1] > 20)] = torch.tensor([0.25, 0.18, 0.14])
+    colour[model.region("brows")] = torch.tensor([0.35, 0.25, 0.20])
+    colour[model.region("lips")] = torch.tensor([0.68, 0.33, 0.32])
+    colour[model.region("inner_mouth")] = torch.tensor([0.35, 0.12, 0.12])
+    colour[model.region("teeth") | model.region("eyes")] = 0.92
+    colour[model.region("scalp") & (model.mean[:, 1] > 20)] = torch.tensor([0.25, 0.18, 0.14])
     for side in ("left_eye", "right_eye"):
-        rows = torch.nonzero(model.masks[side])[:, 0]
+        rows = torch.nonzero(model.region(side))[:, 0]
         eye = model.mean[rows]
         centre = 0.5 * (eye.amin(0) + eye.amax(0))
         off_axis = (eye - centre)[:, :2].norm(dim=1)
@@ -218,7 +218,7 @@ def symmetric(points: np.ndarray, partner: np.ndarray) -> np.ndarray:
 
 def nearest_on_surface(points: np.ndarray, model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
     """Triangle (N,) and barycentrics (N, 3) of the closest points on the visible parts of the mean head."""
-    hidden = model.masks["inner_mouth"] | model.masks["eye_sockets"] | model.masks["teeth"] | model.masks["tongue"]
+    hidden = model.region("inner_mouth") | model.region("eye_sockets") | model.region("teeth") | model.region("tongue")
     outer = np.flatnonzero(~hidden[model.triangles].any(1).numpy())
     corners = model.mean.numpy()[model.triangles[outer].numpy()]  # (F, 3, 3)
     near = cKDTree(corners.mean(1)).query(points, k=NEIGHBOURS)[1]  # (N, k)

@@ -189,13 +189,12 @@ def describe(faces: FittedFaces, *, failures: int) -> str:
 
 def relative_errors(faces: FittedFaces) -> NDArray[np.float32]:
     """(N,) mean landmark error of each face, in interocular distances."""
-    import numpy as np
+    import torch
 
-    from garface.photo.finder import LEFT_EYE, RIGHT_EYE
+    from garface.heads import eye_distance
 
-    points = faces.arrays["points"]
-    apart = points[:, LEFT_EYE].mean(1) - points[:, RIGHT_EYE].mean(1)
-    relative: NDArray[np.float32] = faces.arrays["error"].mean(1) / np.hypot(apart[:, 0], apart[:, 1])
+    units = eye_distance(faces.take("points", torch.arange(len(faces)))).numpy()
+    relative: NDArray[np.float32] = faces.arrays["error"].mean(1) / units
     return relative
 
 

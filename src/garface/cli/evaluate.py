@@ -79,9 +79,10 @@ class Fit:
             raise SettingError("--mean changes what --meshes writes; give --meshes FOLDER too.")
         check_json(self.out)
         from garface.evaluation.fits import measure_fits
+        from garface.heads import load_head
         from garface.io import list_photos
 
-        figures = measure_fits(list_photos(self.photos), meshes=self.meshes, mean=self.mean)
+        figures = measure_fits(list_photos(self.photos), load_head(), meshes=self.meshes, mean=self.mean)
         write(figures, self.out)
         return 0 if figures.fitted else FAILED
 

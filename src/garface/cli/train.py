@@ -16,6 +16,7 @@ from garface.errors import SettingError, WeightsError
 if TYPE_CHECKING:
     from garface.datasets.fitted import FittedFaces, Split
     from garface.training import DrawHeads, Outcome, RunSettings, ShapeHeadSettings
+    from garface.weights.cards import Kind
 
 
 LatentsChoice = Literal["auto", "known", "inverted"]
@@ -102,6 +103,21 @@ class _Train(_Training):
 
         return FittedFaces(self.faces, split=split)
 
+    def of_head(self, settings: Any, faces: FittedFaces, kind: Kind) -> Any:
+        """The settings with the head model of the training set, to which weights to go on from must belong too.
+
+        Raises:
+            SettingError: they belong to another one.
+            WeightsError: they cannot be read.
+        """
+        from garface.heads import check_stamp, stamp
+        from garface.weights import load_weights, shipped
+
+        if settings.start is not None:
+            found, what = load_weights(shipped(settings.start, kind)).card.head, f"{settings.start} (--start)"
+            check_stamp(found, faces.model, what=what, remedy="start from weights of the same head model")
+        return replace(settings, head=stamp(faces.model))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gar(_Train):
@@ -149,6 +165,7 @@ class Gar(_Train):
         from garface.training import load_critics, train_gar
 
         faces = more_turned(self.load_faces(), settings.turned)
+        settings = self.of_head(settings, faces, "gar")
         return train_gar(settings, faces, held_out=self.load_faces("heldout"), critics=load_critics(settings, faces))
 
 
@@ -201,6 +218,7 @@ class Shape(_Train):
         from garface.training import SHAPE_DRAWINGS, train_shape
 
         faces = self.load_faces()
+        settings = self.of_head(settings, faces, "shape")
         shape = settings.estimator if settings.start is None else load_shape_estimator(settings.start).config
         drawings = Drawings(faces, resolution=shape.resolution, settings=SHAPE_DRAWINGS)
         features = load_face_features() if shape.features else None
@@ -229,6 +247,7 @@ class ShapeHead(_Train):
         from garface.training import train_shape_head
 
         faces = self.load_faces()
+        settings = self.of_head(settings, faces, "shape")
         return train_shape_head(settings, _drawings(settings, faces), shape_metric(faces.model), load_face_features())
 
 

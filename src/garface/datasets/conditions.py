@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.errors import SettingError
 from garface.geometry import Camera, Pose, Similarity, Topology, axis_angle_to_matrix
-from garface.heads import HeadModel
+from garface.heads import MEDIAPIPE, HeadModel, Landmarks
 from garface.photo.align import ffhq_similarity
 from garface.rendering import normal_map
 
@@ -64,7 +64,7 @@ class Heads:
     identity: Tensor
     """(B, K) standard deviations."""
     expression: Tensor
-    """(B, 52) in [0, 1]."""
+    """(B, E) within the head model's bounds."""
     pose: Pose
     """Camera from head, millimetres."""
     camera: Camera
@@ -117,15 +117,9 @@ class Conditions:
         return Topology.build(self.model.triangles, len(self.model.mean))
 
     @cached_property
-    def landmark_model(self) -> tuple[Tensor, Tensor, Tensor]:
-        """MediaPipe's landmarks on the model: mean (478, 3), identity (K, 478, 3), expression basis (52, 478, 3)."""
-        return self.model.landmark_model("mediapipe478")
-
-    def landmarks(self, identity: Tensor, expression: Tensor) -> Tensor:
-        """MediaPipe's landmarks (B, 478, 3) of heads, head frame, without computing the heads."""
-        mean, by_identity, by_expression = self.landmark_model
-        offsets = identity @ by_identity.flatten(1) + expression @ by_expression.flatten(1)
-        return mean + offsets.unflatten(1, mean.shape)
+    def landmarks(self) -> Landmarks:
+        """MediaPipe's landmarks on the model."""
+        return self.model.landmarks(MEDIAPIPE)
 
     def identities(self, count: int) -> Tensor:
         """Identities (B, K), standard deviations."""
@@ -186,11 +180,11 @@ class RandomConditions(Conditions):
 
     def heads(self, identity: Tensor) -> Heads:
         """Random expressions and poses, framed as in FFHQ."""
-        expression = random_expressions(self.model.expression_names, len(identity), self.settings, self.source)
+        expression = random_expressions(self.model, len(identity), self.settings, self.source)
         toward = torch.tensor([0.0, 0.0, -self.distance]).expand(len(identity), 3)
         pose = Pose(random_turns(len(identity), self.settings, self.source), toward)
         camera = Camera(torch.full((len(identity),), 128.0), torch.full((len(identity), 2), 64.0), 128, 128)
-        return Heads(identity, expression, *framed(self.landmarks(identity, expression), pose, camera))
+        return Heads(identity, expression, *framed(self.landmarks.points(identity, expression), pose, camera))
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +231,7 @@ class FittedConditions(Conditions):
     def frames(self) -> Similarity:
         """FFHQ frames of the n fitted heads in the photos' crops: nearly, but not quite, the crops themselves."""
         faces, rows = self.faces, torch.arange(len(self.faces))
-        points = self.landmarks(faces.take("identity", rows), faces.take("expression", rows))
+        points = self.landmarks.points(faces.take("identity", rows), faces.take("expression", rows))
         return ffhq_similarity(faces.cameras(rows).project(faces.poses(rows).apply(points)), faces.size)
 
     def identities(self, count: int) -> Tensor:
@@ -251,11 +245,11 @@ class FittedConditions(Conditions):
         return self.combine(identity, expression, poses)
 
     def combine(self, identity: Tensor, expression: Tensor, poses: Tensor, *, farther: Tensor | None = None) -> Heads:
-        """Heads of identities (B, K) with expressions (B, 52), posed and framed as photos of index `poses` (B,).
+        """Heads of identities (B, K) with expressions (B, E), posed and framed as photos of index `poses` (B,).
 
         `farther` (B,) times as far away, and by as much longer a lens, which keeps their size but not the perspective.
         """
-        faces, points = self.faces, self.landmarks(identity, expression)
+        faces, points = self.faces, self.landmarks.points(identity, expression)
         pose, camera = faces.poses(poses), faces.cameras(poses)
         if farther is not None:
             pose = Pose(pose.rotation, pose.translation * farther[:, None])
@@ -267,14 +261,15 @@ class FittedConditions(Conditions):
 
 
 def random_expressions(
-    names: Sequence[str], count: int, settings: RandomHeads = RandomHeads(), source: Generator | None = None
+    model: HeadModel, count: int, settings: RandomHeads = RandomHeads(), source: Generator | None = None
 ) -> Tensor:
-    """Expressions (B, 52) in [0, 1] of which few are active; the sides of a face and both eyes go together."""
+    """Expressions (B, E) of which few are active; the sides of a face and both eyes go together."""
+    names = model.expression_names
     moves = sorted({_move(name) for name in names})
     column = torch.tensor([moves.index(_move(name)) for name in names])
     chance, strength = torch.rand(2, count, len(moves), generator=source)
     made = (strength * settings.strongest * (chance < settings.active))[:, column]
-    return made * torch.tensor([name not in _NEVER for name in names])
+    return (made * torch.tensor([name not in _NEVER for name in names])).clamp(*model.expression_bounds)
 
 
 def random_turns(count: int, settings: RandomHeads = RandomHeads(), source: Generator | None = None) -> Tensor:

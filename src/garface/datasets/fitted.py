@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from copy import copy
 from functools import cached_property
@@ -17,7 +18,7 @@ from torch.nn.functional import interpolate
 from garface.datasets.known_latents import KnownLatents, known_latents, read_styles
 from garface.errors import InputError, SettingError
 from garface.geometry import Camera, Pose, Topology
-from garface.heads import HeadModel, load_head
+from garface.heads import HeadModel, check_stamp, stamped_head
 from garface.io.arrays import read_arrays
 from garface.rendering import normal_map
 
@@ -34,6 +35,9 @@ def held_back(name: str) -> bool:
 
 _FIT = ("identity", "expression", "rotation", "translation", "focal", "principal")
 """Arrays of a fit."""
+SETTINGS_FILE = "settings.json"
+"""Of a prepared folder: how it was made, and the stamp of its head model."""
+_REMEDY = "prepare the photos again with `garface data prepare`, into a new folder"
 
 
 class FittedFaces:
@@ -44,15 +48,17 @@ class FittedFaces:
     Args:
         folder: the folder.
         split: "train", "heldout" (see `held_back`) or "all".
-        model: the model that the coefficients belong to.
+        model: the head model that the coefficients belong to; None loads the one that the folder names.
 
     Raises:
         InputError: the folder holds no faces.
+        SettingError: the faces were fitted with another head model, or one that is no longer what it was.
     """
 
     def __init__(self, folder: Path, *, split: Split = "train", model: HeadModel | None = None) -> None:
-        self.model = model or load_head()
         self.arrays = _load(folder, split)
+        self.model = model or stamped_head(read_stamp(folder), what=str(folder), remedy=_REMEDY)
+        check_stamp(read_stamp(folder), self.model, what=str(folder), remedy=_REMEDY)
         self.names: list[str] = [str(name) for name in self.arrays.pop("names")]
         styles = read_styles(folder, self.names)
         if styles is not None:
@@ -168,6 +174,20 @@ def _shrink(pictures: Tensor, resolution: int | None) -> Tensor:
             f"Crops of {size} px cannot be averaged down to {resolution} px; prepare them at a multiple."
         )
     return interpolate(pictures, size=(resolution, resolution), mode="area")
+
+
+def read_stamp(folder: Path) -> str | None:
+    """The stamp of the head model that a prepared folder was fitted with; None if it is older than stamps.
+
+    Raises:
+        InputError: the folder's settings cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        found = json.loads(path.read_bytes()).get("head") if path.exists() else None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read; prepare the photos again, into a new folder.") from error
+    return None if found is None else str(found)
 
 
 def _load(folder: Path, split: Split) -> dict[str, np.ndarray]:

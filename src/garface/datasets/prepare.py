@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from garface.datasets.fitted import SETTINGS_FILE, read_stamp
 from garface.datasets.known_latents import copy_styles
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.heads import HeadModel, LandmarkFit, load_head
+from garface.heads import DEFAULT_HEAD, HeadModel, LandmarkFit, check_stamp, load_head, stamp
 from garface.io import list_photos, make_folder, read_photo, to_uint8, write_json
 from garface.io.arrays import read_arrays, write_arrays
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import AlignedFace, align_face
 from garface.photo.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
 
-SETTINGS_FILE = "settings.json"
 FAILURES_FILE = "failures.json"
 
 
@@ -36,11 +36,13 @@ class PrepareSettings:
         size: side of the aligned crops, pixels.
         shard: photos per shard, which is also the batch of the landmark fit.
         shape_start: where identities start: at the shape estimator's, or where landmarks alone put them.
+        head: name of the head model that is fitted.
     """
 
     size: int = 128
     shard: int = 64
     shape_start: ShapeStart = "estimator"
+    head: str = DEFAULT_HEAD
 
 
 def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings(), *, progress: bool = True) -> int:
@@ -49,16 +51,17 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
     Raises:
         InputError: no photo below `photos`.
         OutputError: `out` cannot be written.
-        SettingError: `out` holds shards made with other settings, or crops are too small for the shape estimator.
+        SettingError: no such head model, `out` holds shards made with other settings or another head model, or crops
+            are too small for the shape estimator.
         AssetError: the landmark model, or a network that the shape estimator looks through, cannot be had.
     """
     paths = list_photos(photos)
-    model = load_head()
+    model = load_head(settings.head)
     shapes = load_starting_shapes(model=model) if settings.shape_start == "estimator" else None
     if shapes is not None:
         shapes.check_size(settings.size)
     make_folder(out)
-    _check_settings(out, settings)
+    _check_settings(out, settings, model)
     copy_styles(photos, out)
     failures: dict[str, str] = _read_failures(out)
     count = 0
@@ -143,12 +146,14 @@ def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
         yield paths[start : start + size]
 
 
-def _check_settings(out: Path, settings: PrepareSettings) -> None:
+def _check_settings(out: Path, settings: PrepareSettings, model: HeadModel) -> None:
     path = out / SETTINGS_FILE
-    wanted = asdict(settings)
+    wanted = asdict(settings) | {"head": stamp(model)}
     if not path.exists():
         write_json(path, wanted)
         return
+    check_stamp(read_stamp(out), model, what=str(out), remedy="choose a new folder")
+    wanted.pop("head")
     found = {"shape_start": "landmarks", **json.loads(path.read_bytes())}  # where older sets began
     differing = sorted(key for key in wanted if found.get(key) != wanted[key])
     if differing:

@@ -14,8 +14,7 @@ from garface.datasets.prepare import find_and_align
 from garface.errors import InputError
 from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
-from garface.heads import HeadModel, LandmarkFit, load_head
-from garface.heads.fit import eye_distance
+from garface.heads import HeadModel, LandmarkFit, eye_distance
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import AlignedFace, fit_aligned
 
@@ -63,12 +62,13 @@ class FitFigures:
 
 
 def measure_fits(
-    photos: Sequence[Path], *, meshes: Path | None = None, mean: bool = False, progress: bool = True
+    photos: Sequence[Path], model: HeadModel, *, meshes: Path | None = None, mean: bool = False, progress: bool = True
 ) -> FitFigures:
     """Fit the model to the largest face of every photo, and summarise the errors.
 
     Args:
         photos: the files.
+        model: the head model.
         meshes: receives the fitted head of each photo; see `write_head`. None writes none.
         mean: write the mean head instead: what a fit must beat.
         progress: whether to show a bar.
@@ -80,7 +80,7 @@ def measure_fits(
     """
     if meshes is not None:
         check_names(photos)
-    model, rows = load_head(), list[PhotoFit]()
+    rows = list[PhotoFit]()
     with FaceFinder() as finder, tqdm(total=len(photos), unit="photo", disable=not progress) as bar:
         for start in range(0, len(photos), _BATCH):
             found: dict[Path, AlignedFace] = {}

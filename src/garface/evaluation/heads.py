@@ -13,7 +13,7 @@ from garface.arrays import Pixels
 from garface.datasets.conditions import FittedConditions, Heads, framed, yaw_degrees
 from garface.datasets.fitted import FittedFaces
 from garface.geometry import Pose, axis_angle_to_matrix
-from garface.heads import HeadModel
+from garface.heads import HeadModel, landmark_points
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
 
@@ -35,7 +35,7 @@ def turned_heads(heads: Heads, degrees: Tensor, model: HeadModel) -> Heads:
         torch.deg2rad(degrees - yaw_degrees(heads.pose.rotation))[:, None] * torch.tensor([0.0, 1.0, 0.0])
     )
     pose = Pose(turn @ heads.pose.rotation, heads.pose.translation)
-    points = model.landmarks["mediapipe478"].points(model.vertices(heads.identity, heads.expression), model.triangles)
+    points = landmark_points(model, model.vertices(heads.identity, heads.expression))
     return Heads(heads.identity, heads.expression, *framed(points, pose, heads.camera))
 
 

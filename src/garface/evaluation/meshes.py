@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from garface.heads import HeadModel
+from garface.heads import IBUG, HeadModel, landmark_points
 from garface.io import make_folder, write_atomic, write_ply
 
 SEVEN = (36, 39, 42, 45, 33, 48, 54)
@@ -19,7 +19,7 @@ SUFFIX = ".lm7.npy"
 
 def seven_landmarks(vertices: Tensor, model: HeadModel) -> Tensor:
     """The landmarks `SEVEN`, (7, 3), of a head (V, 3), in its frame and unit."""
-    return model.landmarks["ibug68"].points(vertices[None], model.triangles)[0, list(SEVEN)]
+    return landmark_points(model, vertices[None], IBUG)[0, list(SEVEN)]
 
 
 def write_head(folder: Path, name: str, vertices: Tensor, model: HeadModel) -> None:

@@ -15,7 +15,8 @@ from garface.gallery.drawing import Pixels
 from garface.gallery.heads import random_heads
 from garface.gallery.sheets import picture_table
 from garface.geometry import Camera, Topology
-from garface.heads import HeadModel
+from garface.heads import HeadModel, any_region, landmark_points
+from garface.heads.tables import LEFT_IRIS, RIGHT_IRIS
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
 from garface.rendering import antialias, barycentrics, fit_light, interpolate, rasterise, sample_light, shade
@@ -35,8 +36,8 @@ _PAINT = {
     **MOUTH,
 }
 """Linear albedo of what is not skin."""
-_IRIS = {"left_eye": 473, "right_eye": 468}
-"""Landmarks of mediapipe478 in the middle of each iris."""
+_IRIS = {"left_eye": LEFT_IRIS, "right_eye": RIGHT_IRIS}
+"""Landmark in the middle of the iris of each eye."""
 _IRIS_RADIUS, _IRIS_COLOUR = 6.0, (0.07, 0.04, 0.025)
 """Millimetres; linear albedo."""
 
@@ -55,14 +56,14 @@ def draw_by_graphics(normals: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
 
 
 def painted_albedo(model: HeadModel) -> Tensor:
-    """Linear albedo (V, 3) of one skin colour, with lips, eyes and teeth in theirs."""
+    """Linear albedo (V, 3) of one skin colour, with lips, eyes and teeth in theirs where the model has such regions."""
     albedo = model.mean.new_tensor(MEAN_SKIN).repeat(len(model.mean), 1)
     for region, colour in _PAINT.items():
-        albedo[model.masks[region]] = albedo.new_tensor(colour)
-    marks = model.landmarks["mediapipe478"].points(model.mean[None], model.triangles)[0]
+        albedo[any_region(model, region)] = albedo.new_tensor(colour)
+    marks = landmark_points(model, model.mean[None])[0]
     for region, index in _IRIS.items():
         near = (model.mean - marks[index]).norm(dim=1) < _IRIS_RADIUS
-        albedo[near & model.masks[region]] = albedo.new_tensor(_IRIS_COLOUR)
+        albedo[near & any_region(model, region)] = albedo.new_tensor(_IRIS_COLOUR)
     return albedo
 
 
@@ -121,7 +122,7 @@ def compare_faces(
     camera = faces.cameras(rows).resized(size, size)
     normals = faces.conditions(rows, resolution=size)
     albedo = _albedo_maps(mean_albedo(faces, others), vertices, faces.model, camera)
-    skin = _attribute_maps(faces.model.masks["face"].float()[:, None], vertices, faces.model, camera)
+    skin = _attribute_maps(faces.model.region("face").float()[:, None], vertices, faces.model, camera)
     light = fit_light(
         photos, normalize(normals[:, :3], dim=1), skin[:, :1] * normals[:, 3:], albedo=albedo, ridge=_RIDGE
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from garface.datasets.conditions import Heads
 from garface.geometry import Camera, Pose, axis_angle_to_matrix, matrix_to_axis_angle
-from garface.heads import HeadModel
+from garface.heads import HeadModel, landmark_points
 from garface.photo.align import ffhq_similarity
 from garface.reconstruction import Renderer
 
@@ -130,11 +130,11 @@ def framed(renderer: Renderer, identity: Tensor, expression: Tensor, pose: Pose)
     Args:
         renderer: gives head model and resolution.
         identity: (B, K) standard deviations.
-        expression: (B, 52) in [0, 1].
+        expression: (B, E) within the head model's bounds.
         pose: camera from head, millimetres, before any camera that looks at the head.
     """
     size, model = renderer.resolution, renderer.head_model
-    points = pose.apply(model.landmarks["mediapipe478"].points(model.vertices(identity, expression), model.triangles))
+    points = pose.apply(landmark_points(model, model.vertices(identity, expression)))
     centre = points.new_tensor([[size / 2, size / 2]]).expand(len(points), 2)
     wide = Camera(points.new_full((len(points),), float(size)), centre, size, size)
     camera, roll = wide.cropped(ffhq_similarity(wide.project(points), size), size, size)
@@ -142,11 +142,12 @@ def framed(renderer: Renderer, identity: Tensor, expression: Tensor, pose: Pose)
 
 
 def _random_row(model: HeadModel, random: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
-    """Identity (K,), expression (52,) and turn (3,), an axis-angle in radians, of one head."""
+    """Identity (K,), expression (E,) and turn (3,), an axis-angle in radians, of one head."""
     identity = _IDENTITY * random.standard_normal(model.identities)
     limits = np.array(_MOST_TURN)
     turn = np.clip(np.array(_TURN) * random.standard_normal(2), -limits, limits)
-    return identity, _random_expression(model.expression_names, random), np.radians([turn[0], turn[1], 0.0])
+    expression = np.clip(_random_expression(model.expression_names, random), *model.expression_bounds.cpu().numpy())
+    return identity, expression, np.radians([turn[0], turn[1], 0.0])
 
 
 def _random_expression(names: Sequence[str], random: np.random.Generator) -> NDArray:

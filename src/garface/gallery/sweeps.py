@@ -15,12 +15,15 @@ from garface.errors import SettingError
 from garface.gallery.drawing import Drawing, Pixels, draw_heads
 from garface.gallery.heads import sides, straight_heads
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
+from garface.heads import landmark_points
+from garface.heads.tables import LEFT_EYE, RIGHT_EYE
 from garface.io import contact_sheet
-from garface.photo.finder import LEFT_EYE, RIGHT_EYE
 from garface.reconstruction import FaceState, Renderer
 
 TURNS = {"yaw": 35.0, "pitch": 20.0, "roll": 20.0}
 """Degrees: how far a sweep turns to either side."""
+_UNBOUNDED = 2.0
+"""How far an expression without bounds goes to either side."""
 
 _AXES = {"yaw": (0.0, 1.0, 0.0), "pitch": (-1.0, 0.0, 0.0), "roll": (0.0, 0.0, -1.0)}
 """In the camera frame."""
@@ -34,8 +37,9 @@ def sweep(renderer: Renderer, face: FaceState, what: str, *, frames: int = 13, e
         face: one face (B = 1).
         what: "yaw" turns the head from 35 degrees to the viewer's left to as much to the right, "pitch" nods from
             20 degrees down to 20 up, "roll" tilts it from 20 degrees to the viewer's left to as much to the right, all
-            about the middle of the eyes and added to the pose it has; the name of an expression sets it from 0 to 1,
-            that of both its sides without Left and Right sets both.
+            about the middle of the eyes and added to the pose it has; the name of an expression sets it from
+            its least to its greatest value (-2 to 2 where it has no bounds), that of both its sides without Left and
+            Right sets both.
         frames: number of drawings.
         eased: slower toward both ends, as an animation wants it; else evenly.
 
@@ -43,7 +47,7 @@ def sweep(renderer: Renderer, face: FaceState, what: str, *, frames: int = 13, e
         SettingError: `what` is something else.
     """
     check_sweep(renderer, what)
-    low, high = (-TURNS[what], TURNS[what]) if what in TURNS else (0.0, 1.0)
+    low, high = _range(renderer, what)
     shares = np.linspace(0, 1, frames)
     if eased:
         shares = (1 - np.cos(np.pi * shares)) / 2
@@ -74,7 +78,7 @@ def check_sweep(renderer: Renderer, what: str) -> None:
     if what not in TURNS and not sides(names, what):
         near = difflib.get_close_matches(what, names, n=3, cutoff=0.5) or list(names[:3])
         raise SettingError(
-            f"A sweep is over {', '.join(TURNS)} or an ARKit expression such as {', '.join(near)}, not {what}."
+            f"A sweep is over {', '.join(TURNS)} or an expression such as {', '.join(near)}, not {what}."
         )
 
 
@@ -123,6 +127,15 @@ def sweep_sheet(faces: Sequence[Sequence[Drawing]]) -> Pixels:
     return contact_sheet([one.stack for one in drawings], len(faces[0]), [one.label for one in drawings])
 
 
+def _range(renderer: Renderer, what: str) -> tuple[float, float]:
+    """Where a sweep begins and ends: degrees, or values of the expression."""
+    if what in TURNS:
+        return -TURNS[what], TURNS[what]
+    model = renderer.head_model
+    bounds = model.expression_bounds[:, sides(model.expression_names, what)[0]].clamp(-_UNBOUNDED, _UNBOUNDED)
+    return float(bounds[0]), float(bounds[1])
+
+
 def _changed(renderer: Renderer, face: FaceState, what: str, value: float) -> FaceState:
     if what in TURNS:
         return replace(face, pose=_turned(renderer, face, what, value))
@@ -139,7 +152,7 @@ def _turned(renderer: Renderer, face: FaceState, what: str, degrees: float) -> P
     """
     turn = axis_angle_to_matrix(math.radians(degrees) * face.w.new_tensor([_AXES[what]]))
     model = renderer.head_model
-    marks = model.landmarks["mediapipe478"].points(model.vertices(face.identity, face.expression), model.triangles)
+    marks = landmark_points(model, model.vertices(face.identity, face.expression))
     centre = face.pose.apply(marks[:, LEFT_EYE + RIGHT_EYE].mean(1, keepdim=True))[:, 0]
     back = centre - (turn @ centre[..., None])[..., 0]
     return Pose(turn, back).compose(face.pose)

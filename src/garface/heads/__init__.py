@@ -1,21 +1,40 @@
 """Head models, their landmarks, and fitting them to landmarks."""
 
-from garface.heads.arkit import ARKIT_NAMES
+from garface.heads.arkit import ARKIT_NAMES, scores_by_name
+from garface.heads.derived import MeshLandmarks, any_region, identity_offsets, landmark_points, region_triangles
 from garface.heads.embedding import Embedding
 from garface.heads.fit import FitSettings, LandmarkFit, fit_landmarks
+from garface.heads.landmarks import Landmarks, LinearLandmarks
 from garface.heads.linear import LinearHead
 from garface.heads.metric import shape_metric
 from garface.heads.protocol import HeadModel
-from garface.heads.registry import load_head
+from garface.heads.registry import DEFAULT_HEAD, load_head
+from garface.heads.stamps import check_stamp, stamp, stamped_head
+from garface.heads.tables import IBUG, MEDIAPIPE, eye_distance
 
 __all__ = [
     "ARKIT_NAMES",
+    "DEFAULT_HEAD",
+    "IBUG",
+    "MEDIAPIPE",
     "Embedding",
     "FitSettings",
     "HeadModel",
     "LandmarkFit",
+    "Landmarks",
     "LinearHead",
+    "LinearLandmarks",
+    "MeshLandmarks",
+    "any_region",
+    "check_stamp",
+    "eye_distance",
     "fit_landmarks",
+    "identity_offsets",
+    "landmark_points",
     "load_head",
+    "region_triangles",
+    "scores_by_name",
     "shape_metric",
+    "stamp",
+    "stamped_head",
 ]

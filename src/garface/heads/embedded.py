@@ -12,6 +12,8 @@ from torch import Tensor
 from garface.heads.embedding import Embedding
 from garface.heads.linear import LinearHead
 
+NAME = "embedded"
+
 
 @lru_cache(maxsize=1)
 def embedded_head() -> LinearHead:
@@ -29,18 +31,21 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> LinearHead:
     def whole(name: str) -> Tensor:
         return torch.from_numpy(arrays[name].astype(np.int64))
 
-    masks = {k.removeprefix("mask_"): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("mask_")}
+    regions = {k.removeprefix("mask_"): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("mask_")}
     sets = [k.removesuffix("_triangle") for k in arrays if k.endswith("_triangle")]
-    landmarks = {name: Embedding(whole(f"{name}_triangle"), real(f"{name}_barycentric")) for name in sets}
+    names = tuple(str(name) for name in arrays["expression_names"])
     return LinearHead(
+        name=NAME,
+        licence="computed from CC0 MakeHuman data",
         mean=real("mean"),
         identity_basis=real("identity_basis"),
         expression_basis=real("expression_basis"),
+        expression_names=names,
+        expression_bounds=torch.tensor([[0.0], [1.0]]).repeat(1, len(names)),
         triangles=whole("triangles"),
         uv=real("uv"),
         uv_triangles=whole("uv_triangles"),
         mirror=whole("mirror"),
-        masks=masks,
-        landmarks=landmarks,
-        expression_names=tuple(str(name) for name in arrays["expression_names"]),
+        regions=regions,
+        embeddings={name: Embedding(whole(f"{name}_triangle"), real(f"{name}_barycentric")) for name in sets},
     )

@@ -8,8 +8,8 @@ The objective of one face is a sum of squares (paper section 3.3, "3DMM start"; 
 
 Unknowns: rotation (axis-angle increment), translation, log focal length, identity, expression. A change of the focal
 length carries the translation with it, so that the size in the picture stays and the valley between focal length and
-distance is straight. Expression is kept in [0, 1] by an active set: a coefficient that sits at a bound and wants to
-cross it is held for that step. Damping and acceptance are per face (Levenberg 1944, Marquardt 1963).
+distance is straight. Expression is kept within the head model's bounds by an active set: a coefficient that sits at a
+bound and wants to cross it is held for that step. Damping and acceptance are per face (Levenberg 1944, Marquardt 1963).
 
 Several photos of one person share the identity: their objectives are added, with its prior once, and every step
 eliminates what belongs to a single photo first (Schur complement).
@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from garface.checks import check_finite, check_shape
-from garface.errors import SettingError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix, cross_matrix
 from garface.heads.protocol import HeadModel
+from garface.heads.tables import MEDIAPIPE, eye_distance
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FitSettings:
         tolerance: a face is done when a step improves its cost by less than this share.
     """
 
-    landmarks: str = "mediapipe478"
+    landmarks: str = MEDIAPIPE
     sigma_landmark: float = 0.10
     sigma_identity: float = 1.0
     sigma_expression: float = 0.25
@@ -63,12 +63,20 @@ class LandmarkFit:
 
     Attributes:
         identity: (B, K) standard deviations.
-        expression: (B, 52) in [0, 1].
+        expression: (B, E) within the model's bounds.
         pose: camera from head, millimetres.
         camera: the given cameras with the fitted focal lengths.
         cost: (B,) final value of the objective.
         error: (B, N) distance of each projected landmark from the observed one, pixels.
         history: cost (B,) after every step.
+        precision: (B, P, P), P = 7 + K + E, the Gauss-Newton normal matrix at the result, undamped: half the second
+            derivative of each face's objective, priors included, but for the curvature of the projection. Where the
+            objective is read as minus twice a log-likelihood, its inverse is the covariance of the unknowns, in this
+            order: 3 rotation (radians about the axes of the camera frame, after the rotation of `pose`), 3 translation
+            (mm), 1 logarithm of the focal length (which carries the translation with it, see above), K identity
+            (standard deviations), E expression. Bounds of the expression are not in it. With a known focal length,
+            leave row and column 6 out. Faces of one person share their identity: its rows and columns are those of
+            one unknown, so these matrices are added there (`solve_sharing`).
     """
 
     identity: Tensor
@@ -78,6 +86,7 @@ class LandmarkFit:
     cost: Tensor
     error: Tensor
     history: list[Tensor]
+    precision: Tensor
 
 
 @dataclass(frozen=True)
@@ -119,18 +128,16 @@ def fit_landmarks(
         rotation: (B, 3, 3) start, camera from head; default: looking into the camera.
         identity: (B, K) expected identity in standard deviations, both start and centre of its prior; default: the mean
             head. Faces of one person are expected to have the mean of theirs.
-        expression: (B, 52) expected expression in [0, 1], both start and centre of its prior; default: neutral.
+        expression: (B, E) expected expression, both start and centre of its prior, once it is within the model's
+            bounds; default: neutral.
         weights: (N,) weight of each landmark; default 1.
         settings: see `FitSettings`.
         one_person: whether all faces are those of one person, who has one identity: every row of the result holds it,
             and the cost is that of all faces together.
 
     Raises:
-        SettingError: wrong shapes or landmarks that are not finite.
+        SettingError: wrong shapes, landmarks that are not finite, or a set that the model does not know.
     """
-    if settings.landmarks not in model.landmarks:
-        known = ", ".join(sorted(model.landmarks))
-        raise SettingError(f"The model has no landmarks '{settings.landmarks}'; it has: {known}.")
     problem = _Problem(model, observed, camera, identity, expression, weights, settings, one_person)
     return problem.solve(problem.start(rotation))
 
@@ -149,9 +156,9 @@ class _Problem:
         settings: FitSettings,
         one_person: bool,
     ) -> None:
-        rows = model.landmark_model(settings.landmarks)
-        self.mean, self.identity_basis, self.expression_basis = (row.to(observed) for row in rows)
-        self.batch, self.count = len(observed), len(self.mean)
+        self.landmarks = model.landmarks(settings.landmarks).to(observed)
+        self.low, self.high = model.expression_bounds.to(observed)
+        self.batch, self.count = len(observed), len(self.landmarks)
         check_shape("observed", observed, (None, self.count, 2))
         check_finite("observed", observed)
         self.observed, self.settings, self.one_person = observed, settings, one_person
@@ -164,7 +171,7 @@ class _Problem:
         if one_person:
             self.expected_identity = self.expected_identity.mean(0, keepdim=True).expand_as(average)
         neutral = observed.new_zeros(self.batch, model.expressions)
-        self.expected = neutral if expression is None else expression.to(observed).clamp(0, 1)
+        self.expected = neutral if expression is None else expression.to(observed).clamp(self.low, self.high)
         self.scale = eye_distance(observed, settings.landmarks)  # (B,)
         weights = observed.new_ones(self.count) if weights is None else weights.to(observed)
         self.weight = weights.sqrt()[None, :] / (settings.sigma_landmark * self.scale[:, None])  # (B, N)
@@ -174,9 +181,7 @@ class _Problem:
         if rotation is None:
             rotation = torch.eye(3).expand(self.batch, 3, 3)
         rotation = rotation.to(self.observed)
-        offsets = torch.einsum("be,enc->bnc", self.expected, self.expression_basis)
-        offsets = offsets + torch.einsum("bk,knc->bnc", self.expected_identity, self.identity_basis)
-        turned = (self.mean + offsets) @ rotation.mT
+        turned = self.landmarks.points(self.expected_identity, self.expected) @ rotation.mT
         flat = turned[..., :2] * turned.new_tensor([1.0, -1.0])  # picture y points down
         a, b = flat - flat.mean(1, keepdim=True), self.observed - self.observed.mean(1, keepdim=True)
         scale = (a * b).sum((1, 2)) / (a * a).sum((1, 2))  # pixels per millimetre
@@ -210,9 +215,7 @@ class _Problem:
 
     def project(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
         """Projected landmarks (B, N, 2), their camera points (B, N, 3) and turned head points R X (B, N, 3)."""
-        offsets = state.identity @ self.identity_basis.flatten(1) + state.expression @ self.expression_basis.flatten(1)
-        offsets = offsets.unflatten(1, (self.count, 3))
-        turned = (self.mean + offsets) @ state.rotation.mT
+        turned = self.landmarks.points(state.identity, state.expression) @ state.rotation.mT
         points = turned + state.translation[:, None]
         focal = state.log_focal.exp()[:, None]
         x = focal * points[..., 0] / -points[..., 2]
@@ -230,8 +233,9 @@ class _Problem:
         rows[..., 6] = (projected - self.camera.principal[:, None]) * self.weight[..., None]
         rows[..., 6] += torch.einsum("bnij,bj->bni", by_point, state.translation)
         by_head = by_point @ state.rotation[:, None]  # picture by offsets in the head frame
-        rows[..., 7 : 7 + k] = by_head @ self.identity_basis.permute(1, 2, 0)
-        rows[..., 7 + k :] = by_head @ self.expression_basis.permute(1, 2, 0)
+        by_identity, by_expression = self.landmarks.derivatives(state.identity, state.expression)
+        rows[..., 7 : 7 + k] = by_head @ by_identity
+        rows[..., 7 + k :] = by_head @ by_expression
         return rows.flatten(1, 2)
 
     def _projection_derivative(self, state: _State, points: Tensor) -> Tensor:
@@ -259,7 +263,7 @@ class _Problem:
         """One damped Gauss-Newton step; `damping` (B,) scales the diagonal of the normal matrix."""
         jacobian, prior = self.jacobian(state), self.prior_jacobian(state)
         residual = self.residuals(state)[..., None]
-        normal = jacobian.mT @ jacobian + prior.mT @ prior
+        normal = _normal_matrix(jacobian, prior)
         rows = jacobian.shape[1]
         gradient = (jacobian.mT @ residual[:, :rows] + prior.mT @ residual[:, rows:])[..., 0]
         held = self._held(state, gradient)
@@ -276,7 +280,7 @@ class _Problem:
         """Unknowns (B, P) that stay: expressions at a bound that want to cross it, and a known focal length."""
         held = torch.zeros_like(gradient, dtype=torch.bool)
         by_expression = gradient[:, 7 + state.identity.shape[1] :]
-        low, high = state.expression <= 0, state.expression >= 1
+        low, high = state.expression <= self.low, state.expression >= self.high
         held[:, 7 + state.identity.shape[1] :] = (low & (by_expression > 0)) | (high & (by_expression < 0))
         held[:, 6] = not self.settings.fit_focal
         return held
@@ -292,7 +296,7 @@ class _Problem:
             translation,
             state.log_focal + grown,
             state.identity + delta[:, 7 : 7 + k],
-            (state.expression + delta[:, 7 + k :]).clamp(0, 1),
+            (state.expression + delta[:, 7 + k :]).clamp(self.low, self.high),
         )
 
     def cost(self, state: _State) -> Tensor:
@@ -329,7 +333,13 @@ class _Problem:
             cost=cost,
             error=(self.project(state)[0] - self.observed).norm(dim=-1),
             history=history,
+            precision=_normal_matrix(self.jacobian(state), self.prior_jacobian(state)),
         )
+
+
+def _normal_matrix(jacobian: Tensor, prior: Tensor) -> Tensor:
+    """(B, P, P) of the derivatives (B, R, P) of the landmarks' and of the priors' residuals."""
+    return jacobian.mT @ jacobian + prior.mT @ prior
 
 
 def solve_sharing(matrix: Tensor, right: Tensor, shared: slice) -> Tensor:
@@ -356,15 +366,3 @@ def solve_sharing(matrix: Tensor, right: Tensor, shared: slice) -> Tensor:
     result[:, common] = found[:, 0]
     result[:, own] = (reduced[..., -1:] - reduced[..., :-1] @ found)[..., 0]
     return result
-
-
-_EYES = {
-    "mediapipe478": ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)),
-    "ibug68": ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47)),
-}
-
-
-def eye_distance(landmarks: Tensor, name: str = "mediapipe478") -> Tensor:
-    """Distance (B,) between the centres of the two eyes, in the unit of `landmarks` (B, N, D)."""
-    first, second = (landmarks[:, list(rows)].mean(1) for rows in _EYES[name])
-    return (first - second).norm(dim=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from garface.heads.derived import identity_offsets
 from garface.heads.protocol import HeadModel
 
 
@@ -13,7 +14,7 @@ def shape_metric(model: HeadModel) -> Tensor:
     of the mean face by which a difference d (K,), standard deviations, moves its points, once the similarity that
     undoes most of it is taken out. So a head that is merely larger or held differently does not differ.
     """
-    face = model.masks["face"]
+    face = model.region("face")
     weight = (vertex_areas(model.mean, model.triangles) * face)[face]
     weight = (weight / weight.sum()).repeat_interleave(3)  # of every coordinate
     points = model.mean[face]
@@ -21,7 +22,7 @@ def shape_metric(model: HeadModel) -> Tensor:
     axes = torch.eye(3, dtype=points.dtype, device=points.device)[:, None].expand(3, len(points), 3)
     turns = torch.linalg.cross(axes, points.expand_as(axes), dim=-1)
     similar = torch.cat([turns, axes, points[None]]).flatten(1)  # (7, 3 F): what a similarity does to the mean face
-    offsets = model.identity_basis[:, face].flatten(1)
+    offsets = identity_offsets(model)[:, face].flatten(1)
     parts = torch.linalg.solve((similar * weight) @ similar.T, (similar * weight) @ offsets.T)
     offsets = offsets - parts.T @ similar
     return (offsets * weight) @ offsets.T

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pygltflib as gl
+import torch
 from numpy.typing import NDArray
 
 from garface.errors import SettingError
 from garface.files import write_atomic
+from garface.geometry import Topology, vertex_normals
 from garface.io.images import Pixels, encode_jpeg, encode_png
 from garface.io.meshes import Floats, Integers, check_mesh
 
@@ -186,7 +188,7 @@ class _Packer:
 
 def _base_attributes(pack: _Packer, head: GltfHead, vertex_of: Integers, uv_of: Integers) -> Any:
     positions = (head.vertices[vertex_of] * METRES).astype("<f4")
-    normals = vertex_normals(head.vertices, head.triangles)[vertex_of].astype("<f4")
+    normals = _unit_normals(head.vertices, _topology(head))[vertex_of].astype("<f4")
     uv = np.stack([head.uv[uv_of, 0], 1 - head.uv[uv_of, 1]], axis=1).astype("<f4")
     return gl.Attributes(
         POSITION=pack.dense(positions, "VEC3", _ARRAY_BUFFER, bounds=True),
@@ -201,10 +203,11 @@ def _indices(pack: _Packer, triangles: Integers) -> int:
 
 
 def _morph_targets(pack: _Packer, head: GltfHead, vertex_of: Integers) -> list[Any]:
-    rest = vertex_normals(head.vertices, head.triangles)
+    topology = _topology(head)
+    rest = _unit_normals(head.vertices, topology)
     targets = []
     for offset in head.targets.values():
-        turned = vertex_normals(head.vertices + offset, head.triangles) - rest
+        turned = _unit_normals(head.vertices + offset, topology) - rest
         moved = (offset[vertex_of] * METRES).astype("<f4")
         targets.append(
             gl.Attributes(
@@ -241,14 +244,14 @@ def _add_camera(file: gl.GLTF2, camera: GltfCamera) -> None:
     file.nodes.append(gl.Node(name="photo", camera=0, matrix=placed.T.ravel().tolist()))
 
 
-def vertex_normals(vertices: Floats, triangles: Integers) -> NDArray[np.float64]:
-    """Unit normals (V, 3), the average of the faces around each vertex weighted by area; +y where there is none."""
-    a, b, c = (vertices[triangles[:, corner]].astype(np.float64) for corner in range(3))
-    face = np.cross(b - a, c - a)
-    corners = triangles.ravel()
-    total = np.stack([np.bincount(corners, np.repeat(face[:, k], 3), len(vertices)) for k in range(3)], axis=1)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.where(length > 0, total / np.where(length > 0, length, 1), [0.0, 1.0, 0.0])
+def _topology(head: GltfHead) -> Topology:
+    return Topology.build(torch.from_numpy(head.triangles.astype(np.int64)), len(head.vertices))
+
+
+def _unit_normals(vertices: Floats, topology: Topology) -> NDArray[np.float64]:
+    """Unit normals (V, 3); +y where there is no surface, because the format wants unit length everywhere."""
+    found = vertex_normals(torch.from_numpy(vertices.astype(np.float64))[None], topology)[0].numpy()
+    return np.where(found.any(axis=1, keepdims=True), found, [0.0, 1.0, 0.0])
 
 
 def _check_head(head: GltfHead) -> None:

@@ -10,13 +10,12 @@ from garface.metrics.distributions import (
     symmetric_root,
     unbiased_frechet,
 )
-from garface.metrics.landmarks import box_size, eye_distance, landmark_error
+from garface.metrics.landmarks import box_size, landmark_error
 from garface.metrics.pictures import psnr, ssim
 
 __all__ = [
     "Moments",
     "box_size",
-    "eye_distance",
     "frechet_distance",
     "frechet_from_root",
     "frechet_gaussian",

@@ -21,11 +21,6 @@ def landmark_error(predicted: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
     return (predicted - truth).norm(dim=2).mean(1) / unit
 
 
-def eye_distance(left_eye: Tensor, right_eye: Tensor) -> Tensor:
-    """Distance between the means of the contour points of each eye, `(B, N, D)` -> `(B,)`."""
-    return (left_eye.mean(1) - right_eye.mean(1)).norm(dim=1)
-
-
 def box_size(landmarks: Tensor) -> Tensor:
     """Square root of the area of the landmarks' bounding box, `(B, N, 2)` -> `(B,)` (the AFLW2000-3D protocol)."""
     extent = landmarks.amax(1) - landmarks.amin(1)

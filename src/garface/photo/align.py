@@ -10,11 +10,7 @@ from torch import Tensor
 from garface.checks import check_shape
 from garface.errors import SettingError
 from garface.geometry import Similarity
-from garface.photo.finder import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER
-
-_LEFT_EYE = (362, 385, 387, 263, 373, 380)
-"""The six contour points of iBUG's 68 landmarks, which FFHQ was aligned with: the person's left eye."""
-_RIGHT_EYE = (33, 160, 158, 133, 153, 144)
+from garface.heads.tables import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER, eye_centres
 
 _SIDE = 1.012
 """MediaPipe's eyes are this much nearer together than those FFHQ was aligned with: with this factor the frame found in
@@ -44,7 +40,7 @@ def ffhq_similarity(points: Tensor, size: int) -> Similarity:
 
 def _frame(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Centre (B, 2) px, half side (B,) px and angle (B,) rad of the frame's x axis in the photo (Karras et al.)."""
-    right_eye, left_eye = points[:, _RIGHT_EYE].mean(1), points[:, _LEFT_EYE].mean(1)
+    right_eye, left_eye = eye_centres(points)  # of the six points of each that FFHQ was aligned with
     mouth = points[:, [LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER]].mean(1)
     eyes = (left_eye + right_eye) / 2
     eye_to_eye, eye_to_mouth = left_eye - right_eye, mouth - eyes

@@ -16,21 +16,16 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from garface.arrays import Pixels
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.heads import ARKIT_NAMES
+from garface.heads import ARKIT_NAMES, eye_distance
 from garface.weights import asset_path
 
 Floats = NDArray[np.float32]
-
-LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-"""Contour of the person's left eye among the 478 landmarks."""
-RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-"""Contour of the person's right eye."""
-LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER = 291, 61
 
 
 @dataclass(frozen=True)
@@ -40,22 +35,16 @@ class FaceLandmarks:
     points: Floats
     """(478, 2) pixels of the photo, y down, pixel centres at .5. The last ten are the irises."""
     blendshapes: Floats
-    """(52,) scores in [0, 1] in the order of `ARKIT_NAMES`; `tongueOut` is 0, MediaPipe does not see it."""
+    """(S,) scores in [0, 1] in the order of `ARKIT_NAMES`; `tongueOut` is 0, MediaPipe does not see it."""
     pose: Floats
     """(4, 4) MediaPipe's facial transformation: its canonical face (cm) to a camera with 63 degrees of vertical view
     that looks down -z with +y up. The camera is that of the window the face was found in, so its rotation is useful
     and its translation is only a hint."""
 
     @property
-    def eyes(self) -> Floats:
-        """(2, 2) centres of the person's left and right eye: means of their contours, pixels."""
-        return self.points[[LEFT_EYE, RIGHT_EYE]].mean(axis=1).astype(np.float32)
-
-    @property
     def eye_distance(self) -> float:
         """Distance of the two eye centres, pixels: the unit of landmark errors."""
-        left, right = self.eyes
-        return float(np.hypot(*(left - right)))
+        return float(eye_distance(torch.from_numpy(self.points)[None]))
 
     @property
     def box(self) -> tuple[float, float, float, float]:

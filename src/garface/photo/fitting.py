@@ -14,7 +14,7 @@ from torch import Tensor
 
 from garface.arrays import Pixels
 from garface.geometry import Camera, Pose, Similarity, crop
-from garface.heads import FitSettings, HeadModel, LandmarkFit, fit_landmarks
+from garface.heads import ARKIT_NAMES, FitSettings, HeadModel, LandmarkFit, fit_landmarks
 from garface.io import to_tensor
 from garface.photo.align import ffhq_similarity
 from garface.photo.finder import FaceLandmarks
@@ -31,7 +31,7 @@ class AlignedFace:
         camera: of the crop; its focal length is a placeholder until the fit.
         roll: (1, 3, 3) from the photo's camera frame to the crop's.
         points: (1, 478, 2) landmarks, crop px.
-        blendshapes: (1, 52) expected expression.
+        blendshapes: (1, S) the detector's scores, in the order of `ARKIT_NAMES`.
         rotation: (1, 3, 3) MediaPipe's head rotation, in the crop's camera frame.
         height: of the photo, px.
         width: of the photo, px.
@@ -102,7 +102,7 @@ def fit_aligned(
         camera,
         rotation=torch.cat([face.rotation for face in faces]),
         identity=identity,
-        expression=torch.cat([face.blendshapes for face in faces]),
+        expression=model.expression_from_scores(ARKIT_NAMES, torch.cat([face.blendshapes for face in faces])),
         settings=settings,
         one_person=one_person,
     )

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from garface.borrowed.crops import FaceFeatures, load_face_features
 from garface.errors import SettingError
-from garface.heads import FitSettings, HeadModel, LandmarkFit
+from garface.heads import FitSettings, HeadModel, LandmarkFit, check_stamp
 from garface.networks import ShapeEstimator, load_shape_estimator
 from garface.photo.fitting import AlignedFace, fit_aligned
 from garface.weights import WeightsCard, load_weights, shipped
@@ -72,6 +72,10 @@ def load_starting_shapes(
         AssetError: a network that it looks through is neither here nor can be fetched.
     """
     estimator = load_shape_estimator(source).to(device)
+    card = load_weights(shipped(source, "shape")).card
+    check_stamp(
+        card.head, model, what=f"The shape estimator {source}", remedy="train one for it with `garface train shape`"
+    )
     given, wanted = estimator.config.coefficients, model.identities
     if given != wanted:
         raise SettingError(
@@ -79,7 +83,7 @@ def load_starting_shapes(
             f"{wanted}; train one for it with `garface train shape`."
         )
     features = load_face_features().to(device) if estimator.config.features else None
-    return StartingShapes(estimator, features, load_weights(shipped(source, "shape")).card)
+    return StartingShapes(estimator, features, card)
 
 
 def fit_from(

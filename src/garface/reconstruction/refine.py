@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
-from garface.heads import HeadModel
-from garface.heads.fit import eye_distance
+from garface.heads import HeadModel, eye_distance, landmark_points
 from garface.losses import gaussian_prior, gradient_error, photometric_error, pyramid_error
 
 Report = Callable[[int, int], None]
@@ -108,7 +107,7 @@ class FaceState:
 
     Attributes:
         identity: (B, K) standard deviations.
-        expression: (B, 52) in [0, 1].
+        expression: (B, E) within the head model's bounds.
         pose: camera from head, millimetres.
         camera: of the crops.
         w: (B, L, W).
@@ -221,7 +220,7 @@ def objective(
     head = model.vertices(state.identity, state.expression)
     normals = renderer.normals(state.identity, state.expression, state.pose, state.camera)
     picture = renderer.draw(state.w, normals, state.noise)
-    points = state.camera.project(state.pose.apply(model.landmarks["mediapipe478"].points(head, model.triangles)))
+    points = state.camera.project(state.pose.apply(landmark_points(model, head)))
     scale = settings.sigma_landmark * eye_distance(target.points)[:, None, None]
     spread = renderer.style_spread
     middle = renderer.mean_style[:, None]
@@ -243,6 +242,7 @@ class _Unknowns:
 
     def __init__(self, renderer: Draws, start: FaceState, settings: RefineSettings, *, one_person: bool) -> None:
         self.start, self.settings, self.spread = start, settings, renderer.style_spread
+        self.bounds = renderer.head_model.expression_bounds
         self.style = torch.zeros_like(start.w).requires_grad_()
         self.noise = [layer.clone().requires_grad_() for layer in start.noise]
         identity = start.identity.mean(0, keepdim=True) if one_person else start.identity.clone()
@@ -269,8 +269,8 @@ class _Unknowns:
 
     @torch.no_grad()
     def keep_range(self) -> None:
-        """Expression coefficients mean something in [0, 1] only."""
-        self.expression.clamp_(0, 1)
+        """Expression coefficients mean something within their bounds only."""
+        self.expression.clamp_(*self.bounds)
 
     def state(self) -> FaceState:
         """The present state, differentiable in the unknowns."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from garface.devices import Device, choose_device
 from garface.errors import WeightsError
 from garface.geometry import Camera, Pose, Topology
-from garface.heads import HeadModel, load_head
+from garface.heads import HeadModel, check_stamp, stamped_head
 from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
 from garface.rendering import normal_map, normal_pyramid
@@ -103,16 +103,17 @@ class Renderer:
         return self.mean_style + truncation * (self.generator.styles(z) - self.mean_style)
 
 
-def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> Renderer:
+def load_renderer(model: str | Path = "builtin", *, device: Device = "auto", head: HeadModel | None = None) -> Renderer:
     """Load a trained renderer.
 
     Args:
         model: "builtin", or a folder with `gar.safetensors` and `inverter.safetensors`, as training writes them.
         device: "auto" takes the GPU if there is one.
+        head: the head model; None loads the one that the renderer's weights name.
 
     Raises:
         WeightsError: weights that are missing, unreadable, or do not belong together.
-        SettingError: a device that is not there.
+        SettingError: a device that is not there, or weights that belong to another head model.
     """
     place = choose_device(device)
     sources = _sources(model)
@@ -124,13 +125,22 @@ def load_renderer(model: str | Path = "builtin", *, device: Device = "auto") -> 
             f"{model} holds a renderer with latents of {generator.config.latent_dim} numbers and an inverter that "
             f"gives {inverter.config.latent_dim}; train them together."
         )
+    cards = {kind: load_weights(source).card for kind, source in sources.items()}
     return Renderer(
-        head_model=load_head().to(place),
+        head_model=_head(head, cards["gar"], f"The renderer {model}").to(place),
         generator=generator,
         inverter=inverter,
-        cards={kind: load_weights(source).card for kind, source in sources.items()},
+        cards=cards,
         device=place,
     )
+
+
+def _head(given: HeadModel | None, card: WeightsCard, what: str) -> HeadModel:
+    """The head model that a renderer draws: the given one, or that of its card."""
+    remedy = "train a renderer for it with `garface train gar`"
+    model = given or stamped_head(card.head, what=what, remedy=remedy)
+    check_stamp(card.head, model, what=what, remedy=remedy)
+    return model
 
 
 def model_hash(model: str | Path = "builtin", shape_model: str | Path = "builtin") -> str:

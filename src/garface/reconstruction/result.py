@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
@@ -18,8 +18,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from garface.arrays import Pixels
 from garface.errors import InputError
 from garface.geometry import Camera, Pose, Topology, vertex_normals
-from garface.heads import HeadModel
-from garface.heads.fit import eye_distance
+from garface.heads import HeadModel, check_stamp, eye_distance, landmark_points, stamp
 from garface.io import (
     GltfCamera,
     GltfHead,
@@ -42,11 +41,12 @@ from garface.reconstruction.texture import UVTexture
 from garface.rendering import fit_light, normal_map, shade
 from garface.weights import WeightsCard, find_asset
 
-LICENCE = "Head shape: computed from CC0 MakeHuman data. Texture: as the photo."
 OVERLAY_SIDE = 2048
 """Longest side of the overlay, pixels."""
 
 STATE_FILE, REPORT_FILE = "latent.safetensors", "reconstruction.json"
+HEAD_KEY = "head"
+"""Metadata of `STATE_FILE`: the stamp of the head model that the coefficients belong to."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Reconstruction:
     Attributes:
         name: of the folder it is saved in.
         identity: (K,) standard deviations.
-        expression: (52,) ARKit coefficients in [0, 1].
+        expression: (E,) within the head model's bounds.
         camera: of the full photo.
         pose: camera from head, millimetres, for that camera.
         state: everything that draws the face in the frame of its crop.
@@ -138,17 +138,18 @@ class Reconstruction:
         return picture.clamp(-1, 1).cpu()
 
     def head(self) -> GltfHead:
-        """The head as it goes into the GLB: neutral shape, 52 morph targets at the fitted strengths."""
+        """The head as it goes into the GLB: neutral shape, morph targets at the fitted strengths."""
         model = self.head_model
-        names = model.expression_names
+        targets = {name: offsets.numpy() for name, offsets in model.morph_targets().items()}
+        strengths = zip(model.expression_names, self.expression)
         return GltfHead(
             vertices=self.vertices(neutral=True).numpy(),
             triangles=model.triangles.numpy(),
             uv=model.uv.numpy(),
             uv_triangles=model.uv_triangles.numpy(),
             texture=self.texture.colour,
-            targets={name: offsets.numpy() for name, offsets in zip(names, model.expression_basis)},
-            weights={name: float(weight) for name, weight in zip(names, self.expression)},
+            targets=targets,
+            weights={name: float(strength) for name, strength in strengths if name in targets},
             camera=GltfCamera(
                 focal=float(self.camera.focal[0]),
                 height=self.camera.height,
@@ -156,7 +157,7 @@ class Reconstruction:
                 rotation=self.pose.rotation[0].double().numpy(),
                 translation=self.pose.translation[0].double().numpy(),
             ),
-            licence=LICENCE,
+            licence=f"Head shape: {model.licence}. Texture: as the photo.",
         )
 
     @torch.no_grad()
@@ -211,7 +212,7 @@ class Reconstruction:
         with whole_folder(final) as draft:
             self._write_meshes(draft)
             self._write_pictures(draft)
-            write_atomic(draft / STATE_FILE, save(self._tensors()))
+            write_atomic(draft / STATE_FILE, save(self._tensors(), metadata={HEAD_KEY: stamp(self.head_model)}))
             write_json(draft / REPORT_FILE, self.report())
         return final
 
@@ -271,14 +272,18 @@ def load_state(folder: Path | str, renderer: Renderer) -> FaceState:
 
     Raises:
         InputError: the folder holds no reconstruction, or one that another renderer made.
+        SettingError: its coefficients belong to another head model than the renderer's.
     """
     path = Path(folder) / STATE_FILE
     if not path.is_file():
         raise InputError(f"{folder} holds no finished reconstruction; make one with `garface reconstruct PHOTO`.")
     try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get(HEAD_KEY)
         tensors = {name: value.to(renderer.device) for name, value in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read; reconstruct the photo again.") from error
+    check_stamp(found, renderer.head_model, what=str(folder), remedy="reconstruct the photo again")
     noise = [tensors[name] for name in sorted(tensors) if name.startswith("noise_")]
     shapes = [tuple(layer.shape[1:]) for layer in noise]
     if shapes != list(renderer.generator.noise_shapes()) or tensors["w"].shape[2] != renderer.mean_style.shape[1]:
@@ -312,7 +317,7 @@ def _landmark_error(state: FaceState, renderer: Renderer, target: Target) -> flo
     """Median distance of one face's projected landmarks from the observed ones, in its eye distance."""
     model = renderer.head_model
     head = renderer.vertices(state.identity, state.expression, state.pose)
-    projected = state.camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
+    projected = state.camera.project(landmark_points(model, head))
     return float((projected - target.points).norm(dim=2).median() / eye_distance(target.points))
 
 

@@ -24,6 +24,8 @@ from garface.datasets.conditions import FittedConditions, Heads, RandomHeads, ra
 from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.errors import SettingError
 from garface.geometry import vertex_normals
+from garface.heads import HeadModel, any_region, region_triangles
+from garface.heads.tables import LEFT_IRIS, RIGHT_IRIS
 from garface.rendering import (
     barycentrics,
     highlight,
@@ -47,8 +49,6 @@ _RARE = ("eyeBlink", "jawOpen", "cheekPuff")
 """Expressions that photos hardly show, and that are therefore made often."""
 _DIRECTIONS = 64
 """How many directions of light are tried for heads that throw shadows."""
-_PUPILS = (468, 473)
-"""Landmarks of mediapipe478 in the middle of the right and the left iris."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,11 +173,11 @@ class Drawings:
         """Identities and expressions of random photos, or random ones, in the poses of photos `poses` (B,)."""
         count, trusted = len(poses), self.conditions.trustworthy
         rows = trusted[torch.randint(len(trusted), (2, count), generator=source)]
-        names = self.faces.model.expression_names
-        random = random_expressions(names, count, RandomHeads(active=0.15, strongest=1.0), source)
+        model = self.faces.model
+        random = random_expressions(model, count, RandomHeads(active=0.15, strongest=1.0), source)
         made = torch.rand(count, 1, generator=source) < self.settings.expressive
         expression = torch.where(made, random, self.faces.take("expression", rows[1]))
-        expression = torch.maximum(expression, _rare_expressions(names, count, self.settings.rare, source))
+        expression = torch.maximum(expression, _rare_expressions(model, count, self.settings.rare, source))
         identity = self.faces.take("identity", rows[0])
         if self.settings.identity is not None:
             identity = self.settings.identity * torch.randn(identity.shape, generator=source)
@@ -200,7 +200,7 @@ class Drawings:
         weights = barycentrics(vertices, model.triangles, triangle, camera)
         normals = normal_map(vertices, faces.topology, camera)
         facing, mask = normalize(normals[:, :3], dim=1), normals[:, 3:]
-        bald = (~model.masks["scalp"]).float().view(1, -1, 1)
+        bald = (~any_region(model, "scalp")).float().view(1, -1, 1)
         known = torch.cat([bald, model.mean[None] / 100], 2).expand(len(vertices), -1, -1)
         found = interpolate_attributes(known, model.triangles, triangle, weights)
         if self.paint is None:
@@ -209,7 +209,7 @@ class Drawings:
             picture = lit * seen + background * (1 - seen)
         else:
             picture = self.paint(normals, source)
-        of_face = model.masks["face"][model.triangles].all(1)
+        of_face = region_triangles(model, "face")
         there = (triangle >= 0)[:, None]
         face = (of_face[triangle.clamp(min=0)][:, None] & there).float()
         places, yaw = found[:, 1:] * there, yaw_degrees(heads.pose.rotation)
@@ -259,18 +259,22 @@ class Drawings:
 
     def _eyes(self, heads: Heads, mirrored: Tensor) -> Tensor:
         """Pixels (B, 2, 2) of the pupils, the left of the picture first, of drawings some of which are `mirrored`."""
-        points = heads.pose.apply(self.conditions.landmarks(heads.identity, heads.expression)[:, list(_PUPILS)])
+        points = heads.pose.apply(
+            self.conditions.landmarks.points(heads.identity, heads.expression)[:, [RIGHT_IRIS, LEFT_IRIS]]
+        )
         eyes = heads.camera.resized(self.resolution, self.resolution).project(points)
         flipped = torch.stack([self.resolution - eyes[..., 0], eyes[..., 1]], -1).flip(1)
         return torch.where(mirrored.view(-1, 1, 1), flipped, eyes)
 
 
-def _rare_expressions(names: tuple[str, ...], count: int, share: float, source: Generator) -> Tensor:
-    """Expressions (B, 52) that are zero but for some closed eyes, open jaws and puffed cheeks of strength 1/2 to 1."""
+def _rare_expressions(model: HeadModel, count: int, share: float, source: Generator) -> Tensor:
+    """Expressions (B, E) that are zero but for some closed eyes, open jaws and puffed cheeks of strength 1/2 to 1."""
     chance, strength = torch.rand(2, count, len(_RARE), generator=source)
     made = (chance < share) * (0.5 + 0.5 * strength)
-    column = [[name.removesuffix("Left").removesuffix("Right") == rare for name in names] for rare in _RARE]
-    return made @ torch.tensor(column, dtype=torch.float32)
+    column = [
+        [name.removesuffix("Left").removesuffix("Right") == rare for name in model.expression_names] for rare in _RARE
+    ]
+    return (made @ torch.tensor(column, dtype=torch.float32)).clamp(*model.expression_bounds)
 
 
 def _out_of_focus(pictures: Tensor, source: Generator) -> Tensor:

@@ -13,21 +13,14 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from garface.heads import HeadModel
+from garface.heads import HeadModel, any_region, landmark_points
+from garface.heads.tables import BEARD, BROWS, LEFT_IRIS, RIGHT_IRIS
 from garface.synthetic.skins import MOUTH
 
 _FAIR, _DARK = (0.68, 0.47, 0.37), (0.075, 0.036, 0.022)
 """The fairest and the darkest skin; between them the logarithm is linear in the pigment."""
 _FAIR_HAIR, _DARK_HAIR = (0.42, 0.30, 0.17), (0.012, 0.009, 0.008)
 _FAIR_IRIS, _DARK_IRIS = (0.25, 0.28, 0.30), (0.03, 0.015, 0.008)
-_BROWS = (
-    ((70, 46), (63, 53), (105, 52), (66, 65), (107, 55)),
-    ((300, 276), (293, 283), (334, 282), (296, 295), (336, 285)),
-)
-"""Landmarks of mediapipe478 at the upper and the lower edge of either brow, from its outer end on."""
-_IRISES = (468, 473)
-_BEARD = (0, 17, 152, 57, 287, 164, 18, 200)
-"""Landmarks about the mouth and on the chin."""
 _WAVES = 24
 
 
@@ -35,19 +28,21 @@ class PlainSkins:
     """Paints heads.
 
     Args:
-        model: whose heads.
+        model: whose heads. Regions that it lacks stay without their colours.
     """
 
     def __init__(self, model: HeadModel) -> None:
-        self.points, self.masks = model.mean, model.masks
-        marks = model.landmarks["mediapipe478"].points(model.mean[None], model.triangles)[0]
-        middles = marks[torch.tensor(_BROWS)].mean(2)
+        self.points = model.mean
+        marks = landmark_points(model, model.mean[None])[0]
+        middles = marks[torch.tensor(BROWS)].mean(2)
         brows = torch.cat([middles, (middles[:, 1:] + middles[:, :-1]) / 2], dim=1)
         self.to_brow = self._distance(brows.flatten(0, 1))
-        self.to_iris = self._distance(marks[list(_IRISES)])
-        self.to_beard = self._distance(marks[list(_BEARD)])
-        self.to_scalp = self._distance(model.mean[model.masks["scalp"]])
-        self.hairy = (~(model.masks["ears"] | model.masks["eyes"] | model.masks["lips"])).view(1, -1, 1)
+        self.to_iris = self._distance(marks[[RIGHT_IRIS, LEFT_IRIS]])
+        self.to_beard = self._distance(marks[list(BEARD)])
+        self.to_scalp = self._distance(model.mean[any_region(model, "scalp")])
+        self.eyes, self.lips = (any_region(model, name).view(1, -1, 1) for name in ("eyes", "lips"))
+        self.mouth = [(any_region(model, name), torch.tensor(colour)) for name, colour in MOUTH.items()]
+        self.hairy = (~any_region(model, "ears", "eyes", "lips")).view(1, -1, 1)
 
     def __call__(self, count: int, source: Generator) -> Tensor:
         """Albedos (B, V, 3) in [0.005, 0.95] of `count` heads; the generator decides everything."""
@@ -57,14 +52,15 @@ class PlainSkins:
         hair = hair + _some(0.2, count, source) * _any(count, source, 0, 0.25)  # some are grey
         for cover in (self._brows(count, source), self._beard(count, source), self._hair(count, source)):
             albedo = albedo + cover * (hair - albedo)
-        albedo = torch.where(self.masks["eyes"].view(1, -1, 1), self._eyes(count, source), albedo)
-        for region, colour in MOUTH.items():
-            albedo[:, self.masks[region]] = torch.tensor(colour)
+        albedo = torch.where(self.eyes, self._eyes(count, source), albedo)
+        for inside, colour in self.mouth:
+            albedo[:, inside] = colour
         return albedo.clamp(0.005, 0.95)
 
     def _distance(self, points: Tensor) -> Tensor:
-        """Of every vertex from the nearest of the points (N, 3): (V,)."""
-        return torch.cdist(self.points, points).amin(1)
+        """Of every vertex from the nearest of the points (N, 3): (V,); infinite where there is no point."""
+        far = self.points.new_full((len(self.points), 1), torch.inf)
+        return torch.cat([torch.cdist(self.points, points), far], 1).amin(1)
 
     def _skin(self, pigment: Tensor, source: Generator) -> Tensor:
         """Blotched skin (B, V, 3) with lips, as dark as `pigment` (B, 1, 1) says."""
@@ -75,7 +71,7 @@ class PlainSkins:
         red = _any(count, source, 0, 0.2) * _waves(self.points, count, 60.0, source)
         skin = tone * (coarse + fine + red * torch.tensor([1.0, -0.3, -0.3])).exp()
         redder = torch.cat([_any(count, source, 0.7, 1.3), _any(count, source, 0.35, 0.9, channels=2)], dim=2)
-        return torch.where(self.masks["lips"].view(1, -1, 1), skin * redder, skin)
+        return torch.where(self.lips, skin * redder, skin)
 
     def _brows(self, count: int, source: Generator) -> Tensor:
         return _any(count, source, 0.4, 1) * _edge(self.to_brow, _any(count, source, 2, 5), 2.0)

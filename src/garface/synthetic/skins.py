@@ -8,7 +8,7 @@ from torch.nn.functional import grid_sample, normalize
 
 from garface.datasets.fitted import FittedFaces
 from garface.geometry import harmonic_basis, vertex_normals
-from garface.heads import HeadModel
+from garface.heads import HeadModel, any_region, landmark_points
 from garface.rendering import srgb_to_linear
 
 MEAN_SKIN = (0.45, 0.28, 0.21)
@@ -31,12 +31,12 @@ def unwrapped_skin(faces: FittedFaces, row: int, pull: Tensor) -> Tensor:
     normals = vertex_normals(head, faces.topology)
     colour = srgb_to_linear((_sample(faces, rows, head, pull) + 1) / 2)
     seen = (_facing(head, normals) > 0.3)[0]
-    albedo = _without_light(colour[0], normals[0], seen & faces.model.masks["face"])
+    albedo = _without_light(colour[0], normals[0], seen & faces.model.region("face"))
     partner = faces.model.mirror
     albedo = torch.where(seen[:, None], albedo, albedo[partner])
     albedo = torch.where((seen | seen[partner])[:, None], albedo, torch.tensor(MEAN_SKIN)).clamp(0.01, 0.95)
     for region, paint in MOUTH.items():
-        albedo[faces.model.masks[region]] = torch.tensor(paint)
+        albedo[any_region(faces.model, region)] = torch.tensor(paint)
     return albedo
 
 
@@ -44,7 +44,7 @@ def landmark_pull(model: HeadModel) -> Tensor:
     """(V, 478) how far each vertex of the mean head goes along with each landmark: the nearer the more, all together
     at most 1, and less where none is near.
     """
-    marks = model.landmarks["mediapipe478"].points(model.mean[None], model.triangles)[0]
+    marks = landmark_points(model, model.mean[None])[0]
     near = torch.exp(-0.5 * (torch.cdist(model.mean, marks) / _REACH) ** 2)
     return near / near.sum(1, keepdim=True).clamp_min(1.0)
 
@@ -52,7 +52,7 @@ def landmark_pull(model: HeadModel) -> Tensor:
 def _sample(faces: FittedFaces, rows: Tensor, head: Tensor, pull: Tensor) -> Tensor:
     """Colours (B, V, 3) of the photos under projected vertices, in [-1, 1]."""
     camera, model = faces.cameras(rows), faces.model
-    marks = camera.project(model.landmarks["mediapipe478"].points(head, model.triangles))
+    marks = camera.project(landmark_points(model, head))
     pixels = camera.project(head) + pull @ (faces.take("points", rows) - marks)
     places = 2 * pixels / faces.size - 1
     found = grid_sample(faces.pictures(rows), places[:, None], align_corners=False, padding_mode="border")

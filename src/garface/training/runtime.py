@@ -46,6 +46,9 @@ class RunSettings:
     """Fixes initial weights, order of pictures and every random draw."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Arithmetic of the forward passes; parameters are always float32."""
+    head: str | None = free(None)
+    """Stamp of the head model that the training pictures show (`garface.heads.stamp`), written into the cards of the
+    networks that belong to it; the command line fills it in."""
     device: Device = free("auto")  # noqa: RUF009
     """"auto" takes the GPU if there is one."""
     checkpoint_every: int = free(10_000)

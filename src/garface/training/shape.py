@@ -257,6 +257,7 @@ def train_shape(
             config=to_dict(training.estimator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
+            head=settings.head,
             pictures=before + runtime.pictures,
             figures={f"{name}_mm": round(float(value), 3) for name, value in training.measure().items()},
         )

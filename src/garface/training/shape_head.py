@@ -259,6 +259,7 @@ def train_shape_head(settings: ShapeHeadSettings, draw_heads: DrawHeads, metric:
             config=to_dict(estimator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
+            head=settings.head,
             pictures=before + settings.drawings,
             figures=training.measure(),
         )

@@ -28,6 +28,9 @@ class WeightsCard:
     """Measured figures by name."""
     garface_version: str = ""
     """Version of garface that wrote the file."""
+    head: str | None = None
+    """Stamp of the head model that the network belongs to (`garface.heads.stamp`): whose coefficients it gives, or
+    whose normals it learned to draw. None for networks that know no head, and in files older than stamps."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

@@ -15,7 +15,7 @@ from garface.datasets.conditions import FittedConditions, Heads, fitted_heads
 from garface.datasets.fitted import FittedFaces, mirror_where
 from garface.evaluation.ablation.generators import ComparedConfig, coefficient_planes
 from garface.geometry import Topology, matrix_to_sixd
-from garface.heads import HeadModel
+from garface.heads import HeadModel, identity_offsets
 from garface.rendering import depth_map
 
 CAMERA_NUMBERS = 12
@@ -28,7 +28,7 @@ def coefficient_count(model: HeadModel) -> int:
 
 
 def coefficients(heads: Heads) -> Tensor:
-    """Identity, expression, pose and camera of heads in one row each, (B, K + 52 + 12).
+    """Identity, expression, pose and camera of heads in one row each, (B, K + E + 12).
 
     The rotation is in its 6D form, the translation in units of 100 mm, focal length and principal point in widths of
     the crop.
@@ -66,14 +66,15 @@ class Mirror:
     identity: Tensor
     """(K, K): the coefficients of the mirrored head are c @ this, the nearest in the model's span."""
     expression: Tensor
-    """(52,) int64, expressions with left and right exchanged."""
+    """(E,) int64, expressions with left and right exchanged."""
 
     @classmethod
     def of(cls, model: HeadModel) -> Mirror:
         """Of a head model."""
         flip = model.mean.new_tensor([-1.0, 1.0, 1.0])
-        basis = model.identity_basis.flatten(1).double()
-        mirrored = (model.identity_basis[:, model.mirror] * flip).flatten(1).double()
+        offsets = identity_offsets(model)
+        basis = offsets.flatten(1).double()
+        mirrored = (offsets[:, model.mirror] * flip).flatten(1).double()
         gram = basis @ basis.mT
         ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         names = list(model.expression_names)

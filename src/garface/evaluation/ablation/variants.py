@@ -13,7 +13,7 @@ from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
 from garface.evaluation.ablation.condition_kinds import WideConditions, WideFaces, Widening, coefficient_count
 from garface.evaluation.ablation.generators import ComparedConfig, compared
-from garface.heads import load_head
+from garface.heads import DEFAULT_HEAD, load_head
 from garface.training import Critics, GarTrainingSettings
 
 Change = Callable[[GarTrainingSettings], GarTrainingSettings]
@@ -54,7 +54,7 @@ def _random(settings: GarTrainingSettings) -> GarTrainingSettings:
 
 
 def _coefficients(settings: GarTrainingSettings) -> GarTrainingSettings:
-    count = coefficient_count(load_head())
+    count = coefficient_count(load_head(DEFAULT_HEAD))
     return _compared(injection="none", condition="coefficients", coefficients=count)(settings)
 
 

@@ -16,7 +16,7 @@ from garface.arrays import Pixels
 from garface.datasets.fitted import FittedFaces
 from garface.errors import NoFaceError, WeightsError
 from garface.evaluation.summaries import Summary, summarise
-from garface.heads.fit import eye_distance
+from garface.heads import eye_distance, landmark_points, region_triangles
 from garface.io import to_tensor
 from garface.metrics import landmark_error
 from garface.networks import NormalEstimator, load_normal_estimator
@@ -83,7 +83,7 @@ def find_points(picture: Pixels, finder: FaceFinder) -> Tensor | None:
 def projected_landmarks(faces: FittedFaces, rows: Sequence[int], resolution: int) -> Tensor:
     """Where the 478 landmarks of the fitted heads lie, (N, 478, 2), pixels of pictures of `resolution`."""
     chosen, model = torch.tensor(rows), faces.model
-    points = model.landmarks["mediapipe478"].points(faces.vertices_camera(chosen), model.triangles)
+    points = landmark_points(model, faces.vertices_camera(chosen))
     return faces.cameras(chosen).resized(resolution, resolution).project(points)
 
 
@@ -121,8 +121,7 @@ def face_region(faces: FittedFaces, rows: Tensor, resolution: int) -> Tensor:
     model = faces.model
     camera = faces.cameras(rows).resized(resolution, resolution)
     triangle = rasterise(faces.vertices_camera(rows), model.triangles, camera)
-    of_face = model.masks["face"][model.triangles].all(1)
-    return of_face[triangle.clamp(min=0)] & (triangle >= 0)
+    return region_triangles(model, "face")[triangle.clamp(min=0)] & (triangle >= 0)
 
 
 def find_estimator(model: str, normals: str | None = None) -> NormalEstimator | None:

@@ -15,8 +15,7 @@ from garface.datasets.fitted import FittedFaces, choose_rows
 from garface.errors import InputError
 from garface.evaluation.drawn import photos_of
 from garface.geometry import Camera
-from garface.heads import Embedding, HeadModel
-from garface.heads.fit import eye_distance
+from garface.heads import Embedding, HeadModel, any_region, eye_distance, landmark_points
 from garface.rendering import rasterise
 
 CONTOUR, PUPILS = range(33), (34, 38, 88, 92)
@@ -130,7 +129,7 @@ def front_triangles(model: HeadModel) -> Tensor:
     side, distance = 512, 20_000.0
     camera = Camera(torch.tensor([1.8 * distance]), torch.full((1, 2), side / 2), side, side)
     seen = rasterise(model.mean[None] - torch.tensor([0.0, 0.0, distance]), model.triangles, camera).unique()
-    inside = model.masks["eyes"] | model.masks["teeth"] | model.masks["tongue"] | model.masks["inner_mouth"]
+    inside = any_region(model, "eyes", "teeth", "tongue", "inner_mouth")
     skin = ~inside[model.triangles].all(1)
     return seen[(seen >= 0) & skin[seen.clamp(min=0)]]
 
@@ -175,5 +174,5 @@ def _triangle_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
 
 def _eye_distance(vertices: Tensor, camera: Camera, model: HeadModel) -> Tensor:
     """Eye distance (B,) in pixels at the depth of the eyes, whatever way the head is turned."""
-    points = model.landmarks["mediapipe478"].points(vertices, model.triangles)
+    points = landmark_points(model, vertices)
     return camera.focal * eye_distance(points) / -points[..., 2].mean(1)

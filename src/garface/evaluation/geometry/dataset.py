@@ -19,7 +19,7 @@ from garface.evaluation.geometry.alignment import landmark_alignment
 from garface.evaluation.geometry.surfaces import Mesh, Points
 from garface.evaluation.meshes import seven_landmarks
 from garface.geometry import Camera, Pose
-from garface.heads import load_head
+from garface.heads import DEFAULT_HEAD, load_head
 from garface.io.meshes import read_mesh
 
 Split = Literal["all", "even", "odd"]
@@ -205,5 +205,5 @@ def _read_scan(file: ScanFile) -> Scan:
 
 @lru_cache(maxsize=1)
 def _mean_landmarks() -> Points:
-    model = load_head()
+    model = load_head(DEFAULT_HEAD)  # scans are oriented by one head, whatever is measured
     return seven_landmarks(model.mean, model).double().numpy()

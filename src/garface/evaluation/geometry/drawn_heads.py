@@ -18,7 +18,7 @@ from garface.datasets.conditions import Heads
 from garface.errors import SettingError
 from garface.evaluation.geometry.readers.listed import FORMAT, LIST
 from garface.evaluation.meshes import seven_landmarks
-from garface.heads import HeadModel
+from garface.heads import HeadModel, region_triangles
 from garface.io import make_folder, to_uint8, whole_folder, write_json, write_png
 from garface.io.meshes import write_ply
 from garface.synthetic.drawings import Drawn
@@ -82,7 +82,7 @@ def _each(drawn: Drawn, model: HeadModel) -> list[tuple[torch.Tensor, torch.Tens
 
 
 def _write_skin(path: Path, vertices: torch.Tensor, model: HeadModel) -> None:
-    triangles = model.triangles[model.masks["face"][model.triangles].all(1)]
+    triangles = model.triangles[region_triangles(model, "face")]
     used, numbers = torch.unique(triangles, return_inverse=True)
     write_ply(path, vertices[used].numpy(), numbers.view(triangles.shape).numpy())
 

@@ -19,7 +19,6 @@ from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_
 from garface.evaluation.geometry.protocols import PROTOCOLS, check_protocols
 from garface.evaluation.geometry.table import GeometryTable
 from garface.evaluation.meshes import SUFFIX
-from garface.heads import load_head
 from garface.io import make_folder, write_atomic, write_json
 from garface.networks import load_generator
 from garface.reconstruction.renderer import model_hash
@@ -156,7 +155,7 @@ class _Maker:
             person = [one for one in self.pictures if one.subject == picture.subject]
             shown = person if self.method.person else [picture]
             for one, head in zip(shown, self._reconstruct([one.file for one in shown])):
-                write_prediction(self.folder, one.name, head, load_head())
+                write_prediction(self.folder, one.name, head)
         return True
 
     @cached_property

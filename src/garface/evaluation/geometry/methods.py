@@ -19,7 +19,7 @@ from garface.devices import Device
 from garface.errors import SettingError
 from garface.evaluation.fits import CROP
 from garface.evaluation.geometry.predictions import Head
-from garface.heads import load_head
+from garface.heads import DEFAULT_HEAD, load_head
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import fit_aligned
 from garface.photo.starting_shapes import ShapeStart
@@ -37,7 +37,9 @@ class MethodSettings:
     """What rows have in common."""
 
     model: str = "builtin"
-    """Folder of weights, or builtin."""
+    """Folder of weights, or builtin; they name the head model of full reconstructions."""
+    head: str = DEFAULT_HEAD
+    """Name of the head model of landmark fits."""
     seed: int = 0
     """Fixes every random draw."""
     device: Device = "auto"
@@ -66,7 +68,7 @@ class Method:
 @contextmanager
 def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[Reconstruct]:
     """Heads fitted to the landmarks; with `mean`, the mean head in the pose of that fit."""
-    model = load_head()
+    model = load_head(settings.head)
     with FaceFinder() as finder:
 
         def fitted(pictures: Sequence[Path]) -> list[Head]:
@@ -75,7 +77,7 @@ def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[R
             expression = torch.zeros_like(fit.expression) if settings.neutral else fit.expression
             vertices = model.vertices(fit.identity, expression)
             return [
-                Head((model.mean if mean else own).numpy(), *face.to_photo(fit.camera[row], fit.pose[row]))
+                Head((model.mean if mean else own).numpy(), *face.to_photo(fit.camera[row], fit.pose[row]), model)
                 for row, (face, own) in enumerate(zip(faces, vertices))
             ]
 
@@ -106,7 +108,10 @@ def reconstructions(
 
         def reconstructed(pictures: Sequence[Path]) -> list[Head]:
             faces = reconstructor.reconstruct_person(pictures)
-            return [Head(face.vertices(neutral=settings.neutral).numpy(), face.camera, face.pose) for face in faces]
+            return [
+                Head(face.vertices(neutral=settings.neutral).numpy(), face.camera, face.pose, face.head_model)
+                for face in faces
+            ]
 
         yield reconstructed
 

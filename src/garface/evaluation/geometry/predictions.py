@@ -21,7 +21,7 @@ from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.surfaces import Mesh, Points
 from garface.evaluation.meshes import SUFFIX, write_head
 from garface.geometry import Camera, Pose
-from garface.heads import HeadModel
+from garface.heads import IBUG, HeadModel, landmark_points
 from garface.io import make_folder, write_atomic
 from garface.io.meshes import read_mesh
 
@@ -44,7 +44,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A head of the package's own model before the camera of a picture, a batch of one."""
+    """A head of a head model before the camera of a picture, a batch of one."""
 
     vertices: NDArray[np.float32]
     """(V, 3) head frame, millimetres."""
@@ -52,6 +52,8 @@ class Head:
     """Of the whole picture."""
     pose: Pose
     """Camera from head."""
+    model: HeadModel
+    """Whose mesh it is, on the CPU."""
 
 
 def find_mesh(folder: Path, name: str) -> Path | None:
@@ -76,20 +78,20 @@ def read_prediction(folder: Path, name: str) -> Prediction:
     return Prediction(mesh, _landmarks(folder, name, mesh), _array(points, (68, 2)) if points.is_file() else None)
 
 
-def write_prediction(folder: Path, name: str, head: Head, model: HeadModel) -> None:
+def write_prediction(folder: Path, name: str, head: Head) -> None:
     """Write a head with landmarks and points.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     vertices = torch.from_numpy(head.vertices)
-    marks = model.landmarks["ibug68"].points(head.pose.apply(vertices[None]), model.triangles)
+    marks = landmark_points(head.model, head.pose.apply(vertices[None]), IBUG)
     place = (folder / name).parent
     make_folder(place)
     buffer = io.BytesIO()
     np.save(buffer, head.camera.project(marks)[0].numpy(), allow_pickle=False)
     write_atomic(folder / f"{name}{POINTS}", buffer.getvalue())
-    write_head(place, Path(name).name, vertices, model)
+    write_head(place, Path(name).name, vertices, head.model)
 
 
 def _landmarks(folder: Path, name: str, mesh: Mesh) -> Points:

@@ -9,16 +9,16 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from garface.heads import HeadModel
+from garface.heads import HeadModel, any_region
 from garface.io import to_tensor
 from garface.reconstruction.texture.atlas import UVAtlas
 from garface.reconstruction.texture.view import ramp
 
 PLAIN_COLOURS = {"inner_mouth": (104, 48, 46), "tongue": (168, 92, 88), "teeth": (214, 205, 190)}
-"""sRGB colours of what a photo shows badly or not at all, by the name of the model's mask."""
+"""sRGB colours of what a photo shows badly or not at all, by the name of the model's region."""
 
 EYES = ("left_eye", "right_eye")
-"""Masks of the model whose texels are painted as eyeballs."""
+"""Regions of the model whose texels are painted as eyeballs."""
 
 SCLERA, IRIS, PUPIL = (224, 214, 207), (96, 74, 58), (14, 12, 12)
 """sRGB colours of an eye that the photo does not show."""
@@ -51,15 +51,9 @@ class Smoother:
         return torch.from_numpy(splu(system.tocsc()).solve(wanted)).float()
 
 
-def any_mask(model: HeadModel, names: tuple[str, ...]) -> Tensor:
-    """(V,) bool: whether a vertex lies in any region of these names that the model has."""
-    none = torch.zeros(len(model.mean), dtype=torch.bool)
-    return torch.stack([none, *(model.masks[name] for name in names if name in model.masks)]).any(0)
-
-
 def plain_colours(model: HeadModel, atlas: UVAtlas, colour: Tensor, belief: Tensor) -> Tensor:
     """(V, 3) the median colour that is seen of the scalp for its vertices, of the face for the others."""
-    scalp, face = any_mask(model, ("scalp",)), any_mask(model, ("face",))
+    scalp, face = any_region(model, "scalp"), any_region(model, "face")
     trusted = belief > 0.5
     skin = median(colour[trusted & atlas.within(face if face.any() else ~scalp)], torch.zeros(3))
     hair = median(colour[trusted & atlas.within(scalp)], skin)
@@ -76,8 +70,8 @@ def paint_regions(
 ) -> tuple[Tensor, Tensor]:
     """Paint mouth, teeth, tongue and eyeballs over (N, 3) colours; the belief (N,) is zero there."""
     for name in (*PLAIN_COLOURS, *EYES):
-        if name in model.masks:
-            mask = model.masks[name]
+        if name in model.region_names:
+            mask = model.region(name)
             if name in EYES:
                 paint = _eyeball(model, atlas, mask, seen, belief)
             else:

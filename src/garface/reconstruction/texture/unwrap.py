@@ -16,7 +16,7 @@ from torch import Tensor
 from garface.arrays import Pixels
 from garface.checks import check_shape
 from garface.geometry import Camera, Topology, vertex_normals
-from garface.heads import HeadModel
+from garface.heads import HeadModel, any_region
 from garface.io import to_uint8
 from garface.reconstruction.texture.atlas import UVAtlas
 from garface.reconstruction.texture.paint import (
@@ -24,7 +24,6 @@ from garface.reconstruction.texture.paint import (
     EYES,
     PLAIN_COLOURS,
     Smoother,
-    any_mask,
     paint_regions,
     plain_colours,
 )
@@ -58,12 +57,12 @@ def unwrap(
     mirror image on the other half of the head, shifted by the difference between the two halves, which is carried
     over the surface from where both are seen. What neither shows becomes a smooth continuation that fades to the
     median colour of skin or scalp. Mouth, teeth and tongue get plain colours, eyeballs are painted with the photo's
-    colours of iris and white, wherever the model has masks of these names (`PLAIN_COLOURS`, `EYES`).
+    colours of iris and white, wherever the model has regions of these names (`PLAIN_COLOURS`, `EYES`).
 
     Args:
         photo: (1, 3, H, W) in [-1, 1], at full resolution; it is averaged down to about two pixels a texel.
         vertices_camera: (1, V, 3) camera frame, mm.
-        model: gives triangles, UV, mirror partners, masks and mean shape.
+        model: gives triangles, UV, mirror partners, regions and mean shape.
         camera: of the photo, batch of one.
         size: S, texels a side.
         settings: when the photo is believed; None for the defaults.
@@ -84,7 +83,7 @@ def unwrap(
     better = 1 - ramp(seen.quality / mirrored.quality.clamp(min=1e-3), *settings.rivalry)
     belief = seen.belief * (1 - mirrored.belief * better)
 
-    on_skin = ~atlas.touches(any_mask(model, (*PLAIN_COLOURS, *EYES)))
+    on_skin = ~atlas.touches(any_region(model, *PLAIN_COLOURS, *EYES))
     smooth = Smoother(model.triangles, len(vertices), settings.stiffness)
     fade, fade_shift = settings.forgetting
     both = torch.minimum(seen.quality, mirrored.quality) * on_skin
@@ -110,7 +109,7 @@ def _without_strangers(model: HeadModel, atlas: UVAtlas, view: View, reach: floa
 
     The spread of the face's own colours, mostly shading, says what it may have. The scalp may have any.
     """
-    sample = view.colour[atlas.within(any_mask(model, ("face",))) & (view.belief > 0.5)]
+    sample = view.colour[atlas.within(any_region(model, "face")) & (view.belief > 0.5)]
     if len(sample) < ENOUGH:
         return view
     for _ in range(3):  # leave out brows, lips and strands of hair
@@ -119,8 +118,8 @@ def _without_strangers(model: HeadModel, atlas: UVAtlas, view: View, reach: floa
     agrees = 1 - ramp(_distance(view.colour, centre, spread), 2.5, 4.0)
     around, _ = atlas.gather(agrees[:, None], view.belief + 1e-6)
     agrees = torch.minimum(agrees, ramp(atlas.spread(around)[:, 0], 0.3, 0.7))
-    doubtful = atlas.touches(any_mask(model, ("ears", "neck"))) | (view.rim < reach)
-    doubtful &= ~atlas.touches(any_mask(model, ("scalp",)))
+    doubtful = atlas.touches(any_region(model, "ears", "neck")) | (view.rim < reach)
+    doubtful &= ~atlas.touches(any_region(model, "scalp"))
     agrees = torch.where(doubtful, agrees, torch.ones_like(agrees))
     return replace(view, belief=view.belief * agrees, quality=view.quality * agrees)
 

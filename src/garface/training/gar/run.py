@@ -231,11 +231,17 @@ def train_gar(
     shown = faces if held_out is None else held_out
     outcome = runtime.run(training.step, sheet=lambda path: write_sheet(training, shown, path))
     if runtime.is_main:
-        export_gar(settings.folder, settings.folder, licence=settings.licence, trained_on=settings.trained_on)
+        export_gar(
+            settings.folder,
+            settings.folder,
+            licence=settings.licence,
+            trained_on=settings.trained_on,
+            head=settings.head,
+        )
     return outcome
 
 
-def export_gar(run: Path, out: Path, *, licence: str, trained_on: str) -> None:
+def export_gar(run: Path, out: Path, *, licence: str, trained_on: str, head: str | None = None) -> None:
     """Write averaged renderer and inverter, and the discriminator, of a run's newest checkpoint in float16.
 
     The run may still be going on; nothing of it is touched.
@@ -245,6 +251,7 @@ def export_gar(run: Path, out: Path, *, licence: str, trained_on: str) -> None:
         out: folder that receives `gar.safetensors`, `inverter.safetensors` and `discriminator.safetensors`.
         licence: of the weights.
         trained_on: the training pictures.
+        head: stamp of the head model that they show.
 
     Raises:
         WeightsError: if the run has no readable checkpoint.
@@ -262,7 +269,8 @@ def export_gar(run: Path, out: Path, *, licence: str, trained_on: str) -> None:
     before = int(content["things"].get("seen_before", {"value": 0})["value"])
     for kind, part, stored in parts:
         pictures = content["pictures"] + (0 if kind == "inverter" else before)
-        card = WeightsCard(kind, content["configuration"][part], licence, trained_on, pictures=pictures)
+        own = head if kind == "gar" else None
+        card = WeightsCard(kind, content["configuration"][part], licence, trained_on, pictures=pictures, head=own)
         save_weights(out / f"{kind}.safetensors", content["things"][stored], card)
 
 
