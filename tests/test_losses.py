@@ -164,11 +164,6 @@ def test_kl_and_likelihood_agree_with_torch_distributions() -> None:
     torch.testing.assert_close(losses.gaussian_prior(value) + constant, -standard.log_prob(value))
 
 
-def test_expression_range_is_zero_inside_and_quadratic_outside() -> None:
-    expression = torch.tensor([[-0.5, 0.0, 0.4, 1.0, 1.25]])
-    torch.testing.assert_close(losses.expression_range(expression), torch.tensor([[0.25, 0, 0, 0, 0.0625]]))
-
-
 def test_noise_autocorrelation_tells_white_noise_from_a_picture() -> None:
     torch.manual_seed(0)
     white = torch.randn(2, 1, 64, 64)
@@ -193,10 +188,19 @@ def test_mirroring_normals_is_the_normal_map_of_the_mirrored_surface() -> None:
     torch.testing.assert_close(losses.mirror_normals(normals(height)), normals(height.flip(3)))
 
 
+def augmented(
+    picture: Tensor, condition: Tensor, source: torch.Generator, config: losses.AugmentConfig | None = None
+) -> tuple[Tensor, Tensor]:
+    """Pairs changed alike."""
+    batch, _, height, width = picture.shape
+    change = losses.draw_augmentation((batch, height, width), source, config)
+    return change.on_picture(picture), change.on_normals(condition)
+
+
 def test_augmentation_mirrors_picture_and_normals_together() -> None:
     config = losses.AugmentConfig(flip=0.5, colour=0, translation=0, cutout=0)
     picture, condition = torch.randn(16, 3, 8, 8), torch.randn(16, 4, 8, 8)
-    moved, normals = losses.augment(picture, condition, seeded(), config)
+    moved, normals = augmented(picture, condition, seeded(), config)
     mirrored = [torch.equal(m, p.flip(2)) for m, p in zip(moved, picture)]
     assert 0 < sum(mirrored) < 16
     for k, flipped in enumerate(mirrored):
@@ -207,7 +211,7 @@ def test_augmentation_mirrors_picture_and_normals_together() -> None:
 def test_geometry_of_the_augmentation_is_the_same_for_picture_and_normals() -> None:
     config = losses.AugmentConfig(flip=0, colour=0)
     marks = torch.arange(1.0, 16 * 16 + 1).view(1, 1, 16, 16).expand(8, -1, -1, -1)
-    moved, condition = losses.augment(marks.repeat(1, 3, 1, 1), marks.repeat(1, 4, 1, 1), seeded(), config)
+    moved, condition = augmented(marks.repeat(1, 3, 1, 1), marks.repeat(1, 4, 1, 1), seeded(), config)
     assert torch.equal(moved[:, :1].expand(-1, 4, -1, -1), condition)
     assert not torch.equal(moved[:, :1], marks)
     assert (condition == 0).any()
@@ -216,7 +220,7 @@ def test_geometry_of_the_augmentation_is_the_same_for_picture_and_normals() -> N
 def test_colour_leaves_the_normals_alone() -> None:
     config = losses.AugmentConfig(flip=0, translation=0, cutout=0)
     picture, condition = torch.randn(4, 3, 8, 8), torch.randn(4, 4, 8, 8)
-    moved, normals = losses.augment(picture, condition, seeded(), config)
+    moved, normals = augmented(picture, condition, seeded(), config)
     assert torch.equal(normals, condition)
     assert not torch.allclose(moved, picture)
 
@@ -241,10 +245,10 @@ def test_cutout_blanks_a_square_about_its_centre() -> None:
 
 def test_augmentation_repeats_with_its_seed_does_nothing_at_zero_and_keeps_gradients() -> None:
     picture, condition = torch.randn(4, 3, 16, 16).requires_grad_(), torch.randn(4, 4, 16, 16).requires_grad_()
-    runs = [losses.augment(picture, condition, seeded(s)) for s in (1, 1, 2)]
+    runs = [augmented(picture, condition, seeded(s)) for s in (1, 1, 2)]
     assert torch.equal(runs[0][0], runs[1][0])
     assert not torch.equal(runs[0][0], runs[2][0])
-    still, same = losses.augment(picture, condition, seeded(), losses.AugmentConfig(flip=0, probability=0))
+    still, same = augmented(picture, condition, seeded(), losses.AugmentConfig(flip=0, probability=0))
     torch.testing.assert_close(still, picture)
     torch.testing.assert_close(same, condition)
     (runs[0][0].square().sum() + runs[0][1].square().sum()).backward()
@@ -256,7 +260,7 @@ def test_windows_are_squares_of_the_picture_half_of_them_in_full_detail() -> Non
     config = losses.AugmentConfig(flip=0, colour=0, translation=0, cutout=0, window=16)
     ramp = torch.arange(32.0).expand(1, 1, 32, 32) + 0.5
     pictures = torch.cat([ramp, ramp.mT, ramp], 1).expand(64, -1, -1, -1)
-    seen, normals = losses.augment(pictures, torch.cat([pictures, pictures[:, :1]], 1), seeded(), config)
+    seen, normals = augmented(pictures, torch.cat([pictures, pictures[:, :1]], 1), seeded(), config)
     assert seen.shape == (64, 3, 16, 16)
     assert torch.equal(normals[:, :3], seen)
     inner = slice(1, -1)  # at the very edge the bilinear filter meets the border
@@ -286,9 +290,11 @@ def test_hinge_stops_at_the_margin_and_objectives_agree_with_their_parts() -> No
         assert bool((game.discriminator(real + 1, fake - 1) <= game.discriminator(real, fake)).all()), name
 
 
-def test_augmentation_works_without_normals_and_refuses_senseless_strengths() -> None:
-    moved, nothing = losses.augment(torch.randn(2, 3, 8, 8), None, seeded())
-    assert moved.shape == (2, 3, 8, 8)
-    assert nothing is None
+def test_without_a_source_changes_are_drawn_by_the_default_one_and_senseless_strengths_are_refused() -> None:
+    torch.manual_seed(4)
+    default = losses.draw_augmentation((6, 8, 8), None)
+    given = losses.draw_augmentation((6, 8, 8), torch.Generator().manual_seed(4))
+    for name in ("flip", "brightness", "saturation", "contrast", "shift", "hole"):
+        assert torch.equal(getattr(default, name), getattr(given, name))
     with pytest.raises(SettingError, match="cutout"):
         losses.AugmentConfig(cutout=2.0)

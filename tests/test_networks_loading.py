@@ -80,7 +80,8 @@ def test_weights_that_do_not_fit_their_card_are_refused(changes: dict[str, objec
 
 
 def test_a_kind_that_nobody_registered_is_named_with_those_that_are_known(tmp_path: Path) -> None:
-    save("gar", tmp_path / "x.safetensors", kind="unheard-of")
+    card = WeightsCard("gar", {"kind": "unheard-of"}, licence="CC0-1.0", trained_on="nothing")
+    save_weights(tmp_path / "x.safetensors", {"weight": torch.zeros(1)}, card)
     with pytest.raises(WeightsError, match="There is no generator kind 'unheard-of'; known kinds: stylegan"):
         load_generator(tmp_path / "x.safetensors")
 
@@ -89,5 +90,9 @@ def test_weights_without_a_kind_are_of_the_first_one_and_a_kind_has_one_meaning(
     made = save("gar", tmp_path / "x.safetensors")
     values = {name: value for name, value in to_dict(made.config).items() if name != "kind"}
     assert generator_config(values) == made.config
+    assert generator_config({**values, "condition": "normals", "coefficients": 0}) == made.config
+    with pytest.raises(SettingError, match="no setting called condition"):
+        generator_config({**values, "condition": "depth"})
+    assert load_generator("builtin").config.kind == "stylegan"  # written before there were kinds
     with pytest.raises(SettingError, match="a generator kind 'stylegan' already"):
         register_generator(StyleGeneratorConfig, lambda config: StyleGenerator(config))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from garface.cli.terminal import INTERRUPTED, TERMINATED, say, table
+from garface.cli.terminal import say, stopped, table
 from garface.devices import Device
 from garface.errors import SettingError
 
@@ -85,4 +85,4 @@ def _end(stopped_by: str | None) -> int:
     if stopped_by is None:
         return 0
     say(f"stopped by {stopped_by}; run the same command again to resume.")
-    return INTERRUPTED if stopped_by == "SIGINT" else TERMINATED
+    return stopped(stopped_by)

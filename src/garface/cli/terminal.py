@@ -14,6 +14,11 @@ FAILED, UNEXPECTED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 1, 130, 141, 143
 """Exit codes: of everything that a user can fix, of defects, and of signals (128 + their number)."""
 
 
+def stopped(signal: str) -> int:
+    """Exit code after a run that a signal ended early, by its name."""
+    return INTERRUPTED if signal == "SIGINT" else TERMINATED
+
+
 def say(sentence: str) -> None:
     """Print one line to standard error, as `garface: sentence`."""
     print(f"garface: {one_line(sentence)}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
-from garface.cli.terminal import INTERRUPTED, TERMINATED
+from garface.cli.terminal import stopped
 from garface.devices import Device
 from garface.errors import SettingError, WeightsError
 
@@ -369,11 +369,11 @@ def check_resume(folder: Path, resume: bool) -> None:
 
 def _end(outcome: Outcome) -> int:
     """Say how a training ended; returns the exit code."""
-    if outcome.finished:
+    if outcome.stopped_by is None:
         print(f"Finished at {outcome.pictures:,} pictures; the weights are in {outcome.checkpoint.parent.parent}.")
         return 0
     print(
         f"Stopped by {outcome.stopped_by} at {outcome.pictures:,} pictures; pass --resume to go on from "
         f"{outcome.checkpoint}."
     )
-    return INTERRUPTED if outcome.stopped_by == "SIGINT" else TERMINATED
+    return stopped(outcome.stopped_by)

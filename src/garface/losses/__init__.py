@@ -13,7 +13,7 @@ from garface.losses.adversarial import (
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
-from garface.losses.augment import Augmentation, AugmentConfig, augment, draw_augmentation, mirror_normals
+from garface.losses.augment import Augmentation, AugmentConfig, draw_augmentation, mirror_normals
 from garface.losses.consistency import geometry_swap, normal_consistency, texture_swap
 from garface.losses.perceptual import perceptual_distance
 from garface.losses.photometric import (
@@ -24,7 +24,6 @@ from garface.losses.photometric import (
     structural_similarity,
 )
 from garface.losses.priors import (
-    expression_range,
     gaussian_likelihood_error,
     gaussian_prior,
     kl_to_standard_normal,
@@ -37,11 +36,9 @@ __all__ = [
     "AugmentConfig",
     "Augmentation",
     "Objective",
-    "augment",
     "charbonnier",
     "discriminator_loss",
     "draw_augmentation",
-    "expression_range",
     "gaussian_likelihood_error",
     "gaussian_prior",
     "generator_loss",

@@ -164,25 +164,6 @@ def draw_augmentation(
     )
 
 
-def augment(
-    picture: Tensor, condition: Tensor | None, generator: torch.Generator, config: AugmentConfig | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Draw changes and apply them to pairs.
-
-    Args:
-        picture: `(B, 3, H, W)` in [-1, 1].
-        condition: normal maps `(B, 4, H, W)`, or None.
-        generator: the only source of randomness, on the CPU.
-        config: strengths; None is the default.
-
-    Returns:
-        The pair, changed alike; differentiable in both.
-    """
-    batch, _, height, width = picture.shape
-    change = draw_augmentation((batch, height, width), generator, config, device=picture.device)
-    return change.on_picture(picture), None if condition is None else change.on_normals(condition)
-
-
 @dataclass(frozen=True)
 class _Draw:
     """Uniform numbers, one per sample."""

@@ -12,11 +12,6 @@ def gaussian_prior(coefficients: Tensor) -> Tensor:
     return 0.5 * coefficients.square()
 
 
-def expression_range(expression: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Squared distance of each coefficient `(B, K)` to the range it has a meaning in; zero inside."""
-    return F.relu(low - expression).square() + F.relu(expression - high).square()
-
-
 def gaussian_likelihood_error(value: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """Negative log likelihood of `value` under N(mean, exp(log_variance)); all `(B, Z)`."""
     return 0.5 * ((value - mean).square() * torch.exp(-log_variance) + log_variance + math.log(2 * math.pi))

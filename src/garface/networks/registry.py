@@ -21,6 +21,8 @@ class GeneratorKind:
 
 
 _KINDS: dict[str, GeneratorKind] = {}
+_RETIRED = {"condition": "normals", "coefficients": 0}
+"""What files from before there were kinds say besides; with other values they were there to be compared only."""
 
 
 def register_generator(config: type, network: Callable[[Any], Generator]) -> None:
@@ -64,7 +66,10 @@ def generator_config(values: Mapping[str, Any]) -> GeneratorConfig:
     Raises:
         SettingError: an unknown kind, or a setting that the kind does not have.
     """
-    kind = generator_kind(values.get("kind", StyleGeneratorConfig.kind))
+    if "kind" not in values:
+        known = {name: value for name, value in values.items() if (name, value) not in _RETIRED.items()}
+        return generator_config({**known, "kind": StyleGeneratorConfig.kind})
+    kind = generator_kind(values["kind"])
     made: GeneratorConfig = from_dict(kind.config, {name: value for name, value in values.items() if name != "kind"})
     return made
 

@@ -66,10 +66,6 @@ class InverterTrainingSettings(RunSettings):
     """Pictures over which it falls along a cosine, to a thousandth."""
     average_half_life: float = 10_000.0
     """Half-life of the averaged weights, in pictures."""
-    licence: str = free("research only: set by the licence of the training pictures")
-    """Licence of the weights, written into their card."""
-    trained_on: str = free("unnamed pictures")
-    """The training pictures, written into the card."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""

@@ -53,8 +53,6 @@ class NormalsTrainingSettings(RunSettings):
     """Pictures, drawn once and never learned from, on which the angle is measured."""
     measure_every: int = free(4_000)
     """Pictures between two measurements."""
-    licence: str = free("research only: set by the licence of the textures")
-    """Licence of the weights, written into their card."""
     trained_on: str = free("faces drawn by graphics rules")
     """The training pictures, written into the card."""
 

@@ -59,6 +59,10 @@ class RunSettings:
     """Pictures between two sample sheets; 0 draws none."""
     log_every: int = free(800)
     """Pictures between two log lines."""
+    licence: str = free("research only: set by the licence of the training pictures")
+    """Licence of the weights, written into their card."""
+    trained_on: str = free("unnamed pictures")
+    """The training pictures, written into the card."""
     tensorboard: bool = free(True)
     """Also write TensorBoard events."""
     progress: bool = free(True)

@@ -65,8 +65,6 @@ class ShapeHeadSettings(RunSettings):
     gain: float = free(1.7)
     """Factor on what has been learned, when the weights are written. An expected value lies nearer to the mean head
     than people do, and nearer still in photos, which are not drawings; chosen on heads of known shape."""
-    licence: str = free("research only: set by the licence of the textures")
-    """Licence of the weights, written into their card."""
     trained_on: str = free("faces drawn by graphics rules")
     """The training pictures, written into the card."""
 

@@ -150,10 +150,6 @@ class GarTrainingSettings(RunSettings):
     """Compute R1 and path length, which differentiate twice, in float32 whatever the precision of the rest."""
     average_half_life: float = 10_000.0
     """Half-life of the averaged weights, in pictures."""
-    licence: str = free("research only: set by the licence of the training pictures")
-    """Licence of the weights, written into their card."""
-    trained_on: str = free("unnamed pictures")
-    """The training pictures, written into the card."""
 
     def check(self) -> None:
         """Raise a SettingError on settings that contradict each other."""
