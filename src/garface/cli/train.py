@@ -329,12 +329,23 @@ class OutputBlock(_Training):
 
     preset: str = "cpu-256"
     """Named configuration; --dry-run prints it."""
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file to go on from; by default it starts as a copy of the network's upper levels."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-256, of pictures with 256 px."""
-        from garface.training import OutputBlockTrainingSettings
+        """cpu-256, and sharp-256, which goes on from --start with a discriminator and at a lower learning rate."""
+        from garface.training import OutputBlockTrainingSettings, OutputBlockWeights
 
-        return {"cpu-256": OutputBlockTrainingSettings()}
+        plain = OutputBlockTrainingSettings(start=self.start)
+        sharp = replace(
+            plain,
+            weights=OutputBlockWeights(adversarial=0.02),
+            adversarial_from=0,
+            learning_rate=1e-3,
+            decay_over=20_000,
+            max_pictures=20_000,
+        )
+        return {"cpu-256": plain, "sharp-256": sharp}
 
     def train(self, settings: Any) -> Outcome:
         """Train on portraits that the borrowed network draws."""

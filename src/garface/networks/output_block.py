@@ -114,20 +114,21 @@ class OutputBlock(nn.Module):
 
     def _details(self, x: Tensor, low: Tensor, style: Tensor) -> Tensor:
         """Bands `(B, side, side, 12)`, float32."""
-        h, linear = self._enter(x, self.read(style) / self.get_buffer("deviation"))
+        h, bands = self._enter(x, self.read(style) / self.get_buffer("deviation"))
         branch = [scaled(h, self.factors[0](style)), low]
         entrance = torch.cat(branch, 1)
         for convolution, factors in zip(self.convolutions, self.factors[1:]):
             entrance = scaled(activate(convolution(entrance)), factors(style))
             branch.append(entrance)
-        rows = torch.cat(branch, 1).permute(0, 2, 3, 1)
-        return F.linear(rows, self.leave.to(rows.dtype)).float() + linear.float()
+        for part, weights in zip(branch, self.leave.split([part.shape[1] for part in branch], 1)):
+            bands = bands + F.linear(part.permute(0, 2, 3, 1), weights.to(part.dtype)).float()
+        return bands
 
     def _enter(self, x: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-        """The start of the branch, and what the features give directly, with one product for both."""
+        """The start of the branch, and the bands that the features give directly, with one product for both."""
         y = pointwise(x, torch.cat([self.enter, self.project]) * factors[:, None])
         h, linear = y.permute(0, 2, 3, 1).split([len(self.enter), len(self.project)], 3)
-        return activate(h + self.enter_bias.to(h.dtype)).permute(0, 3, 1, 2), linear
+        return activate(h + self.enter_bias.to(h.dtype)).permute(0, 3, 1, 2), linear.float()
 
 
 class LowLevel(nn.Module):

@@ -15,13 +15,20 @@ from garface.errors import SettingError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import discriminator_loss, generator_loss, perceptual_distance, r1_penalty
 from garface.metrics import psnr
-from garface.networks import Discriminator, DiscriminatorConfig, OutputBlock, OutputBlockConfig, to_dict
+from garface.networks import (
+    Discriminator,
+    DiscriminatorConfig,
+    OutputBlock,
+    OutputBlockConfig,
+    load_output_block,
+    to_dict,
+)
 from garface.networks.output_block import begin_as, config_for
 from garface.training.ema import Average
 from garface.training.gar.terms import cosine_rate, lazy_adam, weighted
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free, frozen
-from garface.training.teacher import Lesson, Styles, Teacher
-from garface.weights import WeightsCard, save_weights
+from garface.training.teacher import Lesson, Styles, Teacher, split_seeds
+from garface.weights import WeightsCard, save_weights, seen_before
 
 REGRESSED = 12
 """Pictures that the first projection is regressed on."""
@@ -53,8 +60,10 @@ class OutputBlockTrainingSettings(RunSettings):
     """Pictures shown in all."""
     batch: int = 4
     """Pictures per step."""
+    start: str | None = None
+    """Weight file to go on from; None starts afresh with `block`, as a copy of the backbone's upper levels."""
     block: OutputBlockConfig = field(default_factory=OutputBlockConfig)
-    """Size of the block."""
+    """Size of a fresh block."""
     weights: OutputBlockWeights = field(default_factory=OutputBlockWeights)
     """Weight of every term."""
     discriminator: DiscriminatorConfig = field(
@@ -149,7 +158,7 @@ class OutputBlockTraining:
 
     Args:
         settings: everything that decides how the block learns.
-        teacher: gives lessons; the last `measured` seeds are held out.
+        teacher: gives lessons.
         trunk: features of the perceptual term; None where its weight is zero.
         runtime: device, precision, registry.
     """
@@ -165,10 +174,9 @@ class OutputBlockTraining:
         self.settings, self.teacher, self.runtime = settings, teacher, runtime
         self.trunk = None if trunk is None else runtime.place(trunk)
         runtime.place(teacher.backbone)
-        fresh = OutputBlock(settings.block).to(runtime.device)
-        begin_as(fresh, teacher.backbone)
-        regress_rest(fresh, teacher.lesson(torch.arange(min(settings.distinct, REGRESSED))))
-        self.held_out = torch.arange(settings.distinct, settings.distinct + settings.measured)
+        self.seeds, self.held_out = split_seeds(settings.distinct, settings.measured)
+        fresh = self._fresh() if settings.start is None else load_output_block(settings.start).train()
+        fresh = fresh.requires_grad_(True).to(runtime.device)
         self.block = runtime.register("block", fresh)
         self.average = runtime.register("average", Average(fresh, half_life=settings.average_half_life))
         self.optimiser = runtime.register("optimiser", _adam(fresh, settings.learning_rate))
@@ -178,10 +186,16 @@ class OutputBlockTraining:
             judge = lazy_adam((self.discriminator, settings.discriminator_rate), every=settings.r1_every)
             self.judge_optimiser = runtime.register("judge_optimiser", judge)
 
+    def _fresh(self) -> OutputBlock:
+        block = OutputBlock(self.settings.block).to(self.runtime.device)
+        begin_as(block, self.teacher.backbone)
+        regress_rest(block, self.teacher.lesson(self.seeds[:REGRESSED]))
+        return block
+
     def step(self) -> Figures:
         """Take one step and return its figures."""
         settings, pictures = self.settings, self.runtime.pictures
-        lesson = self.teacher.lesson(self.runtime.next_pictures(settings.distinct))
+        lesson = self.teacher.lesson(self.seeds[self.runtime.next_pictures(settings.distinct)])
         with self.runtime.autocast():
             drawn = self.block(lesson.features, lesson.styles)
         windows = self._windows(drawn, lesson.pictures)
@@ -283,14 +297,16 @@ def train_output_block(
         OutputError: if the folder cannot be written.
     """
     settings.check()
-    _check_fit(settings.block, backbone)
+    block = settings.block if settings.start is None else load_output_block(settings.start).config
+    _check_fit(block, backbone)
+    before = seen_before(settings.start, "output-block")
     runtime = Runtime(settings, configuration=configuration(settings))
     teacher = Teacher(
         backbone,
         styles,
-        side=settings.block.side,
+        side=block.side,
         folder=settings.folder / "teacher",
-        count=settings.distinct + settings.measured,
+        count=1 + int(torch.cat(split_seeds(settings.distinct, settings.measured)).max()),
         precision=settings.precision,
     )
     training = OutputBlockTraining(settings, teacher, trunk, runtime=runtime)
@@ -298,10 +314,10 @@ def train_output_block(
     if runtime.is_main:
         card = WeightsCard(
             kind="output-block",
-            config=to_dict(settings.block),
+            config=to_dict(block),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=runtime.pictures,
+            pictures=before + runtime.pictures,
             figures={f"{name}_db": round(float(value), 2) for name, value in training.measure().items()},
         )
         save_weights(settings.folder / "output-block.safetensors", training.average.state_dict(), card)

@@ -1,5 +1,6 @@
 """Pictures of the borrowed network beside its middle features: what an output block learns from."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from garface.borrowed.mobile_stylegan import Backbone
+from garface.datasets.fitted import held_back
 from garface.errors import OutputError
 from garface.io import to_uint8
 
@@ -56,13 +58,9 @@ class Teacher:
         precision: Literal["bf16", "fp32"] = "bf16",
     ) -> None:
         self.backbone, self.styles, self.side, self.precision = backbone, styles, side, precision
-        self.count = count
         size = 2 * side
         self._pictures = _kept(folder / "pictures.npy", (count, size, size, 3))
         self._drawn = _kept(folder / "drawn.npy", (count,))
-
-    def __len__(self) -> int:
-        return self.count
 
     @torch.no_grad()
     def lesson(self, seeds: Tensor) -> Lesson:
@@ -82,6 +80,16 @@ class Teacher:
         picture = self.backbone.picture(self.backbone.raised(features, style, self.side, last), style)
         self._pictures[seed] = to_uint8(shrunk(picture, 2 * self.side)[0])
         self._drawn[seed] = 1
+
+
+def split_seeds(learned: int, measured: int) -> tuple[Tensor, Tensor]:
+    """The first seeds to learn from and the first to be held back, as portraits are, see `held_back`."""
+    learning, held = list[int](), list[int]()
+    for seed in itertools.count():
+        if len(learning) >= learned and len(held) >= measured:
+            return torch.tensor(learning[:learned]), torch.tensor(held[:measured])
+        (held if held_back(str(seed)) else learning).append(seed)
+    raise AssertionError  # endless
 
 
 def shrunk(pictures: Tensor, size: int) -> Tensor:
