@@ -119,9 +119,9 @@ def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
         InputError: the photo cannot be read.
         NoFaceError: no face is found.
     """
-    pixels = read_photo(path).pixels
+    photo = read_photo(path)
     try:
-        return align_face(pixels, finder.find(pixels)[0], size)
+        return align_face(photo.pixels, finder.find(photo.pixels)[0], size, focal=photo.focal_px)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
 

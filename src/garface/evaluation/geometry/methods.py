@@ -19,7 +19,7 @@ from garface.devices import Device
 from garface.errors import SettingError
 from garface.evaluation.fits import CROP
 from garface.evaluation.geometry.predictions import Head
-from garface.heads import DEFAULT_HEAD, load_head
+from garface.heads import DEFAULT_HEAD, FitSettings, Shared, load_head
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import fit_aligned
 from garface.photo.starting_shapes import ShapeStart
@@ -73,7 +73,7 @@ def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[R
 
         def fitted(pictures: Sequence[Path]) -> list[Head]:
             faces = [find_and_align(picture, finder, CROP) for picture in pictures]
-            fit = fit_aligned(model, faces, one_person=len(faces) > 1)
+            fit = fit_aligned(model, faces, FitSettings(shared=Shared(identity=len(faces) > 1)))
             expression = torch.zeros_like(fit.expression) if settings.neutral else fit.expression
             vertices = model.vertices(fit.identity, expression)
             return [

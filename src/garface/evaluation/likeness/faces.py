@@ -23,7 +23,6 @@ from garface.borrowed.crops import IdentityFeatures, load_identity_features
 from garface.devices import Device
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.journal import Journal, Row, check_same
-from garface.evaluation.likeness.photos import photo_hash
 from garface.evaluation.summaries import Summary, markdown_table, summarise
 from garface.gallery.drawing import Pixels
 from garface.gallery.sheets import picture_table
@@ -31,6 +30,7 @@ from garface.io import make_folder, read_photo, to_uint8, write_atomic, write_js
 from garface.losses import perceptual_distance
 from garface.metrics import psnr, ssim
 from garface.reconstruction import Reconstruction, ReconstructionSettings, Reconstructor
+from garface.reconstruction.collection import photo_hash
 from garface.reconstruction.renderer import model_hash
 from garface.reconstruction.result import shaded_mesh
 
