@@ -247,5 +247,5 @@ def test_precision_holds_priors_landmarks_and_every_photo_of_a_person() -> None:
     torch.testing.assert_close(fit.precision[0, 7:79, 7:79], 4 * torch.eye(72), atol=1e-4, rtol=0)
     torch.testing.assert_close(fit.precision[0, 79:, 79:], 16 * torch.eye(52), atol=1e-4, rtol=0)
     settings = FitSettings(sigma_landmark=1e6, sigma_identity=0.5)
-    person = fit_landmarks(MODEL, observed, camera, settings=settings, one_person=True)
+    person = fit_landmarks(MODEL, observed, camera, settings=replace(settings, shared=Shared(identity=True)))
     torch.testing.assert_close(person.precision[:, 7:79, 7:79].sum(0), 4 * torch.eye(72), atol=1e-4, rtol=0)
