@@ -22,9 +22,11 @@ from interleaved import Seconds, compare, take_turns
 from torch import Tensor
 
 from garface.geometry import Camera, Pose
-from garface.heads import landmark_points, load_head
+from garface.heads import Shared, landmark_points, load_head
 from garface.networks import GENERATOR_PRESETS, INVERTER_PRESETS, Inverter, StyleGenerator, layers
-from garface.reconstruction.refine import FaceState, RefineSettings, Target, _Unknowns, objective
+from garface.reconstruction import COSTS, Context, FaceState, RefineSettings, Target
+from garface.reconstruction.costs import evaluate
+from garface.reconstruction.refine import _Unknowns
 from garface.reconstruction.renderer import Renderer
 from garface.rendering import _raster_numba, _raster_torch, normal_map, normal_pyramid
 
@@ -72,16 +74,14 @@ class Step:
         self.start = make_state(self.renderer, batch)
         self.target = make_target(self.renderer, self.start)
         self.settings = RefineSettings()
-        self.unknowns = _Unknowns(self.renderer, self.start, self.settings, one_person=False)
+        self.unknowns = _Unknowns(self.renderer, self.start, self.settings)
         self.optimiser = torch.optim.Adam(self.unknowns.groups(), betas=(0.9, 0.99))
 
     def fast(self) -> None:
         state = self.unknowns.state()
-        terms = objective(self.renderer, state, self.start, self.target, self.settings)
-        weights = self.settings.weights
-        total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum(0)
+        values = evaluate(COSTS, Context.of(self.renderer, state, self.start, self.target), Shared())
         self.optimiser.zero_grad(set_to_none=True)
-        total.sum().backward()
+        values["total"].sum().backward()
         self.optimiser.step()
         self.unknowns.keep_range()
 
@@ -114,7 +114,7 @@ class Step:
             coefficients[0], coefficients[1], self.start.pose, self.start.camera, inputs[0], list(inputs[1:])
         )
         with mock.patch.object(Renderer, "normals"), mock.patch.object(Renderer, "draw", return_value=picture):
-            terms = objective(self.renderer, state, self.start, self.target, self.settings)
+            terms = evaluate(COSTS, Context.of(self.renderer, state, self.start, self.target), Shared())
         back(torch.stack(list(terms.values())), [picture, *inputs, *coefficients])
 
 

@@ -11,9 +11,9 @@ from tiny_model import write_model
 
 import garface
 from garface.cli import app, main
-from garface.cli.batch import name_jobs, unique
 from garface.cli.render import write_picture
 from garface.cli.terminal import check_file, one_line, table
+from garface.collection import by_name, unique
 from garface.errors import InputError, OutputError, SettingError
 from garface.weights import ASSETS
 
@@ -238,9 +238,10 @@ def test_unique_names_never_repeat() -> None:
     names = [unique(name, taken) for name in ("a", "A", "a", "a-2", "b", "a-3")]
     assert names[0] == "a"
     assert len({name.casefold() for name in names}) == len(names)
-    jobs = name_jobs([None, Path("x/astronaut.jpg"), Path("x/me.jpg"), Path("y/ME.png")])
-    assert [job.name for job in jobs] == ["astronaut", "astronaut-2", "me", "ME-2"]
-    assert [str(job) for job in jobs][:2] == ["astronaut", "x/astronaut.jpg"]
+    photos = [Path("astronaut"), Path("x/astronaut.jpg"), Path("x/me.jpg"), Path("y/ME.png")]
+    named = by_name(photos)
+    assert list(named) == ["astronaut", "astronaut-2", "me", "ME-2"]
+    assert list(named.values()) == photos
 
 
 def test_check_file(tmp_path: Path) -> None:

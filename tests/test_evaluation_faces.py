@@ -1,6 +1,7 @@
 """Photos beside what several methods make of them: figures, resuming, the sheet."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,10 @@ def test_a_drawing_equal_to_the_photo_is_perfect_and_what_lies_outside_the_head_
 def test_methods_stand_beside_each_other_and_finished_faces_are_kept(
     photos: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = {name: {**changes, "quality": "fast"} for name, changes in faces.METHODS.items()}
-    monkeypatch.setattr(faces, "METHODS", quick)
+    quick = {
+        name: replace(way, changes={**way.changes, "quality": "fast"}) for name, way in faces.RECONSTRUCTIONS.items()
+    }
+    monkeypatch.setattr(faces, "RECONSTRUCTIONS", quick)
     out = tmp_path / "out"
     settings = FacesSettings(methods=("inverted", "no-start"), model=str(model), device="cpu")
     table = compare_methods(photos, out, settings, judges=JUDGES, progress=False)

@@ -109,7 +109,7 @@ def test_reconstructions_are_tabulated_once_and_kept(
     assert sorted(path.name for path in (tmp_path / "meshes").iterdir()) == ["face.lm7.npy", "face.ply"]
 
     tried = []
-    monkeypatch.setattr(Reconstructor, "reconstruct", lambda _, photo, **__: tried.append(photo))
+    monkeypatch.setattr(Reconstructor, "reconstruct_batch", lambda _, photos, **__: tried.append(photos))
     again = measure_photos({"face": jobs["face"]}, out, SETTINGS, renderer=tiny, progress=False)
     assert again.rows == table.rows[2:]
     assert tried == []
@@ -145,7 +145,7 @@ def test_a_defect_is_a_row_but_a_full_disk_ends_the_run(
         def reconstruct(*_: object, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(Reconstructor, "reconstruct", reconstruct)
+        monkeypatch.setattr(Reconstructor, "reconstruct_batch", reconstruct)
 
     fail(ZeroDivisionError("oops"))
     row = measure_photos({"face": photos / "face.png"}, tmp_path, SETTINGS, renderer=renderer(), progress=False).rows[0]

@@ -139,7 +139,7 @@ def test_sweeps_and_descents_go_as_far_as_its_bounds() -> None:
     state = random_states(tiny, 1)[0]
     labels = [drawing.label for drawing in sweep(tiny, state, "puff", frames=3)]
     assert labels == ["puff -2.00", "puff 0.00", "puff 2.00"]
-    unknowns = _Unknowns(tiny, state, RefineSettings(), one_person=False)
+    unknowns = _Unknowns(tiny, state, RefineSettings())
     unknowns.expression.data = torch.tensor([[7.0, -7.0]])
     unknowns.keep_range()
     assert torch.equal(unknowns.state().expression, torch.tensor([[1.5, -2.0]]))

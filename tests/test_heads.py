@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
@@ -6,6 +8,7 @@ from garface.heads import (
     IBUG,
     MEDIAPIPE,
     FitSettings,
+    Shared,
     eye_distance,
     fit_landmarks,
     landmark_points,
@@ -14,6 +17,7 @@ from garface.heads import (
 from garface.heads.fit import _Problem, _State, solve_sharing
 
 MODEL = load_head()
+ONE_PERSON = FitSettings(shared=Shared(identity=True))
 
 
 def heads(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, Pose, Camera]:
@@ -86,7 +90,7 @@ def test_landmark_rows_equal_landmarks_of_the_full_mesh() -> None:
 def test_jacobian_equals_automatic_differentiation() -> None:
     identity, expression, pose, camera = heads(2)
     observed = project(identity, expression, pose, camera).double()
-    problem = _Problem(MODEL, observed, camera, None, None, None, FitSettings(), one_person=False)
+    problem = _Problem(MODEL, observed, camera, None, None, None, None, FitSettings())
     state = problem.start(pose.rotation)
 
     def moved(delta: torch.Tensor) -> torch.Tensor:
@@ -150,13 +154,41 @@ def test_problems_that_share_unknowns_are_solved_as_one_large_system() -> None:
     torch.testing.assert_close(found, torch.stack([wanted[place] for place in places]), rtol=1e-5, atol=1e-6)
 
 
+def test_an_expected_focal_length_settles_distance_and_focal_length() -> None:
+    """A face 40 cm away, as in a selfie, of which landmarks alone say little: 90 cm is thought likely."""
+    identity, expression, pose, camera = heads(3, seed=4)
+    near = Pose(pose.rotation, pose.translation * 0.5)
+    observed = project(identity, expression, near, camera)
+    told = camera.focal.clone()
+    told[2] = torch.nan
+    blind, seeing = (fit_landmarks(MODEL, observed, camera, focal=focal) for focal in (None, told))
+    apart = (seeing.camera.focal / camera.focal).log().abs()
+    assert float(apart[:2].max()) < 0.05
+    distance = (seeing.pose.translation[:2, 2] / near.translation[:2, 2]).log().abs()
+    assert float(distance.max()) < 0.08
+    assert float((blind.camera.focal / camera.focal).log().abs().max()) > 0.3
+    for name in ("identity", "expression", "cost"):
+        assert torch.equal(getattr(seeing, name)[2], getattr(blind, name)[2]), name
+
+
+def test_the_focal_length_prior_is_derived_rightly() -> None:
+    identity, expression, pose, camera = heads(2)
+    observed = project(identity, expression, pose, camera).double()
+    problem = _Problem(MODEL, observed, camera, None, None, camera.focal * 1.2, None, FitSettings())
+    state = problem.start(pose.rotation)
+    grown = replace(state, log_focal=state.log_focal + 0.01)
+    slope = (problem.focal_residual(grown) - problem.focal_residual(state)) / 0.01
+    torch.testing.assert_close(slope, problem.focal_weight.double())
+    assert float(problem.focal_residual(state).abs().max()) < 1e-5  # it starts where it is expected
+
+
 def test_several_photos_of_one_person_give_one_better_identity() -> None:
     identity, expression, pose, camera = heads(6, seed=2)
     identity = identity[:1].expand_as(identity)
     noise = 0.5 * torch.randn(6, 478, 2, generator=torch.Generator().manual_seed(0))
     observed = project(identity, expression, pose, camera) + noise
     alone = fit_landmarks(MODEL, observed, camera)
-    together = fit_landmarks(MODEL, observed, camera, one_person=True)
+    together = fit_landmarks(MODEL, observed, camera, settings=ONE_PERSON)
     assert torch.equal(together.identity, together.identity[:1].expand_as(together.identity))
     assert bool((torch.stack(together.history).diff(dim=0) <= 0).all())
     neutral, face = torch.zeros_like(expression), MODEL.region("face")
@@ -168,7 +200,7 @@ def test_several_photos_of_one_person_give_one_better_identity() -> None:
 def test_one_photo_of_one_person_is_a_photo() -> None:
     identity, expression, pose, camera = heads(1)
     observed = project(identity, expression, pose, camera)
-    alone, together = (fit_landmarks(MODEL, observed, camera, one_person=person) for person in (False, True))
+    alone, together = (fit_landmarks(MODEL, observed, camera, settings=each) for each in (FitSettings(), ONE_PERSON))
     torch.testing.assert_close(alone.identity, together.identity, rtol=0, atol=5e-3)
 
 
@@ -188,7 +220,7 @@ def test_precision_is_half_the_second_derivative_of_the_objective() -> None:
         MODEL, observed, camera, rotation=pose.rotation, identity=identity, expression=expression, settings=settings
     )
     assert float(fit.cost.max()) < 1e-5
-    problem = _Problem(MODEL, observed, camera, identity, expression, None, settings, one_person=False)
+    problem = _Problem(MODEL, observed, camera, identity, expression, None, None, settings)
     state = _State(fit.pose.rotation, fit.pose.translation, fit.camera.focal.log(), fit.identity, fit.expression)
     sample = [0, 1, 2, 3, 4, 5, 6, 7, 30, 78, 79, 103, 130]  # some of every kind of unknown
     steps = torch.tensor([1e-3] * 3 + [0.1] * 3 + [1e-3] + [1e-2] * (fit.precision.shape[1] - 7)).double()
@@ -215,5 +247,5 @@ def test_precision_holds_priors_landmarks_and_every_photo_of_a_person() -> None:
     torch.testing.assert_close(fit.precision[0, 7:79, 7:79], 4 * torch.eye(72), atol=1e-4, rtol=0)
     torch.testing.assert_close(fit.precision[0, 79:, 79:], 16 * torch.eye(52), atol=1e-4, rtol=0)
     settings = FitSettings(sigma_landmark=1e6, sigma_identity=0.5)
-    person = fit_landmarks(MODEL, observed, camera, settings=settings, one_person=True)
+    person = fit_landmarks(MODEL, observed, camera, settings=replace(settings, shared=Shared(identity=True)))
     torch.testing.assert_close(person.precision[:, 7:79, 7:79].sum(0), 4 * torch.eye(72), atol=1e-4, rtol=0)

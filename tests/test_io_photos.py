@@ -127,6 +127,18 @@ def test_focal_length_comes_from_exif(tmp_path: Path, scene: np.ndarray, value: 
     assert read_photo(save(tmp_path / "a.jpg", scene, exif=exif)).focal_35mm == expected
 
 
+def test_focal_length_in_pixels_spans_the_diagonal_of_a_whole_picture(tmp_path: Path) -> None:
+    exif, film = Image.Exif(), np.zeros((240, 360, 3), np.uint8)
+    exif.get_ifd(0x8769)[0xA405] = 28
+    photo = read_photo(save(tmp_path / "film.png", film, exif=exif))
+    assert photo.focal_px == pytest.approx(280)  # 36 mm are 360 px
+    assert read_photo(save(tmp_path / "none.png", film)).focal_px is None
+    exif.get_ifd(0x8769)[0xA002], exif.get_ifd(0x8769)[0xA003] = 3600, 2400
+    assert read_photo(save(tmp_path / "smaller.png", film, exif=exif)).focal_35mm == 28
+    assert read_photo(save(tmp_path / "turned.png", film.swapaxes(0, 1), exif=exif)).focal_35mm == 28
+    assert read_photo(save(tmp_path / "cut.png", film[:, :200], exif=exif)).focal_35mm is None
+
+
 @pytest.mark.parametrize("mode", ["L", "1"])
 def test_grey_becomes_three_equal_channels(tmp_path: Path, scene: np.ndarray, mode: str) -> None:
     grey = Image.fromarray(scene).convert(mode)

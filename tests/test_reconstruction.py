@@ -2,8 +2,8 @@ import json
 import shutil
 from copy import deepcopy
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from garface.errors import InputError, NoFaceError, SettingError, WeightsError
+from garface.errors import Cancelled, InputError, NoFaceError, SettingError, WeightsError
 from garface.geometry import Camera, Pose
-from garface.heads import landmark_points, load_head
+from garface.heads import Shared, landmark_points, load_head
 from garface.io import read_photo, to_uint8
 from garface.losses import gaussian_prior
 from garface.metrics import psnr
@@ -22,6 +22,9 @@ from garface.photo.align import ffhq_similarity
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import align_face, fit_aligned
 from garface.reconstruction import (
+    COSTS,
+    STAGES,
+    Context,
     FaceState,
     ReconstructionSettings,
     Reconstructor,
@@ -30,12 +33,12 @@ from garface.reconstruction import (
     Target,
     load_renderer,
     load_state,
-    objective,
-    pipeline,
     read_report,
     reconstruct,
     refine,
 )
+from garface.reconstruction.collection import Job, reconstruct_collection
+from garface.reconstruction.costs import evaluate
 from garface.reconstruction.renderer import model_hash
 from garface.weights import WeightsCard, save_weights
 
@@ -127,7 +130,7 @@ def test_faces_of_a_batch_do_not_influence_each_other(renderer: Renderer) -> Non
 def test_faces_of_one_person_share_an_identity_whose_prior_counts_once(renderer: Renderer) -> None:
     start = state_of(renderer, 2, seed=5)
     target, settings = target_of(renderer, state_of(renderer, 2)), RefineSettings(steps=3)
-    state, history = refine(renderer, start, target, settings, one_person=True)
+    state, history = refine(renderer, start, target, replace(settings, shared=Shared(identity=True)))
     assert torch.equal(state.identity[0], state.identity[1])
     prior = gaussian_prior(start.identity.mean(0, keepdim=True)).mean()
     assert history[0]["identity"].tolist() == pytest.approx([float(prior) / 2] * 2)
@@ -139,9 +142,8 @@ def test_faces_of_one_person_share_an_identity_whose_prior_counts_once(renderer:
         noise=[layer[[0, 0]] for layer in start.noise],
     )
     twice = Target(target.picture[[0, 0]], target.mask[[0, 0]], target.points[[0, 0]], target.identity[[0, 0]])
-    weights = replace(settings.weights, identity=0.0)
-    settings = replace(settings, weights=weights)
-    same, _ = refine(renderer, double, twice, settings, one_person=True)
+    settings = replace(settings, terms={name: term for name, term in COSTS.items() if name != "identity"})
+    same, _ = refine(renderer, double, twice, replace(settings, shared=Shared(identity=True)))
     alone, _ = refine(renderer, start[0], target[0], settings)
     torch.testing.assert_close(same[1].identity, alone.identity, rtol=1e-3, atol=1e-3)
 
@@ -151,7 +153,7 @@ def test_one_person_from_two_photos(model_folder: Path) -> None:
     with Reconstructor(settings) as reconstructor:
         first, second = reconstructor.reconstruct_person([astronaut(), astronaut()[:, ::-1].copy()], names=["a", "b"])
         alone = reconstructor.reconstruct(astronaut(), name="a")[0]
-        reconstructor.settings = replace(settings, face="all")
+    with Reconstructor(replace(settings, face="all")) as reconstructor:
         crowd = np.concatenate([astronaut(), astronaut()], axis=1)
         assert reconstructor.reconstruct_person([crowd], names=["c"])[0].name == "c"
         with pytest.raises(SettingError, match="2 photos cannot be reconstructed under 1 names"):
@@ -169,10 +171,9 @@ def test_one_person_from_two_photos(model_folder: Path) -> None:
 def test_photos_of_a_batch_come_out_as_they_do_alone_and_bad_ones_say_why(model_folder: Path) -> None:
     settings = ReconstructionSettings(model=str(model_folder), device="cpu", texture_size=64, batch=2)
     photos = [astronaut(), np.full((64, 64, 3), 90, np.uint8), astronaut()[:, ::-1].copy(), astronaut()[:400].copy()]
-    told: list[tuple[str, int, int]] = []
-    short = {**pipeline.REFINE, "standard": RefineSettings(steps=2)}
-    with mock.patch.object(pipeline, "REFINE", short), Reconstructor(settings) as reconstructor:
-        found = reconstructor.reconstruct_batch(photos, names=list("abcd"), on_stage=lambda *stage: told.append(stage))
+    told: list[tuple[str, float]] = []
+    with Reconstructor(settings, descent=RefineSettings(steps=2)) as reconstructor:
+        found = reconstructor.reconstruct_batch(photos, names=list("abcd"), tell=lambda *stage: told.append(stage))
         alone = reconstructor.reconstruct(photos[3], name="d")[0]
         with pytest.raises(SettingError, match="4 photos cannot be reconstructed under 1 names"):
             reconstructor.reconstruct_batch(photos, names=["a"])
@@ -184,9 +185,35 @@ def test_photos_of_a_batch_come_out_as_they_do_alone_and_bad_ones_say_why(model_
     torch.testing.assert_close(faces[2].state.w, alone.state.w, rtol=1e-3, atol=1e-3)
     assert faces[2].history[-1]["landmarks"] == pytest.approx(alone.history[-1]["landmarks"], rel=0.05)
     assert faces[0].history[-1]["landmarks"] != faces[1].history[-1]["landmarks"]
-    assert [stage for stage, _, _ in told] == ["refine"] * 4
-    assert [done / total for _, done, total in told] == sorted(done / total for _, done, total in told)
-    assert told[-1][1] == told[-1][2]
+    stages = [stage for stage, _ in groupby(told, key=lambda entry: entry[0])]
+    assert stages == ["find", *["fit", "invert", "refine", "texture"] * 2]
+    assert sum(stage == "refine" for stage, _ in told) == 2 * (1 + 2 + 1)  # every step tells
+    assert [share for _, share in told] == sorted(share for _, share in told)
+    assert (told[0][1], told[-1][1]) == (0.0, 1.0)
+
+
+class Stop(Cancelled):
+    pass
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_work_can_be_cancelled_in_every_stage_and_nothing_is_left(
+    stage: str, model_folder: Path, tmp_path: Path
+) -> None:
+    settings = ReconstructionSettings(model=str(model_folder), device="cpu", texture_size=16)
+    told: list[str] = []
+
+    def cancel(_: object, now: str, share: float) -> None:
+        told.append(now)
+        if told.count(stage) == 2 or (stage == "find" and now == stage):  # inside it, where it tells of an inside
+            raise Stop
+
+    with Reconstructor(settings, descent=RefineSettings(steps=2)) as reconstructor:
+        jobs = [Job(name, astronaut()) for name in "ab"]
+        with pytest.raises(Stop):
+            list(reconstruct_collection(reconstructor, jobs, tmp_path / "out", progress=cancel))
+    assert told[-1] == stage
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_batch_of_no_face_is_refused() -> None:
@@ -196,7 +223,7 @@ def test_a_batch_of_no_face_is_refused() -> None:
 
 def test_every_term_vanishes_or_rests_at_the_truth(renderer: Renderer) -> None:
     truth = state_of(renderer)
-    terms = objective(renderer, truth, truth, target_of(renderer, truth), RefineSettings())
+    terms = evaluate(COSTS, Context.of(renderer, truth, truth, target_of(renderer, truth)), Shared())
     for name in ("photometric", "detail", "landmarks", "expression", "spread"):
         assert float(terms[name].abs().max()) < 1e-5, name
 
@@ -210,7 +237,7 @@ def test_gradients_reach_every_unknown(renderer: Renderer) -> None:
     for block in renderer.generator.blocks.values():
         for layer in block.layers:
             layer.noise_strength.data.fill_(0.1)  # zero in a new generator
-    terms = objective(renderer, state, truth, target_of(renderer, truth), RefineSettings())
+    terms = evaluate(COSTS, Context.of(renderer, state, truth, target_of(renderer, truth)), Shared())
     gradients = torch.autograd.grad(terms["photometric"].sum(), unknowns)
     assert all(bool(torch.isfinite(g).all()) and float(g.abs().max()) > 0 for g in gradients)
 

@@ -22,7 +22,16 @@ from garface.datasets.conditions import FittedConditions
 from garface.datasets.fitted import FittedFaces
 from garface.errors import InputError, SettingError
 from garface.geometry import Camera, Pose
-from garface.heads import FitSettings, eye_distance, fit_landmarks, landmark_points, load_head, shape_metric, stamp
+from garface.heads import (
+    FitSettings,
+    Shared,
+    eye_distance,
+    fit_landmarks,
+    landmark_points,
+    load_head,
+    shape_metric,
+    stamp,
+)
 from garface.heads.metric import vertex_areas
 from garface.networks import (
     NormalEstimator,
@@ -114,7 +123,9 @@ def test_a_fit_starts_from_the_expected_identity_and_is_held_by_it() -> None:
     assert float(known.error.max()) < 0.5
     held = fit_landmarks(MODEL, observed, camera, settings=settings)
     assert float(held.identity.abs().max()) < 0.2
-    together = fit_landmarks(MODEL, observed, camera, identity=identity, settings=settings, one_person=True)
+    together = fit_landmarks(
+        MODEL, observed, camera, identity=identity, settings=replace(settings, shared=Shared(identity=True))
+    )
     assert float((together.identity[0] - identity.mean(0)).abs().max()) < 0.2
     with pytest.raises(SettingError, match="identity must have shape"):
         fit_landmarks(MODEL, observed, camera, identity=identity[:1], settings=settings)

@@ -33,5 +33,9 @@ class WeightsError(GarfaceError):
     """A weight file or checkpoint that cannot be read or belongs to another configuration."""
 
 
+class Cancelled(GarfaceError):
+    """Not a mistake: whoever listens to the progress of some work raises it to end that work."""
+
+
 class MissingExtraError(GarfaceError, ImportError):
     """An optional library that is not installed; the sentence names the extra to install."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from tyro.conf import Positional, arg
 
-from garface.cli.batch import name_jobs
 from garface.cli.terminal import FAILED, UNEXPECTED, check_file, say
+from garface.collection import by_name
 from garface.devices import Device
 from garface.errors import SettingError
 
@@ -49,10 +49,9 @@ class Photos:
         from garface.io import list_photos
         from garface.reconstruction import ReconstructionSettings
 
-        paths = list_photos(self.photos)
-        jobs = {job.name: path for job, path in zip(name_jobs(paths), paths)}
+        photos = by_name(list_photos(self.photos))
         settings = ReconstructionSettings(quality=self.quality, model=self.model, seed=self.seed, device=self.device)
-        table = measure_photos(jobs, self.out, settings, meshes=self.meshes)
+        table = measure_photos(photos, self.out, settings, meshes=self.meshes)
         print(table.to_markdown())
         if any(row.defect for row in table.rows):
             say("some photos failed because of a defect of garface, see the table; please report it.")

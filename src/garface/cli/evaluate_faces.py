@@ -8,8 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from garface.cli.batch import name_jobs
 from garface.cli.terminal import FAILED
+from garface.collection import by_name
 from garface.devices import Device
 
 
@@ -44,7 +44,6 @@ class Faces:
             methods=self.methods, rows=self.rows, model=self.model, seed=self.seed, device=self.device
         )
         settings.check()
-        paths = list_photos(self.photos)
-        table = compare_methods({job.name: path for job, path in zip(name_jobs(paths), paths)}, self.out, settings)
+        table = compare_methods(by_name(list_photos(self.photos)), self.out, settings)
         print(table.to_markdown())
         return FAILED if len(table.missing) == len(table.rows) else 0

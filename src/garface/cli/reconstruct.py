@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from garface.cli.batch import Batch, Job, name_jobs
-from garface.cli.terminal import INTERRUPTED, say
+from garface.cli.batch import EXAMPLE, Batch, example
+from garface.cli.terminal import INTERRUPTED, debugging, say
+from garface.collection import by_name
 from garface.devices import Device
-from garface.errors import InputError, OutputError, SettingError
+from garface.errors import GarfaceError, InputError, SettingError
 
 if TYPE_CHECKING:
     from garface.reconstruction import ReconstructionSettings
@@ -50,29 +49,38 @@ class Reconstruct:
     batch: int = 4
     """Photos that go through the networks together; more take more memory."""
     overwrite: bool = False
-    """Replace earlier results."""
+    """Do every photo again and replace its earlier result; else finished photos are skipped."""
 
     def run(self) -> int:
         """Check everything that can be checked, then reconstruct the photos."""
-        jobs = self.jobs()
-        self._check(jobs)
-        batch = Batch(jobs, self.out)
-        try:
-            from garface.reconstruction import Reconstructor
+        names = self._names()
+        self._check(names)
+        from garface.reconstruction import Reconstructor
+        from garface.reconstruction.collection import Job, reconstruct_collection
 
+        jobs = [Job(name, example() if photo is None else photo) for name, photo in names.items()]
+        batch = Batch(len(jobs))
+        try:
             with Reconstructor(self.settings()) as reconstructor:
-                if self.same_person:
-                    batch.run_person(reconstructor)
-                else:
-                    batch.run(reconstructor)
+                batch.collect(
+                    reconstruct_collection(
+                        reconstructor,
+                        jobs,
+                        self.out,
+                        person=self.same_person,
+                        redo=self.overwrite,
+                        forgive=(GarfaceError,) if debugging() else (Exception,),
+                        progress=batch.progress,
+                    )
+                )
         except KeyboardInterrupt:
-            done = sum(not outcome.error for outcome in batch.outcomes)
-            say(f"stopped by Ctrl-C; {done} of {batch.count} finished and kept, and nothing unfinished was left.")
+            kept = f"{batch.finished} of {batch.count} finished and kept"
+            say(f"stopped by Ctrl-C; {kept}, and nothing unfinished was left.")
             return INTERRUPTED
         return batch.report()
 
-    def jobs(self) -> list[Job]:
-        """The photos with the names of their folders.
+    def _names(self) -> dict[str, Path | None]:
+        """The photos by the names of their folders; None is the example.
 
         Raises:
             SettingError: no photo.
@@ -83,7 +91,10 @@ class Reconstruct:
         for photo in self.photos:
             if os.path.isdir(photo):
                 raise InputError(f"{photo} is a folder; pass the picture files in it, such as {photo / '*.jpg'}.")
-        return name_jobs([None] * self.example + list(self.photos))
+        named = by_name([Path(EXAMPLE)] * self.example + list(self.photos))
+        return {
+            name: None if self.example and not place else photo for place, (name, photo) in enumerate(named.items())
+        }
 
     def settings(self) -> ReconstructionSettings:
         """The settings as the library takes them."""
@@ -100,7 +111,7 @@ class Reconstruct:
             batch=self.batch,
         )
 
-    def _check(self, jobs: Sequence[Job]) -> None:
+    def _check(self, names: Iterable[str]) -> None:
         """Raise before any work on a setting out of its range or a place that cannot be written."""
         if isinstance(self.face, int) and self.face < 1:
             raise SettingError(f"--face must be largest, all or a number from 1, not {self.face}.")
@@ -108,17 +119,10 @@ class Reconstruct:
             raise SettingError(f"--texture-size must be 16 to 8192 texels, not {self.texture_size}.")
         if self.batch < 1:
             raise SettingError(f"--batch must be at least 1 photo, not {self.batch}.")
-        if self.same_person and (len(jobs) < 2 or self.face == "all"):
+        folders = [self.out / name for name in names]
+        if self.same_person and (len(folders) < 2 or self.face == "all"):
             raise SettingError("--same-person takes two photos or more, and one face of each: not --face all.")
-        from garface.io import check_writable
+        from garface.files import check_writable
 
-        for folder in [folder for job in jobs for folder in self._folders(job)]:
+        for folder in folders:
             check_writable(folder)
-            if folder.exists() and not self.overwrite:
-                raise OutputError(f"{folder} is there already; pass --overwrite to replace it or choose another --out.")
-
-    def _folders(self, job: Job) -> list[Path]:
-        """Where the results of a job may go, as far as that is known beforehand."""
-        found = sorted(self.out.glob(f"{escape(job.name)}-face*")) if self.face == "all" else []
-        several = [folder for folder in found if re.fullmatch(r"-face\d+", folder.name[len(job.name) :])]
-        return [self.out / job.name, *several]

@@ -8,13 +8,14 @@ run goes on where it stopped. `failures.json` lists the photos that gave no face
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from garface.collection import work_through
 from garface.datasets.fitted import SETTINGS_FILE, read_stamp
 from garface.datasets.known_latents import copy_styles
 from garface.errors import InputError, NoFaceError, SettingError
@@ -65,22 +66,39 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
     copy_styles(photos, out)
     failures: dict[str, str] = _read_failures(out)
     count = 0
+    shards = [
+        _Shard(out / f"part-{index:05d}.npz", group) for index, group in enumerate(_groups(paths, settings.shard))
+    ]
     with FaceFinder() as finder, tqdm(total=len(paths), unit="picture", disable=not progress) as bar:
-        for index, group in enumerate(_groups(paths, settings.shard)):
-            shard = out / f"part-{index:05d}.npz"
-            if not _holds(shard, group, failures):
-                _prepare_shard(shard, group, finder, model, shapes, settings, failures)
+
+        def made(wanted: Sequence[_Shard]) -> Iterator[list[str]]:
+            for shard in wanted:
+                _prepare_shard(shard, finder, model, shapes, settings, failures)
                 write_json(out / FAILURES_FILE, failures)
-            count += len(_names(shard))
-            bar.update(len(group))
+                yield _names(shard.file)
+
+        for outcome in work_through(shards, made, finished=[_held(shard, failures) for shard in shards], forgive=()):
+            count += len(outcome.result or ())
+            bar.update(len(outcome.job.photos))
     for shard in sorted(out.glob("part-*.npz"))[-(-len(paths) // settings.shard) :]:
         shard.unlink()  # of a folder that was larger
     return count
 
 
-def _holds(shard: Path, group: Sequence[Path], failures: Mapping[str, str]) -> bool:
-    """Whether a shard is there, and of these photos: a folder may have grown."""
-    return shard.exists() and _names(shard) == [path.stem for path in group if path.name not in failures]
+@dataclass(frozen=True)
+class _Shard:
+    """Photos that are fitted together, and the file that their faces go to."""
+
+    file: Path
+    photos: Sequence[Path]
+
+
+def _held(shard: _Shard, failures: Mapping[str, str]) -> list[str] | None:
+    """The names in a shard if it is there, and of these photos: a folder may have grown."""
+    if not shard.file.exists():
+        return None
+    names = _names(shard.file)
+    return names if names == [path.stem for path in shard.photos if path.name not in failures] else None
 
 
 def _names(shard: Path) -> list[str]:
@@ -88,8 +106,7 @@ def _names(shard: Path) -> list[str]:
 
 
 def _prepare_shard(
-    shard: Path,
-    paths: Sequence[Path],
+    shard: _Shard,
     finder: FaceFinder,
     model: HeadModel,
     shapes: StartingShapes | None,
@@ -97,19 +114,30 @@ def _prepare_shard(
     failures: dict[str, str],
 ) -> None:
     names, faces = [], []
-    for path in paths:
+    for path, face in align_each(shard.photos, finder, settings.size):
         failures.pop(path.name, None)
-        try:
-            faces.append(find_and_align(path, finder, settings.size))
+        if isinstance(face, InputError):
+            failures[path.name] = str(face)
+        else:
+            faces.append(face)
             names.append(path.stem)
-        except InputError as error:
-            failures[path.name] = str(error)
     arrays = _arrays(faces, _fit(model, shapes, faces)) if faces else {}
-    write_arrays(shard, names=np.array(names, dtype=str), **arrays)
+    write_arrays(shard.file, names=np.array(names, dtype=str), **arrays)
 
 
 def _fit(model: HeadModel, shapes: StartingShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:
     return fit_from(model, faces, None if shapes is None else shapes.identities(faces))
+
+
+def align_each(
+    photos: Iterable[Path], finder: FaceFinder, size: int
+) -> Iterator[tuple[Path, AlignedFace | InputError]]:
+    """Every photo with its largest face, cut out, or why it has none."""
+    for photo in photos:
+        try:
+            yield photo, find_and_align(photo, finder, size)
+        except InputError as error:
+            yield photo, error
 
 
 def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
@@ -119,9 +147,9 @@ def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
         InputError: the photo cannot be read.
         NoFaceError: no face is found.
     """
-    pixels = read_photo(path).pixels
+    photo = read_photo(path)
     try:
-        return align_face(pixels, finder.find(pixels)[0], size)
+        return align_face(photo.pixels, finder.find(photo.pixels)[0], size, focal=photo.focal_px)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
 

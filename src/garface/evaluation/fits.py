@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from garface.datasets.prepare import find_and_align
+from garface.collection import work_through
+from garface.datasets.prepare import align_each
 from garface.errors import InputError
 from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
@@ -22,6 +23,8 @@ CROP = 256
 """Side of the crops in whose frame the fit happens, pixels; the landmarks are those of the full photo."""
 _BATCH = 64
 """Photos fitted at a time."""
+Write = Callable[[Path, torch.Tensor], None]
+"""Takes the head (V, 3) of a photo."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +83,23 @@ def measure_fits(
     """
     if meshes is not None:
         check_names(photos)
-    rows = list[PhotoFit]()
-    with FaceFinder() as finder, tqdm(total=len(photos), unit="photo", disable=not progress) as bar:
-        for start in range(0, len(photos), _BATCH):
-            found: dict[Path, AlignedFace] = {}
-            for path in photos[start : start + _BATCH]:
-                try:
-                    found[path] = find_and_align(path, finder, CROP)
-                except InputError as error:
-                    rows.append(PhotoFit(str(path), None, str(error)))
-                bar.update()
-            rows += _fit(model, found, meshes, mean)
-    order = {str(path): index for index, path in enumerate(photos)}
-    rows.sort(key=lambda row: order[row.photo])
+
+    def write(path: Path, head: torch.Tensor) -> None:
+        if meshes is not None:
+            write_head(meshes, path.stem, model.mean if mean else head, model)
+
+    with FaceFinder() as finder:
+
+        def fitted(paths: Sequence[Path]) -> Iterator[float | Exception]:
+            found = dict(align_each(paths, finder, CROP))
+            errors = _fit(model, {path: face for path, face in found.items() if isinstance(face, AlignedFace)}, write)
+            return iter([face if isinstance(face, InputError) else errors[path] for path, face in found.items()])
+
+        outcomes = work_through(photos, fitted, size=_BATCH, forgive=())
+        rows = [
+            PhotoFit(str(outcome.job), outcome.result, str(outcome.error or ""))
+            for outcome in tqdm(outcomes, total=len(photos), unit="photo", disable=not progress)
+        ]
     errors = [row.error for row in rows if row.error is not None]
     return FitFigures(len(photos), len(errors), summarise(errors), tuple(rows))
 
@@ -110,16 +117,16 @@ def check_names(photos: Sequence[Path]) -> None:
             raise InputError(f"{other} and {path} would both write {path.stem}.ply; rename one of them.")
 
 
-def _fit(model: HeadModel, found: dict[Path, AlignedFace], meshes: Path | None, mean: bool) -> Iterator[PhotoFit]:
+def _fit(model: HeadModel, found: dict[Path, AlignedFace], write: Write) -> dict[Path, float]:
+    """Median landmark errors in eye distances, once the heads are written."""
     if not found:
-        return
+        return {}
     fit = fit_aligned(model, list(found.values()))
     unit = eye_distance(torch.cat([face.points for face in found.values()]))
     errors = fit.error.median(1).values / unit
-    for index, (path, error) in enumerate(zip(found, errors.tolist())):
-        if meshes is not None:
-            write_head(meshes, path.stem, model.mean if mean else _head(model, fit, index), model)
-        yield PhotoFit(str(path), error)
+    for index, path in enumerate(found):
+        write(path, _head(model, fit, index))
+    return dict(zip(found, errors.tolist()))
 
 
 def _head(model: HeadModel, fit: LandmarkFit, index: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from garface.heads.linear import LinearHead
 from garface.heads.metric import shape_metric
 from garface.heads.protocol import HeadModel
 from garface.heads.registry import DEFAULT_HEAD, load_head
+from garface.heads.shared import Shared
 from garface.heads.stamps import check_stamp, stamp, stamped_head
 from garface.heads.tables import IBUG, MEDIAPIPE, eye_distance
 
@@ -25,6 +26,7 @@ __all__ = [
     "LinearHead",
     "LinearLandmarks",
     "MeshLandmarks",
+    "Shared",
     "any_region",
     "check_stamp",
     "eye_distance",

@@ -5,6 +5,7 @@ The objective of one face is a sum of squares (paper section 3.3, "3DMM start"; 
     sum_n weight_n |project(R X_n + t) - observed_n|^2 / sigma_landmark^2
     + |identity - expected|^2 / sigma_identity^2 + |expression - expected|^2 / sigma_expression^2
     + (log distance - log distance_mean)^2 / sigma_distance^2
+    + (log focal - log expected)^2 / sigma_focal^2 where a focal length is expected
 
 Unknowns: rotation (axis-angle increment), translation, log focal length, identity, expression. A change of the focal
 length carries the translation with it, so that the size in the picture stays and the valley between focal length and
@@ -26,6 +27,7 @@ from torch import Tensor
 from garface.checks import check_finite, check_shape
 from garface.geometry import Camera, Pose, axis_angle_to_matrix, cross_matrix
 from garface.heads.protocol import HeadModel
+from garface.heads.shared import Shared
 from garface.heads.tables import MEDIAPIPE, eye_distance
 
 
@@ -41,9 +43,13 @@ class FitSettings:
         sigma_expression: standard deviation of the expression coefficients about what the detector expects.
         distance_mean: expected distance of the camera, millimetres.
         sigma_distance: standard deviation of its logarithm.
+        sigma_focal: standard deviation of the logarithm of the focal length about the expected one, where there is one.
+            Cameras note whole millimetres, which is 1.2 % (rms) at 24 mm, and refer to the diagonal or to the width of
+            the film, which is 4 % apart for pictures of 4:3: together about 2.5 %.
         fit_focal: False keeps the focal length of the given camera.
         iterations: most Gauss-Newton steps.
         tolerance: a face is done when a step improves its cost by less than this share.
+        shared: what the photos have in common.
     """
 
     landmarks: str = MEDIAPIPE
@@ -52,9 +58,11 @@ class FitSettings:
     sigma_expression: float = 0.25
     distance_mean: float = 900.0
     sigma_distance: float = 0.35
+    sigma_focal: float = 0.025
     fit_focal: bool = True
     iterations: int = 20
     tolerance: float = 1e-3
+    shared: Shared = Shared()
 
 
 @dataclass(frozen=True)
@@ -114,9 +122,9 @@ def fit_landmarks(
     rotation: Tensor | None = None,
     identity: Tensor | None = None,
     expression: Tensor | None = None,
+    focal: Tensor | None = None,
     weights: Tensor | None = None,
     settings: FitSettings = FitSettings(),
-    one_person: bool = False,
 ) -> LandmarkFit:
     """Fit pose, focal length, identity and expression of B faces.
 
@@ -127,18 +135,19 @@ def fit_landmarks(
         camera: B cameras; the focal length is the start (and stays, with `fit_focal=False`).
         rotation: (B, 3, 3) start, camera from head; default: looking into the camera.
         identity: (B, K) expected identity in standard deviations, both start and centre of its prior; default: the mean
-            head. Faces of one person are expected to have the mean of theirs.
+            head. Where it is shared, the mean of theirs is expected, every row of the result holds the same, and the
+            cost is that of all faces together.
         expression: (B, E) expected expression, both start and centre of its prior, once it is within the model's
             bounds; default: neutral.
+        focal: (B,) expected focal length in pixels of the camera's picture, both start and centre of its prior; NaN
+            where nothing is expected. Default: nothing is.
         weights: (N,) weight of each landmark; default 1.
         settings: see `FitSettings`.
-        one_person: whether all faces are those of one person, who has one identity: every row of the result holds it,
-            and the cost is that of all faces together.
 
     Raises:
         SettingError: wrong shapes, landmarks that are not finite, or a set that the model does not know.
     """
-    problem = _Problem(model, observed, camera, identity, expression, weights, settings, one_person)
+    problem = _Problem(model, observed, camera, identity, expression, focal, weights, settings)
     return problem.solve(problem.start(rotation))
 
 
@@ -152,26 +161,28 @@ class _Problem:
         camera: Camera,
         identity: Tensor | None,
         expression: Tensor | None,
+        focal: Tensor | None,
         weights: Tensor | None,
         settings: FitSettings,
-        one_person: bool,
     ) -> None:
         self.landmarks = model.landmarks(settings.landmarks).to(observed)
         self.low, self.high = model.expression_bounds.to(observed)
         self.batch, self.count = len(observed), len(self.landmarks)
         check_shape("observed", observed, (None, self.count, 2))
         check_finite("observed", observed)
-        self.observed, self.settings, self.one_person = observed, settings, one_person
-        self.sigma_identity = settings.sigma_identity * (len(observed) ** 0.5 if one_person else 1.0)
+        self.observed, self.settings, self.shared = observed, settings, settings.shared
+        self.sigma_identity = settings.sigma_identity * self.shared.parts("identity", self.batch) ** 0.5
         self.camera = replace(camera, focal=camera.focal.to(observed), principal=camera.principal.to(observed))
         average = observed.new_zeros(self.batch, model.identities)
         self.expected_identity = average if identity is None else identity.to(observed)
         check_shape("identity", self.expected_identity, average.shape)
         check_finite("identity", self.expected_identity)
-        if one_person:
-            self.expected_identity = self.expected_identity.mean(0, keepdim=True).expand_as(average)
+        self.expected_identity = self.shared.merged("identity", self.expected_identity).expand_as(average)
         neutral = observed.new_zeros(self.batch, model.expressions)
         self.expected = neutral if expression is None else expression.to(observed).clamp(self.low, self.high)
+        unknown = observed.new_full((self.batch,), torch.nan)
+        self.expected_focal = unknown if focal is None else focal.to(observed)
+        self.focal_weight = self.expected_focal.isfinite() / settings.sigma_focal  # (B,)
         self.scale = eye_distance(observed, settings.landmarks)  # (B,)
         weights = observed.new_ones(self.count) if weights is None else weights.to(observed)
         self.weight = weights.sqrt()[None, :] / (settings.sigma_landmark * self.scale[:, None])  # (B, N)
@@ -187,8 +198,9 @@ class _Problem:
         scale = (a * b).sum((1, 2)) / (a * a).sum((1, 2))  # pixels per millimetre
         scale = scale.clamp_min(1e-6)
         if self.settings.fit_focal:
-            distance = torch.full_like(scale, self.settings.distance_mean)
-            focal = scale * distance
+            known, likely = self.focal_weight > 0, torch.full_like(scale, self.settings.distance_mean)
+            distance = torch.where(known, self.expected_focal / scale, likely)
+            focal = torch.where(known, self.expected_focal, scale * likely)
         else:
             focal = self.camera.focal.expand(self.batch)
             distance = focal / scale
@@ -212,6 +224,11 @@ class _Problem:
             (state.expression - self.expected) / settings.sigma_expression,
             distance / settings.sigma_distance,
         )
+
+    def focal_residual(self, state: _State) -> Tensor:
+        """(B,) residual of the focal length, zero where nothing is expected."""
+        apart = state.log_focal - self.expected_focal.log()
+        return torch.where(self.focal_weight > 0, apart * self.focal_weight, torch.zeros_like(apart))
 
     def project(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
         """Projected landmarks (B, N, 2), their camera points (B, N, 3) and turned head points R X (B, N, 3)."""
@@ -263,18 +280,25 @@ class _Problem:
         """One damped Gauss-Newton step; `damping` (B,) scales the diagonal of the normal matrix."""
         jacobian, prior = self.jacobian(state), self.prior_jacobian(state)
         residual = self.residuals(state)[..., None]
-        normal = _normal_matrix(jacobian, prior)
+        normal = self._normal_matrix(jacobian, prior)
         rows = jacobian.shape[1]
         gradient = (jacobian.mT @ residual[:, :rows] + prior.mT @ residual[:, rows:])[..., 0]
+        gradient[:, 6] += self.focal_weight * self.focal_residual(state)
         held = self._held(state, gradient)
         normal = normal.masked_fill(held[:, None] | held[..., None], 0.0)
         diagonal = normal.diagonal(dim1=1, dim2=2)
         lift = damping[:, None] * diagonal + held
         normal, gradient = normal + torch.diag_embed(lift), gradient.masked_fill(held, 0.0)
-        if self.one_person:
+        if self.shared.identity:
             identity = slice(7, 7 + state.identity.shape[1])
             return self._move(state, -solve_sharing(normal, gradient, identity))
         return self._move(state, -torch.linalg.solve(normal, gradient))
+
+    def _normal_matrix(self, jacobian: Tensor, prior: Tensor) -> Tensor:
+        """(B, P, P) of the derivatives (B, R, P) of the landmarks' and of the priors' residuals, and of the focal's."""
+        normal = jacobian.mT @ jacobian + prior.mT @ prior
+        normal[:, 6, 6] += self.focal_weight**2
+        return normal
 
     def _held(self, state: _State, gradient: Tensor) -> Tensor:
         """Unknowns (B, P) that stay: expressions at a bound that want to cross it, and a known focal length."""
@@ -300,9 +324,9 @@ class _Problem:
         )
 
     def cost(self, state: _State) -> Tensor:
-        """Objective (B,), of all together where they are one person."""
-        cost = self.residuals(state).square().sum(1)
-        return cost.sum().expand(self.batch) if self.one_person else cost
+        """Objective (B,), of all together where they share something."""
+        cost = self.residuals(state).square().sum(1) + self.focal_residual(state).square()
+        return cost.sum().expand(self.batch) if self.shared.identity else cost
 
     def solve(self, state: _State) -> LandmarkFit:
         """Iterate until every face has stopped improving; one that has waits for the others as it is."""
@@ -333,13 +357,8 @@ class _Problem:
             cost=cost,
             error=(self.project(state)[0] - self.observed).norm(dim=-1),
             history=history,
-            precision=_normal_matrix(self.jacobian(state), self.prior_jacobian(state)),
+            precision=self._normal_matrix(self.jacobian(state), self.prior_jacobian(state)),
         )
-
-
-def _normal_matrix(jacobian: Tensor, prior: Tensor) -> Tensor:
-    """(B, P, P) of the derivatives (B, R, P) of the landmarks' and of the priors' residuals."""
-    return jacobian.mT @ jacobian + prior.mT @ prior
 
 
 def solve_sharing(matrix: Tensor, right: Tensor, shared: slice) -> Tensor:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -67,6 +68,16 @@ class Photo:
     """The camera's focal length in 35 mm equivalents (mm), as it says itself; None where it does not."""
     notes: tuple[str, ...]
     """What was decided while reading that a user may want to know, one sentence each."""
+
+    @property
+    def focal_px(self) -> float | None:
+        """The camera's focal length in pixels of this picture, as far as it says it and the picture is whole.
+
+        Film of 36 x 24 mm and the picture have the same angle of view across their diagonals (CIPA DCG-001, 2005).
+        """
+        if self.focal_35mm is None:
+            return None
+        return self.focal_35mm / math.hypot(36, 24) * math.hypot(self.height, self.width)
 
     @property
     def height(self) -> int:
@@ -274,11 +285,16 @@ def _upright(pixels: Pixels, turn: int) -> Pixels:
 
 
 def _focal_35mm(image: Image.Image) -> float | None:
+    """What EXIF says; None if the picture was cropped to another shape, as that changes the angle of view."""
     try:
-        focal = float(image.getexif().get_ifd(0x8769).get(0xA405, 0))
+        tags = image.getexif().get_ifd(0x8769)
+        focal = float(tags.get(0xA405, 0))
+        taken = sorted(float(tags.get(tag, 0)) for tag in (0xA002, 0xA003))
     except Exception:  # damaged EXIF is common and harmless
         return None
-    return focal if 0 < focal < float("inf") else None
+    short, long = sorted(image.size)
+    cut = taken[0] > 0 and not math.isclose(taken[0] / taken[1], short / long, rel_tol=0.02)
+    return focal if 0 < focal < math.inf and not cut else None
 
 
 # Colour

@@ -6,6 +6,7 @@ for the camera (`Camera.cropped`), so the result carries over to the full photo 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class AlignedFace:
         inside: (1, 1, R, R) share of each pixel that the photo covers.
         similarity: from full px to crop px.
         camera: of the crop; its focal length is a placeholder until the fit.
+        focal: (1,) expected focal length, crop px; NaN where the photo does not say it.
         roll: (1, 3, 3) from the photo's camera frame to the crop's.
         points: (1, 478, 2) landmarks, crop px.
         blendshapes: (1, S) the detector's scores, in the order of `ARKIT_NAMES`.
@@ -41,6 +43,7 @@ class AlignedFace:
     inside: Tensor
     similarity: Similarity
     camera: Camera
+    focal: Tensor
     roll: Tensor
     points: Tensor
     blendshapes: Tensor
@@ -54,8 +57,15 @@ class AlignedFace:
         return full, pose.rolled(roll)
 
 
-def align_face(pixels: Pixels, face: FaceLandmarks, size: int) -> AlignedFace:
-    """Cut the FFHQ-style crop of a face (size x size) out of a photo (H, W, 3)."""
+def align_face(pixels: Pixels, face: FaceLandmarks, size: int, *, focal: float | None = None) -> AlignedFace:
+    """Cut the FFHQ-style crop of a face (size x size) out of a photo (H, W, 3).
+
+    Args:
+        pixels: the photo, whole and upright.
+        face: where the face is in it.
+        size: side of the crop, px.
+        focal: what the photo says about its focal length, px of the photo; None where it says nothing.
+    """
     height, width = pixels.shape[:2]
     points = torch.from_numpy(face.points)[None].float()
     similarity = ffhq_similarity(points, size)
@@ -67,6 +77,7 @@ def align_face(pixels: Pixels, face: FaceLandmarks, size: int) -> AlignedFace:
         inside=inside,
         similarity=similarity,
         camera=camera,
+        focal=similarity.scale * (math.nan if focal is None else focal),
         roll=roll,
         points=similarity.apply(points),
         blendshapes=torch.from_numpy(face.blendshapes)[None].float(),
@@ -82,12 +93,11 @@ def fit_aligned(
     settings: FitSettings = FitSettings(),
     *,
     identity: Tensor | None = None,
-    one_person: bool = False,
 ) -> LandmarkFit:
     """Fit the model to the landmarks of aligned faces of one crop size, all in one batch, in the crops' frames.
 
-    Their expected identities are `identity` (B, K), those of the mean head by default; with `one_person` they share
-    one. See `fit_landmarks`.
+    Their expected identities are `identity` (B, K), those of the mean head by default, and their focal
+    lengths what the photos say. See `fit_landmarks`.
     """
     first = faces[0].camera
     camera = Camera(
@@ -103,8 +113,8 @@ def fit_aligned(
         rotation=torch.cat([face.rotation for face in faces]),
         identity=identity,
         expression=model.expression_from_scores(ARKIT_NAMES, torch.cat([face.blendshapes for face in faces])),
+        focal=torch.cat([face.focal for face in faces]),
         settings=settings,
-        one_person=one_person,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from garface.borrowed.crops import FaceFeatures, load_face_features
 from garface.errors import SettingError
-from garface.heads import FitSettings, HeadModel, LandmarkFit, check_stamp
+from garface.heads import FitSettings, HeadModel, LandmarkFit, Shared, check_stamp
 from garface.networks import ShapeEstimator, load_shape_estimator
 from garface.photo.fitting import AlignedFace, fit_aligned
 from garface.weights import WeightsCard, load_weights, shipped
@@ -87,8 +88,9 @@ def load_starting_shapes(
 
 
 def fit_from(
-    model: HeadModel, faces: Sequence[AlignedFace], identity: Tensor | None, *, one_person: bool = False
+    model: HeadModel, faces: Sequence[AlignedFace], identity: Tensor | None, *, shared: Shared = Shared()
 ) -> LandmarkFit:
     """`fit_aligned` near expected identities (B, K), or from the mean head as far as landmarks say."""
-    settings = FitSettings() if identity is None else FitSettings(sigma_identity=ESTIMATED)
-    return fit_aligned(model, faces, settings, identity=identity, one_person=one_person)
+    settings = FitSettings(shared=shared)
+    settings = settings if identity is None else replace(settings, sigma_identity=ESTIMATED)
+    return fit_aligned(model, faces, settings, identity=identity)

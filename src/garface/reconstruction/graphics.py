@@ -17,8 +17,9 @@ from torch.nn.functional import grid_sample
 
 from garface.geometry import Camera, Pose, Topology
 from garface.heads import HeadModel
-from garface.reconstruction.refine import FaceState, History, RefineSettings, Report, Target, refine
+from garface.reconstruction.refine import History, RefineSettings, Report, refine
 from garface.reconstruction.renderer import SAMPLES
+from garface.reconstruction.state import FaceState, Target
 from garface.rendering import fit_light, normal_map, shade
 
 SKIN = 0.5
@@ -111,7 +112,6 @@ def refine_by_graphics(
     topology: Topology,
     settings: RefineSettings,
     *,
-    one_person: bool = False,
     report: Report | None = None,
 ) -> tuple[FaceState, History, Tensor]:
     """As `refine`, through graphics rules.
@@ -121,7 +121,7 @@ def refine_by_graphics(
         (B, 3, R, R), photo around the head.
     """
     renderer, begun = graphics_start(start, target, head_model, topology)
-    found, history = refine(renderer, begun, target, settings, one_person=one_person, report=report)
+    found, history = refine(renderer, begun, target, settings, report=report)
     with torch.no_grad():
         picture = found.draw(renderer)
     return replace(found, w=start.w, noise=start.noise), history, picture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,9 +34,9 @@ from garface.io import (
     write_png,
 )
 from garface.metrics import psnr
-from garface.reconstruction.refine import FaceState, Target
 from garface.reconstruction.renderer import Renderer
 from garface.reconstruction.settings import ReconstructionSettings
+from garface.reconstruction.state import FaceState, Target
 from garface.reconstruction.texture import UVTexture
 from garface.rendering import fit_light, normal_map, shade
 from garface.weights import WeightsCard, find_asset
@@ -57,11 +57,15 @@ class Provenance:
         photo: path of the photo, None for pixels in memory.
         sha256: of the photo's file.
         notes: what was decided while reading it.
+        faces: how many of its faces were reconstructed.
+        person: sha256 of all photos of one person that were reconstructed together; empty for a photo on its own.
     """
 
     photo: str | None = None
     sha256: str | None = None
     notes: tuple[str, ...] = ()
+    faces: int = 1
+    person: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,19 +206,29 @@ class Reconstruction:
             "assets": _assets(self.cards),
         }
 
-    def save(self, folder: Path | str) -> Path:
+    def save(self, folder: Path | str, *, report: Callable[[float], None] = lambda _share: None) -> Path:
         """Write the result folder, whole or not at all; an earlier result is replaced. Returns the folder.
+
+        Args:
+            folder: its place.
+            report: told the share that is written, 0 to 1; what it raises ends the writing, and nothing is left of it.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         final = Path(folder)
+        writers = (self._write_meshes, self._write_pictures, self._write_state, self._write_report)
         with whole_folder(final) as draft:
-            self._write_meshes(draft)
-            self._write_pictures(draft)
-            write_atomic(draft / STATE_FILE, save(self._tensors(), metadata={HEAD_KEY: stamp(self.head_model)}))
-            write_json(draft / REPORT_FILE, self.report())
+            for number, write in enumerate(writers):
+                report(number / len(writers))
+                write(draft)
         return final
+
+    def _write_state(self, draft: Path) -> None:
+        write_atomic(draft / STATE_FILE, save(self._tensors(), metadata={HEAD_KEY: stamp(self.head_model)}))
+
+    def _write_report(self, draft: Path) -> None:
+        write_json(draft / REPORT_FILE, self.report())
 
     def _write_meshes(self, draft: Path) -> None:
         head = self.head()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from garface.collection import work_through
 from garface.devices import Device
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.dataset import GeometryDataset, Picture
 from garface.evaluation.geometry.journal import Journal, Row, check_same
-from garface.evaluation.geometry.methods import BASELINES, METHODS, MethodSettings, Reconstruct, check_methods
+from garface.evaluation.geometry.methods import BASELINES, METHODS, USUAL, MethodSettings, Reconstruct, check_methods
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction, write_prediction
 from garface.evaluation.geometry.protocols import PROTOCOLS, check_protocols
 from garface.evaluation.geometry.table import GeometryTable
@@ -32,7 +33,7 @@ JOURNAL, SETTINGS, TABLE, MESHES = "rows.jsonl", "settings.json", "table", "mesh
 class GeometrySettings:
     """What is measured."""
 
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = USUAL
     """Rows the package makes itself, of `METHODS`."""
     models: Mapping[str, Path] = field(default_factory=dict)
     """Rows of the whole reconstruction by other weights, to compare trainings: folders of weights by name."""
@@ -112,8 +113,13 @@ def measure_geometry(
         for method, folder in folders.items():
             bar.set_description_str(method)
             with _Maker(method, folder, dataset, settings) as maker:
-                for picture in dataset.pictures:
-                    _measure(method, picture, protocols, maker, journal)
+                missing = {one.name: _missing(method, protocols, one, journal) for one in dataset.pictures}
+                finished: list[list[Row] | None] = [None if missing[one.name] else [] for one in dataset.pictures]
+                scored = partial(_score, maker, missing)
+                for outcome in work_through(dataset.pictures, scored, finished=finished):
+                    failed = [replace(row, reason=str(outcome.error)) for row in missing[outcome.job.name]]
+                    for row in failed if outcome.error else outcome.result or ():
+                        journal.add(row)
                     bar.update()
     names = tuple(picture.name for picture in dataset.pictures)
     table = GeometryTable(tuple(journal.rows.values()), names, tuple(folders), tuple(protocols), BASELINES)
@@ -164,20 +170,22 @@ class _Maker:
         return self._stack.enter_context(self.method.opened(self.settings))
 
 
-def _measure(method: str, picture: Picture, protocols: Sequence[str], maker: _Maker, journal: Journal) -> None:
-    """Add the rows of a picture that have no figures yet; none for a head that somebody else has not made."""
+def _missing(method: str, protocols: Sequence[str], picture: Picture, journal: Journal) -> list[Row]:
+    """The rows of a picture that have no figures yet."""
     rows = [Row(method, protocol, picture.name, picture.subject) for protocol in protocols]
-    rows = [row for row in rows if row.key not in journal.rows or not journal.rows[row.key].figures]
-    try:
-        if not rows or not maker.prepare(picture):
-            return
-        prediction = read_prediction(maker.folder, picture.name)
-    except InputError as error:
-        for row in rows:
-            journal.add(replace(row, reason=str(error)))
-        return
-    for row in rows:
-        journal.add(_scored(row, prediction, picture))
+    return [row for row in rows if row.key not in journal.rows or not journal.rows[row.key].figures]
+
+
+def _score(maker: _Maker, missing: Mapping[str, list[Row]], pictures: Sequence[Picture]) -> Iterator[list[Row]]:
+    """The missing rows of every picture with their figures; none for a head that somebody else has not made.
+
+    Raises:
+        InputError: a picture that cannot be read or shows no face, or a damaged mesh.
+    """
+    for picture in pictures:
+        there = maker.prepare(picture)
+        prediction = read_prediction(maker.folder, picture.name) if there else None
+        yield [] if prediction is None else [_scored(row, prediction, picture) for row in missing[picture.name]]
 
 
 def _scored(row: Row, prediction: Prediction, picture: Picture) -> Row:

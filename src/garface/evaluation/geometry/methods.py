@@ -6,9 +6,9 @@ whatever differs between rows (quality, weights, another renderer in the same de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +19,11 @@ from garface.devices import Device
 from garface.errors import SettingError
 from garface.evaluation.fits import CROP
 from garface.evaluation.geometry.predictions import Head
-from garface.heads import DEFAULT_HEAD, load_head
+from garface.evaluation.methods import RECONSTRUCTIONS
+from garface.heads import DEFAULT_HEAD, FitSettings, Shared, load_head
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import fit_aligned
-from garface.photo.starting_shapes import ShapeStart
 from garface.reconstruction import ReconstructionSettings, Reconstructor
-from garface.reconstruction.settings import DrawnBy, LatentStart, Quality
 
 BASELINES = ("mean", "landmarks", "full")
 """What every other row is compared with."""
@@ -73,7 +72,7 @@ def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[R
 
         def fitted(pictures: Sequence[Path]) -> list[Head]:
             faces = [find_and_align(picture, finder, CROP) for picture in pictures]
-            fit = fit_aligned(model, faces, one_person=len(faces) > 1)
+            fit = fit_aligned(model, faces, FitSettings(shared=Shared(identity=len(faces) > 1)))
             expression = torch.zeros_like(fit.expression) if settings.neutral else fit.expression
             vertices = model.vertices(fit.identity, expression)
             return [
@@ -85,25 +84,12 @@ def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[R
 
 
 @contextmanager
-def reconstructions(
-    settings: MethodSettings,
-    *,
-    quality: Quality = "standard",
-    drawn_by: DrawnBy = "renderer",
-    latent_start: LatentStart = "inverter",
-    shape_start: ShapeStart = "estimator",
-) -> Iterator[Reconstruct]:
-    """Heads of full reconstructions of some quality, with what else `ReconstructionSettings` offers to compare."""
-    own = ReconstructionSettings(
-        quality=quality,
-        model=settings.model,
-        seed=settings.seed,
-        device=settings.device,
-        texture_size=_TEXTURE,
-        drawn_by=drawn_by,
-        latent_start=latent_start,
-        shape_start=shape_start,
+def reconstructions(settings: MethodSettings, *, changes: Mapping[str, str]) -> Iterator[Reconstruct]:
+    """Heads of full reconstructions, with what differs from the usual settings."""
+    usual = ReconstructionSettings(
+        model=settings.model, seed=settings.seed, device=settings.device, texture_size=_TEXTURE
     )
+    own = replace(usual, **changes)  # type: ignore[arg-type]
     with Reconstructor(own) as reconstructor:
 
         def reconstructed(pictures: Sequence[Path]) -> list[Head]:
@@ -119,21 +105,20 @@ def reconstructions(
 METHODS = {
     "mean": Method("the mean head", partial(landmark_fits, mean=True)),
     "landmarks": Method("the landmark fit", landmark_fits),
-    "inverted": Method("one pass of the networks, nothing refined (fast)", partial(reconstructions, quality="fast")),
-    "graphics": Method("the same descent through graphics rules", partial(reconstructions, drawn_by="graphics")),
-    "no-start": Method(
-        "the same descent without a learned start: landmark fit and mean style",
-        partial(reconstructions, latent_start="mean", shape_start="landmarks"),
-    ),
-    "graphics-no-start": Method(
-        "the descent through graphics rules from the landmark fit",
-        partial(reconstructions, drawn_by="graphics", shape_start="landmarks"),
-    ),
-    "full": Method("the whole reconstruction (standard)", reconstructions),
+    **{
+        name: Method(variant.says, partial(reconstructions, changes=variant.changes))
+        for name, variant in RECONSTRUCTIONS.items()
+    },
     "person-landmarks": Method("the landmark fit to all pictures of a subject at once", landmark_fits, person=True),
-    "person": Method("the whole reconstruction from all pictures of a subject at once", reconstructions, person=True),
+    "person": Method(
+        "the whole reconstruction from all pictures of a subject at once",
+        partial(reconstructions, changes={}),
+        person=True,
+    ),
 }
 """By name."""
+USUAL = tuple(name for name in METHODS if name != "best")
+"""What is measured unless other rows are asked for: all but the slowest."""
 
 
 def check_methods(names: Sequence[str], others: Sequence[str]) -> None:

@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from garface.borrowed import FeatureTrunk, load_feature_trunk
 from garface.borrowed.crops import IdentityFeatures, load_identity_features
+from garface.collection import work_through
 from garface.devices import Device
-from garface.errors import InputError, SettingError
+from garface.errors import SettingError
 from garface.evaluation.geometry.journal import Journal, Row, check_same
-from garface.evaluation.likeness.photos import photo_hash
+from garface.evaluation.methods import RECONSTRUCTIONS
 from garface.evaluation.summaries import Summary, markdown_table, summarise
 from garface.gallery.drawing import Pixels
 from garface.gallery.sheets import picture_table
@@ -31,17 +32,10 @@ from garface.io import make_folder, read_photo, to_uint8, write_atomic, write_js
 from garface.losses import perceptual_distance
 from garface.metrics import psnr, ssim
 from garface.reconstruction import Reconstruction, ReconstructionSettings, Reconstructor
+from garface.reconstruction.collection import photo_hash
 from garface.reconstruction.renderer import model_hash
 from garface.reconstruction.result import shaded_mesh
 
-METHODS: dict[str, dict[str, str]] = {
-    "inverted": {"quality": "fast"},
-    "graphics": {"drawn_by": "graphics"},
-    "no-start": {"latent_start": "mean", "shape_start": "landmarks"},
-    "full": {},
-    "best": {"quality": "best"},
-}
-"""What differs from `ReconstructionSettings`, by the names that `evaluate geometry` uses."""
 FIGURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance", "identity": "identity cosine"}
 """What is measured."""
 _TEXTURE = 16
@@ -53,7 +47,7 @@ class FacesSettings:
     """What is compared."""
 
     methods: tuple[str, ...] = ("inverted", "graphics", "full")
-    """Of `METHODS`."""
+    """Of `RECONSTRUCTIONS`."""
     rows: int = 12
     """Photos that the sheet shows; figures are of all."""
     model: str = "builtin"
@@ -65,9 +59,11 @@ class FacesSettings:
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
-        unknown = [name for name in self.methods if name not in METHODS]
+        unknown = [name for name in self.methods if name not in RECONSTRUCTIONS]
         if unknown or not self.methods or len(set(self.methods)) < len(self.methods):
-            raise SettingError(f"methods must be some of {', '.join(METHODS)}, each once, not {list(self.methods)}.")
+            raise SettingError(
+                f"methods must be some of {', '.join(RECONSTRUCTIONS)}, each once, not {list(self.methods)}."
+            )
         if self.rows < 1:
             raise SettingError(f"rows must be at least 1, but is {self.rows}.")
 
@@ -179,13 +175,13 @@ def compare_methods(
     with tqdm(total=len(settings.methods) * len(photos), unit="face", disable=not progress) as bar:
         for method in settings.methods:
             bar.set_description_str(method)
-            with _Maker(method, out, settings, judges) as maker:
-                for name, photo in photos.items():
-                    wanted = Row(method, "faces", name, hashes[name])
-                    found = journal.rows.get(wanted.key)
-                    if found is None or found.subject != wanted.subject or not found.figures:
-                        journal.add(maker.measured(wanted, photo))
-                    rows.append(journal.rows[wanted.key])
+            with _Maker(method, photos, out, settings, judges) as maker:
+                wanted = [Row(method, "faces", name, hashes[name]) for name in photos]
+                for outcome in work_through(wanted, maker.measured, finished=[_kept(journal, row) for row in wanted]):
+                    row = outcome.result or replace(outcome.job, reason=str(outcome.error))
+                    if not outcome.earlier:
+                        journal.add(row)
+                    rows.append(row)
                     bar.update()
     table = FacesTable(settings, tuple(rows))
     sheet = _sheet(out, list(photos), table)
@@ -196,11 +192,19 @@ def compare_methods(
     return table
 
 
+def _kept(journal: Journal, wanted: Row) -> Row | None:
+    """The row of an earlier run if it has figures, of the same photo."""
+    found = journal.rows.get(wanted.key)
+    return found if found and found.subject == wanted.subject and found.figures else None
+
+
 class _Maker:
     """Makes what is missing; networks are loaded when something is."""
 
-    def __init__(self, method: str, out: Path, settings: FacesSettings, judges: Judges | None) -> None:
-        self.method, self.out, self.settings, self._given = method, out, settings, judges
+    def __init__(
+        self, method: str, photos: Mapping[str, Path], out: Path, settings: FacesSettings, judges: Judges | None
+    ) -> None:
+        self.method, self.photos, self.out, self.settings, self._given = method, photos, out, settings, judges
         self._stack = ExitStack()
 
     def __enter__(self) -> _Maker:
@@ -221,14 +225,19 @@ class _Maker:
         own = ReconstructionSettings(
             model=settings.model, seed=settings.seed, device=settings.device, texture_size=_TEXTURE
         )
-        return self._stack.enter_context(Reconstructor(replace(own, **METHODS[self.method])))  # type: ignore[arg-type]
+        return self._stack.enter_context(Reconstructor(replace(own, **RECONSTRUCTIONS[self.method].changes)))  # type: ignore[arg-type]
 
-    def measured(self, row: Row, photo: Path) -> Row:
-        """The row with its figures, or why there are none; its pictures are written first."""
-        try:
-            face = self.reconstructor.reconstruct(photo, name=row.picture)[0]
-        except InputError as error:
-            return replace(row, reason=str(error))
+    def measured(self, rows: Sequence[Row]) -> Iterator[Row]:
+        """Rows with their figures; their pictures are written first.
+
+        Raises:
+            InputError: a photo that cannot be read or shows no face.
+        """
+        for row in rows:
+            face = self.reconstructor.reconstruct(self.photos[row.picture], name=row.picture)[0]
+            yield self._compared(row, face)
+
+    def _compared(self, row: Row, face: Reconstruction) -> Row:
         assert face.target is not None
         cell, crop, mask = _cells(face)
         folders = [self.out / "photos", *(self.out / kind / self.method for kind in cell)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from garface.errors import GarfaceError, InputError, OutputError, SettingError
+from garface.collection import Outcome
+from garface.errors import GarfaceError, OutputError
 from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
 from garface.io import make_folder, write_atomic, write_json
@@ -21,8 +21,7 @@ from garface.reconstruction import (
     load_state,
     read_report,
 )
-from garface.reconstruction.result import REPORT_FILE
-from garface.weights.fetch import sha256_of
+from garface.reconstruction.collection import Job, Saved, reconstruct_collection
 
 TABLE = "table"
 """Name of the table's files, without suffix."""
@@ -113,58 +112,27 @@ def measure_photos(
     make_folder(out)
     rows = []
     with Reconstructor(settings, renderer=renderer) as reconstructor:
-        for name, photo in photos.items():
-            _check_finished(out / name, photo, reconstructor)
-        for name, photo in tqdm(photos.items(), unit="photo", disable=not progress):
-            rows.append(_measure(name, photo, out / name, reconstructor))
+        jobs = [Job(name, photo) for name, photo in photos.items()]
+        outcomes = reconstruct_collection(reconstructor, jobs, out, size=1, forgive=(Exception,))
+        for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=not progress):
+            rows.append(_row(outcome))
             if meshes is not None and rows[-1].found:
-                _write_mesh(meshes, name, out / name, reconstructor.renderer)
+                _write_mesh(meshes, outcome.job.name, out / outcome.job.name, reconstructor.renderer)
     table = PhotoTable(settings, tuple(rows))
     write_json(out / f"{TABLE}.json", table.to_json())
     write_atomic(out / f"{TABLE}.md", (table.to_markdown() + "\n").encode())
     return table
 
 
-def _measure(name: str, photo: Path, folder: Path, reconstructor: Reconstructor) -> PhotoRow:
-    try:
-        if not (folder / REPORT_FILE).exists():
-            reconstructor.reconstruct(photo, name=name)[0].save(folder)
-    except OutputError:
-        raise
-    except GarfaceError as error:
-        return PhotoRow(name, str(photo), found=False, reason=str(error))
-    except Exception as error:
-        return PhotoRow(name, str(photo), found=False, reason=f"{type(error).__name__}: {error}", defect=True)
-    report = read_report(folder)
-    return PhotoRow(name, str(photo), found=True, figures=report["figures"], seconds=report["seconds"])
-
-
-def _check_finished(folder: Path, photo: Path, reconstructor: Reconstructor) -> None:
-    """Raise if the folder holds a result that this run would not give."""
-    if not (folder / REPORT_FILE).exists():
-        return
-    report = read_report(folder)
-    wanted, names = asdict(reconstructor.settings), ("quality", "face", "seed", "shape_start")
-    differing = [name for name in names if report["settings"].get(name) != wanted[name]]
-    cards = json.loads(json.dumps({kind: asdict(card) for kind, card in reconstructor.cards.items()}))
-    if report["weights"] != cards:
-        differing.append("weights")
-    if photo_hash(photo) != report["photo"].get("sha256"):
-        differing.append("photo")
-    if differing:
-        raise SettingError(f"{folder} holds a result of another {differing[0]}; choose a new folder or remove it.")
-
-
-def photo_hash(photo: Path) -> str:
-    """The sha256 of a photo's file, hexadecimal.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return sha256_of(photo)
-    except OSError as error:
-        raise InputError(f"{photo} cannot be read ({error.strerror}); check name and permissions.") from error
+def _row(outcome: Outcome[Job, Saved]) -> PhotoRow:
+    name, photo, error = outcome.job.name, str(outcome.job.photo), outcome.error
+    if isinstance(error, OutputError):
+        raise error
+    if outcome.result is None:
+        reason = str(error) if isinstance(error, GarfaceError) else f"{type(error).__name__}: {error}"
+        return PhotoRow(name, photo, found=False, reason=reason, defect=not isinstance(error, GarfaceError))
+    report = read_report(outcome.result.folders[0])
+    return PhotoRow(name, photo, found=True, figures=report["figures"], seconds=report["seconds"])
 
 
 def _write_mesh(meshes: Path, name: str, folder: Path, renderer: Renderer) -> None:

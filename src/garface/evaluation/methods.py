@@ -1,0 +1,31 @@
+"""The ways to reconstruct a photo that are compared, by name: what differs from the usual settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to reconstruct."""
+
+    says: str
+    """What it does."""
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """Fields of `ReconstructionSettings` and their values."""
+
+
+RECONSTRUCTIONS = {
+    "inverted": Variant("one pass of the networks, nothing refined (fast)", {"quality": "fast"}),
+    "graphics": Variant("the same descent through graphics rules", {"drawn_by": "graphics"}),
+    "no-start": Variant(
+        "the same descent without a learned start: landmark fit and mean style",
+        {"latent_start": "mean", "shape_start": "landmarks"},
+    ),
+    "graphics-no-start": Variant(
+        "the descent through graphics rules from the landmark fit",
+        {"drawn_by": "graphics", "shape_start": "landmarks"},
+    ),
+    "full": Variant("the whole reconstruction (standard)"),
+    "best": Variant("the whole reconstruction, refined for longer (best)", {"quality": "best"}),
+}
+"""By name, the same in every table."""

@@ -1,0 +1,314 @@
+"""The stages of a reconstruction, as data: find, fit, invert, refine, texture, write.
+
+`find` works on one photo and `write` on one result; the stages between work on a batch of faces and are listed by
+`solving`. Each is a named function that adds to what is known (`Work`) and tells how far it is. What the listener
+raises ends the work at once, between stages and inside them; raise `garface.errors.Cancelled` to stop on purpose.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from garface.arrays import Pixels
+from garface.errors import NoFaceError, SettingError
+from garface.heads import LandmarkFit, Shared
+from garface.io import read_photo, to_tensor
+from garface.photo.finder import FaceFinder, FaceLandmarks, choose_faces
+from garface.photo.fitting import AlignedFace, align_face
+from garface.photo.starting_shapes import StartingShapes, fit_from
+from garface.reconstruction.graphics import refine_by_graphics
+from garface.reconstruction.refine import History, RefineSettings, refine
+from garface.reconstruction.renderer import Renderer
+from garface.reconstruction.result import Provenance, Reconstruction
+from garface.reconstruction.settings import ReconstructionSettings
+from garface.reconstruction.state import FaceState, Target
+from garface.reconstruction.texture import UVAtlas, unwrap
+from garface.weights import WeightsCard
+
+Photo = Path | str | Pixels
+"""A file, or pixels (H, W, 3)."""
+Tell = Callable[[str, float], None]
+"""Told a stage's name and the share of the whole call that is done, 0 to 1."""
+
+FINDING = 0.1
+"""Share of the time that finding faces takes, roughly: for progress."""
+REPEATED = 0.7
+"""Share of an estimate that another photo of the same person repeats: chosen on heads of known shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tools:
+    """What a reconstruction works with, loaded once.
+
+    Attributes:
+        settings: what the user chose.
+        renderer: the renderer with its head model.
+        finder: finds faces in photos.
+        shapes: estimates identities; None where landmarks alone put them.
+        descent: of the refinement; None for none.
+        cards: what all weights that are used say about themselves.
+    """
+
+    settings: ReconstructionSettings
+    renderer: Renderer
+    finder: FaceFinder
+    shapes: StartingShapes | None
+    descent: RefineSettings | None
+    cards: dict[str, WeightsCard]
+
+    @cached_property
+    def atlas(self) -> UVAtlas:
+        """Where on the head the texels lie."""
+        return UVAtlas.of(self.renderer.head_model.to("cpu"), self.settings.texels)
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One face in one photo.
+
+    Attributes:
+        name: of its result.
+        pixels: (H, W, 3) uint8, the whole photo.
+        focal: what the photo says about its focal length, px; None where it says nothing.
+        face: its landmarks.
+        provenance: where the photo came from.
+        seconds: time by stage, so far.
+    """
+
+    name: str
+    pixels: Pixels
+    focal: float | None
+    face: FaceLandmarks
+    provenance: Provenance
+    seconds: dict[str, float]
+
+
+@dataclass(eq=False)
+class Work:
+    """Faces on their way to results; every stage reads what those before it have added.
+
+    Attributes:
+        tools: what is worked with.
+        shots: B faces.
+        shared: what they have in common.
+        aligned: their crops, by `fit`.
+        expected: (B, K) identities, by `fit`; None where nothing is expected.
+        landmarks: the landmark fit, by `fit`.
+        start: states before the refinement, by `invert`.
+        target: what drawings should equal, by `invert`.
+        state: the latest states, by `invert` and `refine`.
+        history: every step's terms, by `refine`.
+        drawn: (B, 3, R, R), by `refine` where something else than the renderer drew.
+        results: by `texture`.
+    """
+
+    tools: Tools
+    shots: Sequence[Shot]
+    shared: Shared
+    aligned: list[AlignedFace] = field(init=False)
+    expected: Tensor | None = field(init=False)
+    landmarks: LandmarkFit = field(init=False)
+    start: FaceState = field(init=False)
+    target: Target = field(init=False)
+    state: FaceState = field(init=False)
+    history: History = field(default_factory=list, init=False)
+    drawn: Tensor | None = field(default=None, init=False)
+    results: list[Reconstruction] = field(default_factory=list, init=False)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage over a batch of faces.
+
+    Attributes:
+        name: as in reports and in the seconds of a result.
+        run: does it; calls its second argument with the share of the stage that is done, 0 to 1.
+        effort: how long it takes beside the others, roughly: for progress.
+    """
+
+    name: str
+    run: Callable[[Work, Callable[[float], None]], None]
+    effort: float
+
+
+def silent(_stage: str, _share: float) -> None:
+    """Tell nobody."""
+
+
+def part(tell: Tell, first: float, last: float) -> Tell:
+    """A listener for work that is the part of a whole from share `first` to share `last`."""
+    return lambda stage, share: tell(stage, first + share * (last - first))
+
+
+def solve(tools: Tools, shots: Sequence[Shot], shared: Shared, tell: Tell) -> list[Reconstruction]:
+    """Reconstruct faces together; the times of their common work are shared out evenly."""
+    work, seconds, stages = Work(tools, shots, shared), dict[str, float](), solving(tools)
+    whole, before = sum(stage.effort for stage in stages), 0.0
+    for stage in stages:
+        heard, begun = part(tell, before / whole, (before + stage.effort) / whole), time.perf_counter()
+        heard(stage.name, 0.0)
+        stage.run(work, lambda share, stage=stage, heard=heard: heard(stage.name, share))  # type: ignore[misc]
+        heard(stage.name, 1.0)
+        seconds[stage.name] = (time.perf_counter() - begun) / len(shots)
+        before += stage.effort
+    return [replace(result, seconds=shot.seconds | seconds) for shot, result in zip(shots, work.results)]
+
+
+def solving(tools: Tools) -> tuple[Stage, ...]:
+    """The stages between finding faces and writing results, in their order."""
+    refinement = (REFINE,) if tools.descent is not None else ()
+    return (FIT, INVERT, *refinement, TEXTURE)
+
+
+def find(tools: Tools, photo: Photo, name: str | None) -> list[Shot]:
+    """The chosen faces of a photo, the largest first.
+
+    Raises:
+        InputError: the photo cannot be read.
+        NoFaceError: no face, or not the one asked for.
+    """
+    begun = time.perf_counter()
+    pixels, focal, provenance = _read(photo)
+    read = time.perf_counter()
+    label = name or photo_label(photo)
+    try:
+        faces = choose_faces(tools.finder.find(pixels), tools.settings.face)
+    except NoFaceError as error:
+        raise NoFaceError(f"{provenance.photo or label}: {error}") from error
+    seconds = {"read": read - begun, "find": time.perf_counter() - read}
+    provenance = replace(provenance, faces=len(faces))
+    names = [label] if len(faces) == 1 else [f"{label}-face{number + 1}" for number in range(len(faces))]
+    return [Shot(own, pixels, focal, face, provenance, seconds) for own, face in zip(names, faces)]
+
+
+def photo_label(photo: Photo) -> str:
+    """The name of a photo's result: the file's stem."""
+    return Path(photo).stem if isinstance(photo, str | Path) else "photo"
+
+
+def _read(photo: Photo) -> tuple[Pixels, float | None, Provenance]:
+    """Pixels, focal length in pixels as far as the photo says it, and where they came from."""
+    if isinstance(photo, str | Path):
+        read = read_photo(photo)
+        return read.pixels, read.focal_px, Provenance(photo=str(photo), sha256=read.sha256, notes=read.notes)
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+        raise SettingError(f"A photo must be (H, W, 3) uint8 pixels, but is {photo.shape} {photo.dtype}.")
+    return photo, None, Provenance()
+
+
+def fit(work: Work, report: Callable[[float], None]) -> None:
+    """Cut out the faces, estimate their shapes, and fit the head model to their landmarks."""
+    tools, size = work.tools, 2 * work.tools.renderer.resolution
+    work.aligned = [align_face(shot.pixels, shot.face, size, focal=shot.focal) for shot in work.shots]
+    report(0.3)
+    estimates = None if tools.shapes is None else tools.shapes.identities(work.aligned)
+    report(0.6)
+    work.expected = agreed_identity(estimates) if estimates is not None and work.shared.identity else estimates
+    model = tools.renderer.head_model.to("cpu")
+    work.landmarks = fit_from(model, work.aligned, work.expected, shared=work.shared)
+
+
+def agreed_identity(estimates: Tensor) -> Tensor:
+    """What estimates (B, K) from B photos of one person say together, (B, K) with equal rows.
+
+    Each is an expected value, or a multiple of it, which stays near the mean head as far as one photo leaves the shape
+    open. Several leave less open, so their mean may go farther: by B / (1 + (B - 1) r), if r is the share of an
+    estimate that any other repeats, errors included.
+    """
+    count = len(estimates)
+    return (estimates.mean(0, keepdim=True) * count / (1 + (count - 1) * REPEATED)).expand_as(estimates)
+
+
+@torch.no_grad()
+def invert(work: Work, report: Callable[[float], None]) -> None:
+    """Estimate latents; with the landmark fit they are the states to begin with. Also say what they should equal."""
+    renderer, found, aligned = work.tools.renderer, work.landmarks, work.aligned
+    place, size, count = renderer.device, renderer.resolution, len(aligned)
+    picture = _shrink(torch.cat([face.picture for face in aligned]), size).to(place)
+    w = renderer.mean_style.expand(count, -1)
+    if work.tools.settings.latent_start == "inverter":
+        w = renderer.generator.styles(renderer.inverter(picture).mean)
+    work.start = work.state = FaceState(
+        identity=found.identity.to(place),
+        expression=found.expression.to(place),
+        pose=found.pose.to(place),
+        camera=found.camera.resized(size, size).to(place),
+        w=w[:, None].repeat(1, renderer.generator.layers, 1),
+        noise=[layer.repeat(count, 1, 1, 1) for layer in renderer.sample_noise(1, seed=work.tools.settings.seed)],
+    )
+    expected = torch.zeros_like(found.identity) if work.expected is None else work.expected
+    points = torch.cat([face.points for face in aligned]) * (size / found.camera.width)
+    mask = _shrink(torch.cat([face.inside for face in aligned]), size).to(place)
+    work.target = Target(picture, mask, points.to(place), expected.to(place))
+
+
+def refine_states(work: Work, report: Callable[[float], None]) -> None:
+    """Descend from the start until the drawings equal the photos."""
+    tools, start, target = work.tools, work.start, work.target
+    assert tools.descent is not None
+    settings = replace(tools.descent, shared=work.shared)
+
+    def tell(done: int, total: int) -> None:
+        report(done / total)
+
+    if tools.settings.drawn_by == "graphics":
+        model, topology = tools.renderer.head_model, tools.renderer.topology
+        work.state, work.history, work.drawn = refine_by_graphics(start, target, model, topology, settings, report=tell)
+    else:
+        work.state, work.history = refine(tools.renderer, start, target, settings, report=tell)
+
+
+def texture(work: Work, report: Callable[[float], None]) -> None:
+    """Carry every face over to its full photo and take the texture from there: the results."""
+    for row in range(len(work.shots)):
+        report(row / len(work.shots))
+        work.results.append(_finished(work, row))
+
+
+@torch.no_grad()
+def _finished(work: Work, row: int) -> Reconstruction:
+    tools, shot, aligned, state = work.tools, work.shots[row], work.aligned[row], work.state[row]
+    camera = state.camera.to("cpu").resized(aligned.camera.height, aligned.camera.width)
+    full_camera, full_pose = aligned.to_photo(camera, state.pose.to("cpu"))
+    model = tools.renderer.head_model.to("cpu")
+    head = full_pose.apply(model.vertices(state.identity.cpu(), state.expression.cpu()))
+    photo = to_tensor(shot.pixels)
+    return Reconstruction(
+        name=shot.name,
+        identity=state.identity[0].cpu(),
+        expression=state.expression[0].cpu(),
+        camera=full_camera,
+        pose=full_pose,
+        state=state,
+        renderer=tools.renderer,
+        pixels=shot.pixels,
+        texture=unwrap(photo, head, model, full_camera, size=tools.settings.texels, atlas=tools.atlas),
+        settings=tools.settings,
+        provenance=shot.provenance,
+        cards=tools.cards,
+        start=work.start[row],
+        target=work.target[row],
+        drawn=None if work.drawn is None else work.drawn[row],
+        history=[{name: float(value[row]) for name, value in step.items()} for step in work.history],
+    )
+
+
+def _shrink(picture: Tensor, size: int) -> Tensor:
+    return interpolate(picture, size=(size, size), mode="area")
+
+
+FIT = Stage("fit", fit, 0.4)
+INVERT = Stage("invert", invert, 0.1)
+REFINE = Stage("refine", refine_states, 5.0)
+TEXTURE = Stage("texture", texture, 1.5)
+STAGES = ("find", FIT.name, INVERT.name, REFINE.name, TEXTURE.name, "write")
+"""All names that a listener may be told, in their order; "refine" is left out where nothing is refined."""
