@@ -345,7 +345,7 @@ def test_the_command_measures_photos(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["DATA", "--methods", "magic"], "no method magic"),
         (["DATA", "--predictions", "theirs"], "NAME=FOLDER"),
         (["DATA", "--predictions", "a/b=."], "NAME=FOLDER"),
-        (["DATA", "--predictions", "a=.", "a=."], "another name"),
+        (["DATA", "--predictions", "a=.", "a=."], "different name"),
         (["DATA", "--models", "theirs"], "--models must be NAME=FOLDER"),
         (["DATA", "--protocols", "then"], "no protocol then"),
         (["DATA", "--subjects", "nobody"], "no subject nobody"),
