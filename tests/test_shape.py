@@ -172,7 +172,8 @@ def test_what_is_farther_keeps_its_size_in_the_picture(faces: FittedFaces) -> No
     same = conditions.combine(identity, torch.zeros(3, 52), rows)
     torch.testing.assert_close(made[1].pose.translation, same.pose.translation)
     points = [
-        heads.camera.project(heads.pose.apply(conditions.landmarks(identity, torch.zeros(3, 52)))) for heads in made
+        heads.camera.project(heads.pose.apply(conditions.landmarks.points(identity, torch.zeros(3, 52))))
+        for heads in made
     ]
     for near, far in ((points[0], points[1]), (points[1], points[2])):
         torch.testing.assert_close(eye_distance(near), eye_distance(far), rtol=0.05, atol=0)
