@@ -78,7 +78,7 @@ def test_a_record_is_called_with_the_inputs_that_are_given_and_every_call_counts
 
 
 def test_recording_needs_a_gpu_and_a_recipe_without_the_processor(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="Only steps on a CUDA device can be recorded"):
+    with pytest.raises(SettingError, match="Only steps of one process on a CUDA device"):
         train_gar(recipe(tmp_path, recorded=True), Balls(8), critics=critics())
     with pytest.raises(SettingError, match="where latents are known"):
         recipe(tmp_path, recorded=True, latents="inverted").check()

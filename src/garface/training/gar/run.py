@@ -53,8 +53,9 @@ class GarTraining:
         capture: Capture = capture_graph,
     ) -> None:
         critics.check(settings)
-        if settings.recorded and capture is capture_graph and runtime.device.type != "cuda":
-            raise SettingError("Only steps on a CUDA device can be recorded; leave out --recorded.")
+        if settings.recorded and capture is capture_graph:
+            _check_device(runtime)
+            torch.backends.cudnn.benchmark = True
         self.settings, self.faces, self.runtime, self.capture = settings, faces, runtime, capture
         side, device = settings.generator.resolution, runtime.device
         known = known_of(faces, settings.latents, settings.generator)
@@ -204,6 +205,11 @@ class GarTraining:
         networks.update_averages(batch=batch, pictures=self.runtime.pictures + batch)
         if drawn.guess is not None or self.settings.weights.latent > 0:
             observe_at_times(networks.average_inverter, self.runtime, (torch.cat([photo, drawn.picture]),))
+
+
+def _check_device(runtime: Runtime) -> None:
+    if runtime.device.type != "cuda" or runtime.processes > 1:
+        raise SettingError("Only steps of one process on a CUDA device can be recorded; leave out --recorded.")
 
 
 def train_gar(
