@@ -276,8 +276,8 @@ def figures(variant: str, seed: int, loss: float, psnr: float | None = None) -> 
 
 def test_the_table_has_means_and_deviations_over_seeds_and_only_what_was_measured() -> None:
     table = ablation_table([figures("full", 0, 1.0), figures("depth", 0, 2.0), figures("full", 1, 3.0)]).splitlines()
-    assert table[0] == "Trained with 16 pictures each; seeds 0, 1."
-    assert table[2] == "| variant | what differs | generator's loss | seconds |"
+    assert table[0] == "Trained on 16 images each; seeds 0, 1."
+    assert table[2] == "| variant | what differs | generator loss | seconds |"
     assert table[4] == "| full | everything | 2 ± 1.4 | 2.5 ± 0.71 |"
     assert table[5].startswith("| depth |")
     assert "| 2 | 2 |" in table[5]

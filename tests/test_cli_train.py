@@ -128,7 +128,7 @@ def test_train_go_on_and_refuse(
     run = tmp_path / "run"
     command = ["gar", "--preset", "tiny", "--faces", faces, "--folder", run]
     assert train(*command, "--licence", "CC0-1.0", "--trained-on", "noise") == 0
-    assert "Finished at 8 pictures" in capsys.readouterr().out
+    assert "Finished after 8 images" in capsys.readouterr().out
     assert load_weights(run / "discriminator.safetensors").card.kind == "discriminator"
     card = load_weights(run / "gar.safetensors").card
     assert (card.pictures, card.licence, card.trained_on) == (8, "CC0-1.0", "noise")
@@ -170,7 +170,7 @@ def test_a_stopped_training_can_go_on(
     monkeypatch.setattr(Runtime, "next_pictures", interrupted)
     command = ["gar", "--preset", "tiny", "--faces", faces, "--folder", tmp_path / "run"]
     assert train(*command) == code
-    assert "at 4 pictures; pass --resume" in capsys.readouterr().out
+    assert "after 4 images; pass --resume" in capsys.readouterr().out
     assert train(*command, "--resume") == 0
 
 

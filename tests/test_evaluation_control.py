@@ -263,7 +263,7 @@ def test_a_renderer_is_measured_the_same_twice(folder: Path, places: Embedding, 
     assert figures["yaws"][0]["person"] is None
     assert figures["yaws"][1]["person"]["count"] == 2
     text = first.to_markdown()
-    for part in ("InsightFace, inner 69 of 106", "| 40 | 100.0% |", "0.0% of 2", "counted from other persons"):
+    for part in ("InsightFace, inner 69 of 106", "| 40 | 100.0% |", "0.0% of 2", "relative to different people"):
         assert part in text
 
 

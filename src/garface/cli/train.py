@@ -1,4 +1,4 @@
-"""`garface train`: teaching the networks."""
+"""`garface train`: train the networks."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ LatentsChoice = Literal["auto", "known", "inverted"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Training:
-    """What all networks share."""
+    """Options of every training."""
 
     own: ClassVar[tuple[str, ...]] = ()
-    """Options of one network alone that are settings of the same name."""
+    """Options of one network only that are settings of the same name."""
 
     preset: str = "cpu-128"
     """Named configuration; --dry-run prints it."""
     folder: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Receives checkpoints, logs, sample sheets and, at the end, the weights; by default the preset's."""
+    """Output folder for checkpoints, logs, sample sheets and, at the end, the weights; default: the preset's."""
     max_pictures: Annotated[int | None, arg(metavar="INT")] = None
-    """Stop after so many pictures of this run, resumed parts included; by default the preset's."""
+    """Number of images to show in this run, including resumed parts; default: the preset's."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
     licence: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Licence of the weights, written into them; by default research only."""
+    """Licence of the weights, written into their card; default: research only."""
     trained_on: Annotated[str | None, arg(metavar="TEXT")] = None
-    """What the training pictures are, written into the weights."""
+    """Description of the training images, written into the card of the weights."""
     resume: bool = False
-    """Go on from the newest checkpoint in --folder, which must be there."""
+    """Continue from the newest checkpoint in --folder, which must exist."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
 
@@ -59,20 +59,21 @@ class _Training:
         return _end(self.train(settings))
 
     def settings(self) -> RunSettings:
-        """The preset with what was given on top.
+        """The preset with the given options.
 
         Raises:
             SettingError: there is no such preset.
         """
         presets = self.presets()
         if self.preset not in presets:
-            raise SettingError(f"There is no preset {self.preset}; there are: {', '.join(presets)}.")
+            raise SettingError(f"There is no preset {self.preset}; choose one of: {', '.join(presets)}.")
         return replace(presets[self.preset], **self.given())
 
     def given(self) -> dict[str, Any]:
-        """Settings that options name."""
+        """Settings that were given as options."""
         names = ("folder", "max_pictures", "device", "licence", "trained_on", *self.own)
-        return {name: getattr(self, name) for name in names if getattr(self, name) not in (None, False)}
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None and value is not False}
 
     def presets(self) -> Mapping[str, RunSettings]:
         """Named configurations of this network."""
@@ -85,7 +86,7 @@ class _Training:
 
 @dataclass(frozen=True, kw_only=True)
 class _Train(_Training):
-    """What the networks share that learn from prepared faces."""
+    """Options of trainings that need a training set."""
 
     faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Training set made by `garface data prepare`; needed unless --dry-run."""
@@ -98,7 +99,7 @@ class _Train(_Training):
             InputError: the folder holds none.
         """
         if self.faces is None:
-            raise SettingError("--faces is needed; make its folder with `garface data prepare PHOTOS --out FOLDER`.")
+            raise SettingError("--faces is required; make the folder with `garface data prepare PHOTOS --out FOLDER`.")
         from garface.datasets.fitted import FittedFaces
 
         return FittedFaces(self.faces, split=split)
@@ -121,21 +122,21 @@ class _Train(_Training):
 
 @dataclass(frozen=True, kw_only=True)
 class Gar(_Train):
-    """Train the renderer, and with it a first inverter; writes gar, inverter and discriminator.safetensors."""
+    """Train the renderer together with a first inverter; writes gar, inverter and discriminator.safetensors."""
 
     own: ClassVar[tuple[str, ...]] = ("portraits", "recorded")
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file of the renderer to go on from, with --start-discriminator and the very --faces that it knew."""
+    """Continue from this renderer; needs --start-discriminator and the very --faces that it was trained on."""
     start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file of the discriminator that grew up with --start."""
+    """Weight file of the discriminator that was trained together with --start."""
     latents: LatentsChoice = "auto"
-    """Latents of the photos: known, from the generator that drew them; inverted, by an inverter that learns with the
-    renderer; auto takes known ones where --faces has them."""
+    """Latents of the photos: known (synthetic portraits), or inverted by an inverter that is trained with the renderer;
+    auto uses known ones if --faces has them."""
     portraits: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Further real pictures for the discriminator, square and framed as faces are; no fits are needed."""
+    """More real images for the discriminator: square, cropped as the training set is, without fits."""
     recorded: bool = False
-    """Launch steps as CUDA graphs: about three times as fast, on a CUDA device only."""
+    """Launch training steps as CUDA graphs: about three times as fast; CUDA devices only."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128, photos-128, gpu-128, further-128, unconditional-128, paper-256, ablate-64."""
@@ -144,10 +145,10 @@ class Gar(_Train):
         return PRESETS
 
     def settings(self) -> RunSettings:
-        """The preset with what was given on top: without known latents, or from weights on.
+        """The preset with the given options: without known latents, or continuing from weights.
 
         Raises:
-            SettingError: there is no such preset, or it cannot go on from weights.
+            SettingError: there is no such preset, or it cannot continue from weights.
         """
         from garface.training import GarTrainingSettings, going_on, inverting
 
@@ -160,7 +161,7 @@ class Gar(_Train):
         return going_on(wanted, start=self.start, discriminator=self.start_discriminator)
 
     def train(self, settings: Any) -> Outcome:
-        """Train on the training split; sample sheets show faces held out."""
+        """Train on the training split; sample sheets show held-out faces."""
         from garface.datasets.conditions import more_turned
         from garface.training import load_critics, train_gar
 
@@ -171,21 +172,21 @@ class Gar(_Train):
 
 @dataclass(frozen=True, kw_only=True)
 class Normals(_Train):
-    """Train the normal estimator on faces drawn by graphics rules; writes normals.safetensors."""
+    """Train the normal estimator on images by a classic renderer; writes normals.safetensors."""
 
     own: ClassVar[tuple[str, ...]] = ("start",)
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file, or builtin, to go on from; by default the preset's."""
+    """Weight file to continue from, or builtin; default: the preset's."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128, and fine-128, which goes on from the shipped weights at a falling learning rate."""
+        """cpu-128, and fine-128, which continues from the shipped weights at a falling learning rate."""
         from garface.training import NORMALS
 
         return NORMALS
 
     def train(self, settings: Any) -> Outcome:
-        """Train on drawings of the training split."""
+        """Train on renders over the training split."""
         from garface.networks import load_normal_estimator
         from garface.synthetic.drawings import Drawings
         from garface.training import train_normals
@@ -196,12 +197,12 @@ class Normals(_Train):
 
 @dataclass(frozen=True, kw_only=True)
 class Shape(_Train):
-    """Train the shape estimator on faces drawn by graphics rules; writes shape.safetensors."""
+    """Train the shape estimator on images by a classic renderer; writes shape.safetensors."""
 
     own: ClassVar[tuple[str, ...]] = ("start",)
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file, or builtin, to go on from; by default it starts afresh, on the trunk of the normal estimator."""
+    """Weight file to continue from, or builtin; default: start from the trunk of the normal estimator."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
@@ -210,7 +211,7 @@ class Shape(_Train):
         return SHAPES
 
     def train(self, settings: Any) -> Outcome:
-        """Train on drawings with the skins, poses and backgrounds of the training split."""
+        """Train on renders with the skins, poses and backgrounds of the training split."""
         from garface.borrowed.crops import load_face_features
         from garface.heads import shape_metric
         from garface.networks import load_shape_estimator
@@ -227,12 +228,12 @@ class Shape(_Train):
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeHead(_Train):
-    """Train the shape estimator's last layers over kept drawings; writes shape.safetensors."""
+    """Train the readout layers of the shape estimator on stored features; writes shape.safetensors."""
 
     own: ClassVar[tuple[str, ...]] = ("start",)
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file, or name of shipped weights, whose other layers stay as they are; by default the shipped ones."""
+    """Weight file, or name of shipped weights, whose other layers are kept; default: the shipped ones."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
@@ -241,7 +242,7 @@ class ShapeHead(_Train):
         return SHAPE_HEADS
 
     def train(self, settings: Any) -> Outcome:
-        """Train on drawings with the skins, poses and backgrounds of the training split, and on the renderer's."""
+        """Train on classic renders over the training split, and on renders of the generative renderer."""
         from garface.borrowed.crops import load_face_features
         from garface.heads import shape_metric
         from garface.training import train_shape_head
@@ -252,7 +253,7 @@ class ShapeHead(_Train):
 
 
 def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
-    """What draws heads by graphics rules and, as far as the settings say, by the renderer."""
+    """Makes training images by the classic renderer and, for the share that the settings say, by the generative one."""
     from garface.devices import choose_device
     from garface.networks import load_generator, load_shape_estimator
     from garface.synthetic.drawings import Drawings
@@ -266,8 +267,8 @@ def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
     renderer = load_generator(settings.renderer)
     if renderer.config.resolution != size:
         raise SettingError(
-            f"The renderer {settings.renderer} draws {renderer.config.resolution} px, but the shape "
-            f"estimator sees {size}; set painted to 0, or choose another."
+            f"The renderer {settings.renderer} makes images of {renderer.config.resolution} px, but the shape "
+            f"estimator needs {size}; set painted to 0, or choose another renderer."
         )
     paint = painting(renderer.to(choose_device(settings.device)))
     painted = Drawings(faces, resolution=size, settings=HEAD_DRAWINGS, paint=paint)
@@ -281,13 +282,13 @@ class Inverter(_Train):
     own: ClassVar[tuple[str, ...]] = ("start",)
 
     renderer: str = "builtin"
-    """Weight file of the renderer to invert, or builtin. With known latents, --faces must be the very set that it
-    learned from, with the same fits: they follow from it."""
+    """Weight file of the renderer to invert, or builtin. With known latents, --faces must be the very training set of
+    that renderer, with the same fits, because the latents depend on it."""
     latents: LatentsChoice = "auto"
-    """Whether the renderer learned from known latents of --faces, or from inverted ones; auto takes known ones where
+    """Whether the renderer was trained with known latents of --faces or with inverted ones; auto uses known ones if
     --faces has them."""
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file of the inverter to go on from; by default it starts afresh."""
+    """Weight file of the inverter to continue from; default: start from scratch."""
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
@@ -296,11 +297,11 @@ class Inverter(_Train):
         return INVERTERS
 
     def given(self) -> dict[str, Any]:
-        """Settings that options name."""
+        """Settings that were given as options."""
         return {**super().given(), "generator": self.renderer}
 
     def settings(self) -> RunSettings:
-        """The preset with what was given on top, or without known latents.
+        """The preset with the given options, or without known latents.
 
         Raises:
             SettingError: there is no such preset.
@@ -317,7 +318,7 @@ class Inverter(_Train):
 
 
 def knows_latents(choice: LatentsChoice, faces: Path | None) -> bool:
-    """Whether a training takes known latents of these faces."""
+    """Whether a training uses known latents of these faces."""
     from garface.datasets.known_latents import holds_styles
 
     return choice == "known" or (choice == "auto" and (faces is None or holds_styles(faces)))
@@ -325,15 +326,15 @@ def knows_latents(choice: LatentsChoice, faces: Path | None) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputBlock(_Training):
-    """Distil the output block of the borrowed network from its own drawings; writes output-block.safetensors."""
+    """Distil the output block of the borrowed network from its own images; writes output-block.safetensors."""
 
     preset: str = "cpu-256"
     """Named configuration; --dry-run prints it."""
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Weight file to go on from; by default it starts as a copy of the network's upper levels."""
+    """Weight file to continue from; default: start as a copy of the upper levels of the network."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-256, and sharp-256, which goes on from --start with a discriminator and at a lower learning rate."""
+        """cpu-256, and sharp-256, which continues from --start with a discriminator and a lower learning rate."""
         from garface.training import OutputBlockTrainingSettings, OutputBlockWeights
 
         plain = OutputBlockTrainingSettings(start=self.start)
@@ -348,7 +349,7 @@ class OutputBlock(_Training):
         return {"cpu-256": plain, "sharp-256": sharp}
 
     def train(self, settings: Any) -> Outcome:
-        """Train on portraits that the borrowed network draws."""
+        """Train on portraits that the borrowed network makes."""
         from garface.borrowed import load_feature_trunk
         from garface.borrowed.mobile_stylegan import load_backbone
         from garface.datasets.portraits import MobileStyleGan, SynthesisSettings
@@ -363,28 +364,28 @@ def check_resume(folder: Path, resume: bool) -> None:
     """Raise unless the presence of a checkpoint in a run's folder is as `resume` says.
 
     Raises:
-        SettingError: there is one, but a new training was asked for.
-        WeightsError: there is none to go on from.
+        SettingError: there is one, but a new training was requested.
+        WeightsError: there is none to continue from.
     """
     from garface.training.checkpoints import newest_checkpoint
 
     newest = newest_checkpoint(folder / "checkpoints")
     if newest is not None and not resume:
         raise SettingError(
-            f"{folder} holds a training already ({newest.name}); pass --resume to go on with it, or "
+            f"{folder} contains a training already ({newest.name}); pass --resume to continue it, or "
             "choose another --folder."
         )
     if newest is None and resume:
-        raise WeightsError(f"{folder} holds no checkpoint to go on from; leave out --resume to start a training there.")
+        raise WeightsError(f"{folder} contains no checkpoint; leave out --resume to start a training there.")
 
 
 def _end(outcome: Outcome) -> int:
-    """Say how a training ended; returns the exit code."""
+    """Print how a training ended; returns the exit code."""
     if outcome.stopped_by is None:
-        print(f"Finished at {outcome.pictures:,} pictures; the weights are in {outcome.checkpoint.parent.parent}.")
+        print(f"Finished after {outcome.pictures:,} images; the weights are in {outcome.checkpoint.parent.parent}.")
         return 0
     print(
-        f"Stopped by {outcome.stopped_by} at {outcome.pictures:,} pictures; pass --resume to go on from "
+        f"Stopped by {outcome.stopped_by} after {outcome.pictures:,} images; pass --resume to continue from "
         f"{outcome.checkpoint}."
     )
     return stopped(outcome.stopped_by)

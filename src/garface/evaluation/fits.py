@@ -58,7 +58,7 @@ class FitFigures:
 
     def to_markdown(self) -> str:
         """The summary, and the photos without a fit."""
-        title = f"{self.fitted} of {self.photos} photos fitted; median landmark error of each, in eye distances:"
+        title = f"{self.fitted} of {self.photos} photos fitted; median landmark error per photo, interocular distances:"
         failures = [(row.photo, row.reason) for row in self.rows if row.error is None]
         parts = [title, summary_table({"landmark error": self.error})]
         return "\n\n".join(parts + [markdown_table(["not fitted", "why"], failures)] * bool(failures))

@@ -200,15 +200,15 @@ def _control(pictures: Sequence[SeenPicture]) -> NormalControl:
 
 def _sections(figures: NormalsFigures) -> Iterator[str]:
     kinds = {
-        "drawings": figures.clean,
-        "drawings, spoiled": figures.spoiled,
-        "drawings, where hidden": figures.hidden,
+        "renders": figures.clean,
+        "renders, degraded": figures.spoiled,
+        "renders, where covered": figures.hidden,
         "photos, against their fits": figures.photos,
     }
-    yield f"Normal estimator {figures.normals}, on faces held back from training: degrees over the inner face."
+    yield f"Normal estimator {figures.normals}, on held-out faces: angle in degrees over the inner face."
     rows = [[name, *_row(kind.all)] for name, kind in kinds.items()]
-    yield markdown_table(["", "pictures", "mean", "median", "mean, 95 % of pictures"], rows)
-    yield "Mean angle by yaw to either side, with the number of pictures."
+    yield markdown_table(["", "images", "mean", "median", "mean, 95 % of images"], rows)
+    yield "Mean angle by absolute yaw, with the number of images."
     header = [
         f"{part.least:g} to {part.most:g}" if part.most else f"from {part.least:g}" for part in figures.clean.yaws
     ]

@@ -270,15 +270,15 @@ def generator_loss(lines: Sequence[Mapping[str, float]]) -> float | None:
 
 
 _COLUMNS = {
-    "generator_loss": "generator's loss",
+    "generator_loss": "generator loss",
     "frechet": "FID",
     "kernel": "KID x 1000",
     "psnr": "PSNR, dB",
     "angle": "normals, degrees",
-    "landmarks": "landmarks / eye distance",
-    "moved": "moved by the latent",
-    "person": "person, cosine",
-    "found": "faces found",
+    "landmarks": "landmark error",
+    "moved": "shift under another latent",
+    "person": "person similarity",
+    "found": "faces detected",
 }
 
 
@@ -291,7 +291,7 @@ def ablation_table(figures: Sequence[VariantFigures]) -> str:
         cells = [_cell([getattr(one.drawings, name) for one in own]) for name in shown]
         rows.append([variant, VARIANTS[variant].says, *cells, _cell([one.seconds for one in own])])
     if figures:
-        rows.append(["", "photos themselves", *(_cell([getattr(figures[0].photos, name)]) for name in shown), None])
+        rows.append(["", "photos", *(_cell([getattr(figures[0].photos, name)]) for name in shown), None])
     header = ["variant", "what differs", *(_COLUMNS[name] for name in shown), "seconds"]
     return _title(figures) + "\n\n" + markdown_table(header, rows)
 
@@ -301,7 +301,7 @@ def _title(figures: Sequence[VariantFigures]) -> str:
         return "No training has been finished yet."
     seeds, shown = ({getattr(one, name) for one in figures} for name in ("seed", "pictures"))
     counts = " or ".join(f"{count:,}" for count in sorted(shown))
-    return f"Trained with {counts} pictures each; seeds {', '.join(map(str, sorted(seeds)))}."
+    return f"Trained on {counts} images each; seeds {', '.join(map(str, sorted(seeds)))}."
 
 
 def _cell(values: Sequence[float | None]) -> str | None:

@@ -324,10 +324,10 @@ def _yaws(bench: _Bench, errors: Sequence[float | None]) -> tuple[Yaw, ...]:
 
 
 def _sections(figures: ControlFigures) -> Iterator[str]:
-    yield f"Renderer {figures.model}: {figures.resolution} px, trained with {figures.pictures:,} pictures."
-    yield "Landmarks (mean distance over the eye distance); InsightFace's are those of a network no training saw."
+    yield f"Renderer {figures.model}: {figures.resolution} px, trained on {figures.pictures:,} images."
+    yield "Landmark error in interocular distances. InsightFace's networks took no part in any training."
     yield markdown_table(
-        ["", "drawings found", "photos found", "drawings", "photos", "drawings minus photos"],
+        ["", "renders detected", "photos detected", "renders", "photos", "renders minus photos"],
         [
             _landmark_row("InsightFace, inner 69 of 106", figures.insightface106),
             _landmark_row("MediaPipe, 478", figures.mediapipe478),
@@ -335,41 +335,41 @@ def _sections(figures: ControlFigures) -> Iterator[str]:
     )
     yield from _normal_section(figures.drawn_normals, figures.photos_normals)
     yield from _person_section(figures.persons)
-    yield "Geometry under other looks (how far the inner landmarks move, over the eye distance)."
+    yield "Shift of the inner landmarks under another appearance, in interocular distances."
     yield summary_table({"other latent": figures.looks.other_latent, "other noise": figures.looks.other_noise})
     if figures.yaws:
-        yield "Turned heads (landmarks that face the camera; the person against the first yaw)."
+        yield "Turned heads: error of landmarks that face the camera, and person similarity to the first yaw."
         yield markdown_table(
-            ["yaw, degrees", "found", "error", "person, cosine", "photos", "photos found", "photos error"],
+            ["yaw, degrees", "detected", "error", "person similarity", "photos", "photos detected", "photos error"],
             [_yaw_row(one) for one in figures.yaws],
         )
 
 
 def _normal_section(drawn: NormalControl | None, photos: NormalControl | None) -> Iterator[str]:
     if drawn is None or photos is None:
-        yield "Normals: not measured, for want of a normal estimator."
+        yield "Normals: not measured, because there is no normal estimator."
         return
-    yield "Normals (angle in degrees over the inner face), mean and median within each picture."
-    rows = {"drawings, mean": drawn.mean, "drawings, median": drawn.median}
+    yield "Angle between rendered and estimated normals over the inner face, degrees; mean and median of each image."
+    rows = {"renders, mean": drawn.mean, "renders, median": drawn.median}
     yield summary_table(rows | {"photos, mean": photos.mean, "photos, median": photos.median})
 
 
 def _person_section(persons: Persons) -> Iterator[str]:
-    yield "Persons (cosine of embeddings)."
+    yield "Person similarity (cosine of face embeddings)."
     yield summary_table(
         {
-            "drawings, other pose and expression": persons.swapped,
-            "drawings, other noise": persons.other_noise,
-            "drawings, other latent": persons.other_latent,
-            "drawings, other person": persons.strangers,
-            "photos, taken again": persons.same_photo,
-            "photos, other person": persons.other_photo,
+            "renders, other pose and expression": persons.swapped,
+            "renders, other noise": persons.other_noise,
+            "renders, other latent": persons.other_latent,
+            "renders, different people": persons.strangers,
+            "photos, cropped again": persons.same_photo,
+            "photos, different people": persons.other_photo,
         }
     )
     if persons.kept is not None and persons.kept_beyond_strangers is not None:
         yield (
-            f"Of the cosine of a photo taken again, a change of pose and expression keeps {persons.kept:.1%}; counted "
-            f"from other persons, {persons.kept_beyond_strangers:.1%}."
+            f"In another pose and expression, {persons.kept:.1%} of the similarity of a photo cropped again is kept; "
+            f"relative to different people, {persons.kept_beyond_strangers:.1%}."
         )
 
 

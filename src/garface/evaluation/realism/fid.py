@@ -136,16 +136,16 @@ class FidFigures:
         """The figures as a table under a sentence."""
         f, floor = self.frechet, self.floor
         title = (
-            f"{self.count:,} pictures of {self.pictures} against {self.reference:,} faces ({self.settings.reference}), "
+            f"{self.count:,} images of {self.pictures} against {self.reference:,} faces ({self.settings.reference}), "
             f"{self.settings.size} px."
         )
         if self.count < FEW:
-            title += f" Below {FEW:,} pictures the Fréchet distance is biased upward; compare like counts only."
-        header = ["", "pictures", "±", f"faces, {floor.count:,} against {self.reference - floor.count:,}", "±"]
+            title += f" Below {FEW:,} images the Fréchet distance is biased upward; compare equal counts only."
+        header = ["", "images", "±", f"faces, {floor.count:,} against {self.reference - floor.count:,}", "±"]
         thousandfold = [1000 * value for one in (self.kernel, floor.kernel) for value in (one.value, one.deviation)]
         rows: list[list[object]] = [
             ["Fréchet distance", f.value, f.deviation, floor.frechet, None],
-            ["Fréchet distance, endless pictures", f.limit, None, None, None],
+            ["Fréchet distance, infinitely many images", f.limit, None, None, None],
             ["kernel distance x 1000", *thousandfold],
         ]
         return f"{title}\n\n{markdown_table(header, rows)}"
