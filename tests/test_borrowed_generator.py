@@ -1,5 +1,6 @@
 """The renderer out of the borrowed network: its backbone untouched at first, then steered by normals and latent."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from garface.borrowed.mobile_stylegan import STYLE_DIM, as_constants
 from garface.errors import SettingError
-from garface.networks.borrowed import BorrowedGenerator, BorrowedGeneratorConfig
+from garface.networks import BorrowedGenerator, BorrowedGeneratorConfig, generator_config, to_dict
 from garface.networks.output_block import begin_as
+from garface.networks.registry import generator_kind
 
 CONFIG = BorrowedGeneratorConfig(
     side=16,
@@ -27,7 +29,7 @@ CONFIG = BorrowedGeneratorConfig(
 
 def generator(config: BorrowedGeneratorConfig = CONFIG) -> BorrowedGenerator:
     torch.manual_seed(0)
-    made = BorrowedGenerator(config, as_constants(tiny_backbone(5)))
+    made = BorrowedGenerator(config, as_constants(tiny_backbone(5)), lambda z: 2 * z)
     begin_as(made.block, made.backbone)
     return made
 
@@ -41,10 +43,14 @@ def disturbed(made: BorrowedGenerator) -> BorrowedGenerator:
     return made
 
 
+def silence(count: int = 2) -> list[Tensor]:
+    return [torch.zeros(count, 1, r, r) for r in (4, 8, 8, 16, 16)]
+
+
 def pyramid(count: int = 2, *, requires_grad: bool = False) -> dict[int, Tensor]:
     maps = torch.randn(count, 4, 32, 32, generator=torch.Generator().manual_seed(2))
     maps = (F.normalize(maps, dim=1)).requires_grad_(requires_grad)
-    return {r: F.avg_pool2d(maps, 32 // r) for r in (32, 16, 8, 4)} | {0: maps}
+    return {r: F.avg_pool2d(maps, 32 // r) for r in (16, 8, 4)} | {32: maps}
 
 
 def looks(count: int = 2, layers: int | None = None) -> Tensor:
@@ -55,10 +61,10 @@ def looks(count: int = 2, layers: int | None = None) -> Tensor:
 def test_at_first_it_is_its_backbone_whatever_the_normals() -> None:
     made, w = generator(), looks()
     features = made.backbone.features(w, 16)
-    torch.testing.assert_close(made(w, pyramid()), made.block(features, w))
-    torch.testing.assert_close(made.draw_large(w, pyramid()), made.backbone(w))
+    torch.testing.assert_close(made(w, pyramid(), silence()), made.block(features, w))
+    torch.testing.assert_close(made.draw_large(w, pyramid(), silence()), made.backbone(w))
     noise = [torch.randn(2, *shape) for shape in made.noise_shapes()]
-    torch.testing.assert_close(made(w, pyramid(), noise), made(w, pyramid()))
+    torch.testing.assert_close(made(w, pyramid(), noise), made(w, pyramid(), silence()))
 
 
 def test_the_encoder_adds_to_the_styles() -> None:
@@ -66,21 +72,21 @@ def test_the_encoder_adds_to_the_styles() -> None:
     made, w = generator(), looks()
     offset = looks(1)[0] * 0.3
     made.encoder.bias.data.copy_(offset)
-    torch.testing.assert_close(made(w, pyramid()), generator()(w + offset, pyramid()))
-    torch.testing.assert_close(made.draw_large(w, pyramid()), made.backbone(w + offset))
+    torch.testing.assert_close(made(w, pyramid(), silence()), generator()(w + offset, pyramid(), silence()))
+    torch.testing.assert_close(made.draw_large(w, pyramid(), silence()), made.backbone(w + offset))
 
 
 def test_one_style_or_the_same_for_every_layer() -> None:
     made, w = disturbed(generator()), looks()
     assert made.layers == 6
     each = w[:, None].expand(-1, 6, -1)
-    torch.testing.assert_close(made(each, pyramid()), made(w, pyramid()))
+    torch.testing.assert_close(made(each, pyramid(), silence()), made(w, pyramid(), silence()))
     last = each.clone()
     last[:, -1] += 1
-    x, _ = made._features(last, pyramid(), None)
-    y, _ = made._features(w, pyramid(), None)
+    x, _ = made._features(last, pyramid(), silence())
+    y, _ = made._features(w, pyramid(), silence())
     torch.testing.assert_close(x, y)
-    assert not torch.allclose(made(last, pyramid()), made(w, pyramid()))
+    assert not torch.allclose(made(last, pyramid(), silence()), made(w, pyramid(), silence()))
 
 
 def test_gradients_reach_normals_latent_noise_and_all_that_learns() -> None:
@@ -88,7 +94,7 @@ def test_gradients_reach_normals_latent_noise_and_all_that_learns() -> None:
     w = looks(layers=made.layers).requires_grad_()
     noise = [torch.randn(2, *shape).requires_grad_() for shape in made.noise_shapes()]
     made(w, maps, noise).square().mean().backward()
-    for part in (w, maps[0], *noise, *made.parameters()):
+    for part in (w, maps[32], *noise, *made.parameters()):
         assert part.grad is not None
         assert float(part.grad.abs().max()) > 0
     assert all(float(w.grad[:, k].abs().max()) > 0 for k in range(made.layers))  # type: ignore[index]
@@ -96,11 +102,11 @@ def test_gradients_reach_normals_latent_noise_and_all_that_learns() -> None:
 
 def test_every_steered_level_sees_its_normals() -> None:
     made, w = disturbed(generator()), looks()
-    plain = made(w, pyramid()).detach()
+    plain = made(w, pyramid(), silence()).detach()
     for side in (4, 8, 16):
         other = pyramid()
         other[side] = -other[side]
-        assert float((made(w, other).detach() - plain).abs().max()) > 1e-4
+        assert float((made(w, other, silence()).detach() - plain).abs().max()) > 1e-4
     assert made.injector.widths == {4: [8], 8: [2, 8, 8], 16: [2]}
 
 
@@ -113,8 +119,10 @@ def test_a_coarse_map_reaches_finer_levels() -> None:
 
 def test_half_the_side_is_averaged() -> None:
     made, w = disturbed(generator()), looks()
-    torch.testing.assert_close(made(w, pyramid(), resolution=16), F.avg_pool2d(made(w, pyramid()), 2))
-    assert made(w, pyramid(), resolution=32).shape == (2, 3, 32, 32)
+    torch.testing.assert_close(
+        made(w, pyramid(), silence(), resolution=16), F.avg_pool2d(made(w, pyramid(), silence()), 2)
+    )
+    assert made(w, pyramid(), silence(), resolution=32).shape == (2, 3, 32, 32)
 
 
 def test_looks_leave_out_what_is_explained() -> None:
@@ -134,22 +142,35 @@ def test_its_weights_hold_nothing_of_the_backbone() -> None:
     assert not [name for name in state if name.startswith("backbone")]
     other = generator()
     other.load_state_dict(state)
-    torch.testing.assert_close(other(looks(), pyramid()), made(looks(), pyramid()))
+    torch.testing.assert_close(other(looks(), pyramid(), silence()), made(looks(), pyramid(), silence()))
 
 
 def test_in_short_precision_it_draws_nearly_the_same() -> None:
     made, w = disturbed(generator()), looks()
-    exact = made(w, pyramid()).detach()
+    exact = made(w, pyramid(), silence()).detach()
     with torch.autocast("cpu", torch.bfloat16):
-        short = made(w, pyramid()).detach()
+        short = made(w, pyramid(), silence()).detach()
     assert short.dtype == torch.float32
     assert float((short - exact).std() / exact.std()) < 0.05
+
+
+def test_latents_become_looks_and_noise_is_drawn_from_its_source() -> None:
+    made, z = disturbed(generator()), looks()
+    torch.testing.assert_close(made.styles(z), made.looks(2 * z))
+    drawn = [made(z, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.allclose(drawn[0], drawn[2])
+
+
+def test_its_kind_is_known_and_its_configuration_survives_a_card() -> None:
+    assert generator_kind("borrowed").config is BorrowedGeneratorConfig
+    assert generator_config(json.loads(json.dumps(to_dict(CONFIG)))) == CONFIG
 
 
 def test_refusals() -> None:
     made, maps = generator(), pyramid()
     with pytest.raises(SettingError, match="resolution must be 16 or 32, but is 8"):
-        made(looks(), maps, resolution=8)
+        made(looks(), maps, silence(), resolution=8)
     with pytest.raises(SettingError, match=r"lacks \[8\]"):
         made(looks(), {r: one for r, one in maps.items() if r != 8})
     with pytest.raises(SettingError, match=r"pyramid\[4\]"):

@@ -340,11 +340,11 @@ class OutputBlock(_Training):
         plain = OutputBlockTrainingSettings(start=self.start)
         sharp = replace(
             plain,
-            weights=OutputBlockWeights(adversarial=0.02),
+            weights=OutputBlockWeights(adversarial=0.04),
             adversarial_from=0,
-            learning_rate=1e-3,
-            decay_over=20_000,
-            max_pictures=20_000,
+            learning_rate=2e-3,
+            decay_over=16_000,
+            max_pictures=16_000,
         )
         return {"cpu-256": plain, "sharp-256": sharp}
 

@@ -148,10 +148,13 @@ class FittedFaces:
 
     def geometry(self, rows: Tensor) -> Tensor:
         """Everything that was fitted, as plain numbers (B, K): identity, expression, pose, logarithm of the focal."""
-        rotation = self.take("rotation", rows)
-        turn = torch.cat([rotation[:, :, 2], rotation[:, :1, 0], rotation[:, 1:2, 0]], 1)
-        fitted = (self.take("identity", rows), self.take("expression", rows), turn, self.take("translation", rows))
-        return torch.cat([*fitted, self.take("focal", rows)[:, None].log()], 1)
+        fitted = (
+            self.take("identity", rows),
+            self.take("expression", rows),
+            self.poses(rows),
+            self.take("focal", rows),
+        )
+        return geometry_numbers(*fitted)
 
     def take(self, name: str, rows: Tensor) -> Tensor:
         """Rows of a stored array as float32."""
@@ -159,6 +162,16 @@ class FittedFaces:
 
     def _rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return indices % len(self), indices >= len(self)
+
+
+def geometry_numbers(identity: Tensor, expression: Tensor, pose: Pose, focal: Tensor) -> Tensor:
+    """The geometry of heads as plain numbers (B, K): identity, expression, pose, logarithm of the focal length (B,).
+
+    Of the rotation they hold five entries, which determine it.
+    """
+    rotation = pose.rotation
+    turn = torch.cat([rotation[:, :, 2], rotation[:, :1, 0], rotation[:, 1:2, 0]], 1)
+    return torch.cat([identity, expression, turn, pose.translation, focal[:, None].log()], 1)
 
 
 def mirror_where(normals: Tensor, mirrored: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The networks. They know no meshes and no cameras: geometry comes as normal maps."""
 
+from garface.networks.borrowed import BorrowedGenerator, BorrowedGeneratorConfig
 from garface.networks.configuration import from_dict, to_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
 from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
@@ -25,6 +26,8 @@ __all__ = [
     "DISCRIMINATOR_PRESETS",
     "GENERATOR_PRESETS",
     "INVERTER_PRESETS",
+    "BorrowedGenerator",
+    "BorrowedGeneratorConfig",
     "Discriminator",
     "DiscriminatorConfig",
     "FeatureDiscriminator",

@@ -5,8 +5,8 @@ of what a style tells linearly of pose and expression; the encoder E gives that 
 are constants and no part of a generator's weights: they are fetched.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -14,9 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from garface.arrays import full_precision
-from garface.borrowed.mobile_stylegan import STYLE_DIM, Backbone, GainShift, Injection, LevelInjection
+from garface.borrowed.mobile_stylegan import (
+    STYLE_DIM,
+    Backbone,
+    GainShift,
+    Injection,
+    LevelInjection,
+    load_backbone,
+    open_network,
+)
 from garface.checks import check_shape
 from garface.errors import SettingError
+from garface.networks.generator import Generator, Pyramid
 from garface.networks.layers import (
     ACTIVATION_GAIN,
     EqualisedConv,
@@ -26,15 +35,15 @@ from garface.networks.layers import (
     join_channels,
 )
 from garface.networks.output_block import OutputBlock, OutputBlockConfig, config_for
-
-Pyramid = Mapping[int, Tensor]
-NORMAL_CHANNELS = 4
+from garface.networks.stylegan import NORMAL_CHANNELS
 
 
 @dataclass(frozen=True, kw_only=True)
 class BorrowedGeneratorConfig:
     """Size of a generator out of the borrowed network."""
 
+    kind: str = field(default="borrowed", init=False)
+    """Name of this kind of generator."""
     side: int = 128
     """Side of the backbone's features that the output block reads, pixels; the picture has twice that side."""
     features: int = 256
@@ -81,6 +90,16 @@ class BorrowedGeneratorConfig:
     def resolution(self) -> int:
         """Side of the picture, pixels."""
         return 2 * self.side
+
+    @property
+    def latent_dim(self) -> int:
+        """Length Z of z."""
+        return STYLE_DIM
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the normals are looked at."""
+        return True
 
 
 class NormalEncoder(nn.Module):
@@ -161,24 +180,30 @@ def _steered_widths(backbone: Backbone, side: int, steered_side: int) -> list[in
     return [backbone.doubled_channels(side), *filtered]
 
 
-class BorrowedGenerator(nn.Module):
+class BorrowedGenerator(Generator):
     """Normal maps, style and noise -> picture.
 
-    w+ has one style for each layer of the backbone up to the features that are read, and one for everything above.
+    Its styles are looks: what the backbone's styles say beyond pose and expression. w+ has one for each layer of the
+    backbone up to the features that are read, and one for everything above.
 
     Args:
         config: its size.
         backbone: the borrowed network, with constant weights.
+        mapping: latents `(B, 512)` -> the backbone's styles `(B, 512)`.
 
     Raises:
         SettingError: the configuration does not fit the backbone.
     """
 
-    def __init__(self, config: BorrowedGeneratorConfig, backbone: Backbone) -> None:
+    config: BorrowedGeneratorConfig
+
+    def __init__(
+        self, config: BorrowedGeneratorConfig, backbone: Backbone, mapping: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
         if config_for(backbone, config.side, hidden=config.hidden, convolutions=config.convolutions) != config.block:
             raise SettingError("features and levels of the generator must be those of its backbone.")
-        self.config, self.backbone = config, backbone
+        self.config, self.backbone, self.mapping = config, backbone, mapping
         self.encoder = NormalEncoder(config, self.layers)
         self.injector = NormalInjector(config, backbone)
         self.block = OutputBlock(config.block)
@@ -191,55 +216,69 @@ class BorrowedGenerator(nn.Module):
         """The L of w+."""
         return self.backbone.layers(self.config.side) + 1
 
+    def styles(self, z: Tensor) -> Tensor:
+        """Latents `(B, 512)` -> looks `(B, 512)`, float32."""
+        with full_precision(z):
+            return self.looks(self.mapping(z.float()))
+
     def looks(self, w: Tensor) -> Tensor:
-        """What the backbone's styles `(B, 512)` say beyond pose and expression: the styles a that `forward` takes."""
+        """What the backbone's styles `(B, 512)` say beyond pose and expression: the styles that `forward` takes."""
         return w - (w - self.get_buffer("mean")) @ self.get_buffer("explained")
 
     def noise_shapes(self, resolution: int | None = None) -> tuple[tuple[int, int, int], ...]:
-        """The `(1, r, r)` of each layer's noise."""
+        """The `(1, r, r)` of each layer's noise, the same for every side of the picture."""
         sides = [side for side in self.backbone.sides if side <= self.config.side]
         return tuple((1, r, r) for r in sides for _ in range(1 if r == sides[0] else 2))
 
     def forward(
-        self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor] | None = None, *, resolution: int | None = None
+        self,
+        w: Tensor,
+        pyramid: Pyramid,
+        noise: Sequence[Tensor] | None = None,
+        *,
+        resolution: int | None = None,
+        noise_generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw pictures.
 
         Args:
             w: looks `(B, 512)`, or `(B, L, 512)` with one per layer (w+).
             pyramid: normal maps `(B, 4, r, r)` for every r up to `config.side`.
-            noise: one `(B, 1, r, r)` per layer, in the strengths that were learned; None leaves it out.
-            resolution: the picture's side, or half of it: averaged down.
+            noise: one `(B, 1, r, r)` per layer, weighted as was learned; None draws it.
+            resolution: side of the picture, or half of it: then it is averaged down; None is the whole side.
+            noise_generator: source of the noise that is drawn.
 
         Returns:
             `(B, 3, R, R)`, float32, about [-1, 1], not clamped.
 
         Raises:
-            SettingError: shapes that do not fit this generator.
+            SettingError: shapes that do not fit this generator, or a side that it does not draw.
         """
         full = self.config.resolution
         if resolution not in (None, full, full // 2):
             raise SettingError(f"resolution must be {full // 2} or {full}, but is {resolution}.")
+        if noise is None:
+            noise = self.sample_noise(len(w), noise_generator, w.device)
         x, styles = self._features(w, pyramid, noise)
         picture: Tensor = self.block(x, styles[:, -1])
         return F.avg_pool2d(picture, 2) if resolution == full // 2 else picture
 
-    def draw_large(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor] | None = None) -> Tensor:
+    def draw_large(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> Tensor:
         """As `forward`, but through the backbone's own upper levels: `(B, 3, 1024, 1024)`."""
         x, styles = self._features(w, pyramid, noise)
         top, spare = self.backbone.sides[-1], self.backbone.layers(self.backbone.sides[-1]) - self.layers
         styles = torch.cat([styles, styles[:, -1:].expand(-1, spare, -1)], 1)
         return self.backbone.picture(self.backbone.raised(x, styles, self.config.side, top), styles)
 
-    def _features(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
+    def _features(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Features that the block reads, and the styles of all layers."""
         self._check(w, pyramid, noise)
         looks = w[:, None] if w.ndim == 2 else w
         styles = looks + self.encoder(pyramid[self.config.encoder_side])
-        scaled = None if noise is None else [n * s for n, s in zip(noise, self.noise_strengths)]
+        scaled = [one * strength for one, strength in zip(noise, self.noise_strengths)]
         return self.backbone.features(styles, self.config.side, self.injector(pyramid), scaled), styles
 
-    def _check(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor] | None) -> None:
+    def _check(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> None:
         if w.ndim != 2:
             check_shape("w", w, (None, self.layers, STYLE_DIM))
         missing = [r for r in self.injector.sides if r not in pyramid]
@@ -248,7 +287,17 @@ class BorrowedGenerator(nn.Module):
         for r in self.injector.sides:
             check_shape(f"pyramid[{r}]", pyramid[r], (len(w), NORMAL_CHANNELS, r, r))
         shapes = self.noise_shapes()
-        if noise is not None and len(noise) < len(shapes):
+        if len(noise) < len(shapes):
             raise SettingError(f"noise must hold {len(shapes)} tensors, but holds {len(noise)}.")
-        for k, shape in enumerate(shapes if noise is not None else ()):
-            check_shape(f"noise[{k}]", noise[k], (None, *shape))  # type: ignore[index]
+        for k, shape in enumerate(shapes):
+            check_shape(f"noise[{k}]", noise[k], (None, *shape))
+
+
+def borrowed_generator(config: BorrowedGeneratorConfig) -> BorrowedGenerator:
+    """A fresh generator on the borrowed networks.
+
+    Raises:
+        AssetError: their files are neither here nor can be fetched.
+        SettingError: the configuration does not fit them.
+    """
+    return BorrowedGenerator(config, load_backbone(), open_network("mapping"))

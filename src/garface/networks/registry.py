@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from garface.errors import SettingError
+from garface.networks.borrowed import BorrowedGeneratorConfig, borrowed_generator
 from garface.networks.configuration import from_dict
 from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.stylegan import StyleGenerator, StyleGeneratorConfig
@@ -75,3 +76,4 @@ def generator_config(values: Mapping[str, Any]) -> GeneratorConfig:
 
 
 register_generator(StyleGeneratorConfig, StyleGenerator)
+register_generator(BorrowedGeneratorConfig, borrowed_generator)

@@ -68,7 +68,7 @@ class OutputBlockTrainingSettings(RunSettings):
     """Weight of every term."""
     discriminator: DiscriminatorConfig = field(
         default_factory=lambda: DiscriminatorConfig(
-            resolution=128, channels={4: 192, 8: 192, 16: 128, 32: 96, 64: 64, 128: 32}, conditional=False
+            resolution=64, channels={4: 192, 8: 192, 16: 128, 32: 96, 64: 48}, conditional=False
         )
     )
     """Judges windows of its resolution."""
@@ -76,9 +76,9 @@ class OutputBlockTrainingSettings(RunSettings):
     """Pictures before the discriminator joins in."""
     r1_every: int = 16
     """Steps between two penalties on the discriminator."""
-    distinct: int = 3_000
+    distinct: int = 2_000
     """Different pictures of the teacher; drawing one takes as long as two steps with it."""
-    window: int = 128
+    window: int = 64
     """Side of the random window that is compared by features and judged, pixels."""
     learning_rate: float = 3e-3
     """Of Adam (betas 0.9 and 0.99), at the start, times `rate_share`."""

@@ -1,0 +1,176 @@
+"""What the borrowed network's styles tell linearly of the geometry, and an encoder that reads it from normal maps.
+
+Styles w and coefficients c of fitted portraits are related by ridge regression: c explains c R of w. Only a share of
+each coefficient's part is left to the style: pose and expression in full, and of the identity as little as obedience
+needs, because looks that merely go along with identities (age, sex, glasses) would come with it. The looks of a style
+are what is left of it without what it tells of c R: a = w - F(w), again by regression, as c is not known of a drawing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from garface.networks.borrowed import BorrowedGenerator, NormalEncoder
+from garface.training.ema import Average
+from garface.training.gar.terms import cosine_rate, set_rate
+from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+
+FARTHEST = 4.0
+"""Coefficients count at most so many standard deviations from their mean: styles beyond draw no faces."""
+
+DrawGeometry = Callable[[int], tuple[Tensor, Tensor]]
+"""Count -> normal maps (B, 4, r, r) and coefficients (B, K) of the same heads."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeometryStyles:
+    """The linear relation."""
+
+    mean: Tensor
+    """Of the coefficients, (K,)."""
+    deviation: Tensor
+    """Of the coefficients, (K,)."""
+    rows: Tensor
+    """R: what a standard deviation of each coefficient adds to the style, (K, 512)."""
+    style_mean: Tensor
+    """Of the styles, (512,)."""
+    explained: Tensor
+    """F: a centred style times it is what the style tells of c R, (512, 512)."""
+
+    def offsets(self, coefficients: Tensor) -> Tensor:
+        """What coefficients (B, K) add to the style: c R, (B, 512)."""
+        standard = (coefficients - self.mean) / self.deviation
+        return standard.clamp(-FARTHEST, FARTHEST) @ self.rows
+
+
+def relate(
+    styles: Tensor, coefficients: Tensor, shares: Tensor, *, ridge: float = 0.1, style_ridge: float = 0.4
+) -> GeometryStyles:
+    """Regress styles on coefficients, and back on what is left to the style.
+
+    Args:
+        styles: w of N portraits, (N, 512).
+        coefficients: of their fits, (N, K).
+        shares: of each coefficient's part that the style carries, (K,) in [0, 1].
+        ridge: added to the variances of the standardised coefficients.
+        style_ridge: added to the variances of the styles, in mean variances.
+    """
+    mean, deviation = coefficients.mean(0), coefficients.std(0).clamp_min(1e-6)
+    style_mean = styles.mean(0)
+    w, c = (styles - style_mean).double(), ((coefficients - mean) / deviation).double()
+    rows = _ridge(c, w, ridge) * shares.double()[:, None]
+    explained = _ridge(w, c @ rows, style_ridge * float(w.var(0).mean()))
+    return GeometryStyles(mean, deviation, rows.float(), style_mean, explained.float())
+
+
+def explained_share(values: Tensor, guess: Tensor) -> float:
+    """How much of the variance of values (N, D) a guess of them explains: 1 is all, 0 is what their mean explains."""
+    return 1 - float((values - guess).square().sum() / (values - values.mean(0)).square().sum())
+
+
+def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+    square = x.mT @ x / len(x) + ridge * torch.eye(x.shape[1], dtype=x.dtype)
+    return torch.linalg.solve(square, x.mT @ y / len(x))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings(RunSettings):
+    """Everything that decides how the encoder learns the linear relation from normal maps."""
+
+    folder: Path = free(Path("runs/normal-encoder"))  # noqa: RUF009
+    """Receives checkpoints and log.jsonl."""
+    max_pictures: int = free(20_000)
+    """Normal maps shown in all."""
+    learning_rate: float = 2e-3
+    """Of Adam (betas 0.9 and 0.99), at the start."""
+    decay_over: int = 20_000
+    """Normal maps over which the learning rate falls to a thousandth."""
+    average_half_life: float = 1_000.0
+    """Half-life of the averaged weights, in normal maps."""
+    measured: int = free(64)
+    """Heads, drawn once and never learned from, on which the figure is measured."""
+
+
+class EncoderTraining:
+    """The encoder, its optimiser and the step of its distillation.
+
+    Args:
+        settings: everything that decides how it learns.
+        encoder: learns in place; all styles get the same offset.
+        relation: what it learns.
+        draw: gives heads; must take its randomness from PyTorch's default generator.
+        runtime: device, precision, registry.
+    """
+
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        encoder: NormalEncoder,
+        relation: GeometryStyles,
+        draw: DrawGeometry,
+        *,
+        runtime: Runtime,
+    ) -> None:
+        self.settings, self.relation, self.draw, self.runtime = settings, relation, draw, runtime
+        self.encoder = runtime.register("encoder", encoder)
+        self.average = runtime.register("average", Average(encoder, half_life=settings.average_half_life))
+        learned = [one for name, one in encoder.named_parameters() if name != "own"]
+        self.optimiser = runtime.register("optimiser", Adam(learned, lr=settings.learning_rate, betas=(0.9, 0.99)))
+        self.held_out = self._lesson(settings.measured)
+
+    def _lesson(self, count: int) -> tuple[Tensor, Tensor]:
+        normals, coefficients = self.draw(count)
+        return normals.to(self.runtime.device), self.relation.offsets(coefficients).to(self.runtime.device)
+
+    def step(self) -> Figures:
+        """Take one step on freshly drawn heads and return its figures."""
+        normals, wanted = self._lesson(self.runtime.batch)
+        with self.runtime.autocast():
+            error = self.encoder(normals)[:, 0] - wanted
+        settings, pictures = self.settings, self.runtime.pictures
+        set_rate(self.optimiser, cosine_rate(settings.learning_rate, pictures, over=settings.decay_over))
+        self.runtime.descend(error.square().sum(1).mean(), self.optimiser)
+        self.average.update(self.encoder, batch=settings.batch, pictures=pictures + settings.batch)
+        return {"squared": error.square().sum(1).detach()}
+
+    @torch.no_grad()
+    def measure(self) -> float:
+        """The share of the offsets' variance that the averaged encoder explains on the heads held out."""
+        normals, wanted = self.held_out
+        with self.runtime.autocast():
+            found = torch.cat([self.average.network(part)[:, 0] for part in normals.split(self.runtime.batch)])
+        return explained_share(wanted, found)
+
+
+def distil_encoder(
+    settings: EncoderSettings, generator: BorrowedGenerator, relation: GeometryStyles, draw: DrawGeometry
+) -> tuple[Outcome, float]:
+    """Let a generator begin with the linear relation: its encoder gives c R, and its looks leave F(w) out.
+
+    Resumes if the folder holds a checkpoint.
+
+    Args:
+        settings: everything that decides how the encoder learns.
+        generator: changed in place.
+        relation: of styles and coefficients.
+        draw: gives heads.
+
+    Returns:
+        How the run ended, and the share of the offsets' variance that the encoder explains on heads held out.
+
+    Raises:
+        SettingError: on a setting outside its range.
+        WeightsError: on a checkpoint of another configuration.
+    """
+    runtime = Runtime(settings, configuration=configuration(settings, generator=generator.config))
+    training = EncoderTraining(settings, generator.encoder, relation, draw, runtime=runtime)
+    outcome = runtime.run(training.step)
+    generator.encoder.load_state_dict(training.average.state_dict())
+    with torch.no_grad():
+        generator.get_buffer("mean").copy_(relation.style_mean)
+        generator.get_buffer("explained").copy_(relation.explained)
+    return outcome, training.measure()

@@ -1,0 +1,100 @@
+"""What styles tell of the geometry: found again where it is known, and read from normal maps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_borrowed_generator import generator, looks, pyramid
+from tiny_training import Balls, things
+from torch import Tensor
+
+from garface.borrowed.mobile_stylegan import STYLE_DIM
+from garface.training.geometry_styles import (
+    EncoderSettings,
+    GeometryStyles,
+    distil_encoder,
+    explained_share,
+    relate,
+)
+
+SOURCE = torch.Generator().manual_seed(0)
+TRUE_ROWS = torch.randn(3, STYLE_DIM, generator=SOURCE) * 0.1
+
+
+def portraits(count: int = 4000) -> tuple[Tensor, Tensor]:
+    """Styles (N, 512) that follow three coefficients (N, 3) of different spreads, and looks beside them."""
+    source = torch.Generator().manual_seed(1)
+    standard = torch.randn(count, 3, generator=source)
+    other = torch.randn(count, 20, generator=source) @ torch.randn(20, STYLE_DIM, generator=source) * 0.05
+    styles = 0.3 + standard @ TRUE_ROWS + other
+    return styles, standard * torch.tensor([1.0, 5.0, 0.1]) + torch.tensor([0.0, 2.0, -1.0])
+
+
+def test_the_relation_is_found_again() -> None:
+    styles, coefficients = portraits()
+    found = relate(styles, coefficients, torch.ones(3), ridge=1e-6, style_ridge=1e-6)
+    assert float((found.rows - TRUE_ROWS).abs().max()) < 0.02
+    truth = (coefficients - coefficients.mean(0)) / coefficients.std(0) @ TRUE_ROWS
+    assert explained_share(truth, found.offsets(coefficients)) > 0.99
+    assert explained_share(truth, (styles - found.style_mean) @ found.explained) > 0.99
+
+
+def test_a_coefficient_without_a_share_stays_in_the_looks() -> None:
+    styles, coefficients = portraits()
+    found = relate(styles, coefficients, torch.tensor([0.0, 1.0, 1.0]), ridge=1e-6, style_ridge=1e-6)
+    assert float(found.rows[0].abs().max()) == 0
+    centred = styles - found.style_mean
+    looks_only = centred - centred @ found.explained
+    standard = (coefficients - coefficients.mean(0)) / coefficients.std(0)
+    kept = (looks_only.mT @ standard / len(standard)).norm(dim=0) / TRUE_ROWS.norm(dim=1)
+    assert float(kept[0]) == pytest.approx(1, abs=0.1)
+    assert float(kept[1:].max()) < 0.1
+
+
+def test_far_coefficients_are_held() -> None:
+    found = relate(*portraits(), torch.ones(3))
+    near, far = (found.mean + k * found.deviation for k in (4, 400))
+    assert torch.equal(found.offsets(far[None]), found.offsets(near[None]))
+
+
+def test_shares_of_variance() -> None:
+    values = torch.randn(100, 4, generator=torch.Generator().manual_seed(2))
+    assert explained_share(values, values) == 1
+    assert explained_share(values, values.mean(0).expand_as(values)) == pytest.approx(0, abs=1e-6)
+
+
+def draw(count: int) -> tuple[Tensor, Tensor]:
+    """Balls, whose place is their geometry."""
+    balls, indices = Balls(64), torch.randint(64, (count,))
+    return balls.conditions(indices, resolution=16), balls.place[indices]
+
+
+def relation() -> GeometryStyles:
+    return GeometryStyles(
+        torch.zeros(2), torch.full((2,), 0.17), TRUE_ROWS[:2], looks(3)[2], torch.eye(STYLE_DIM) * 0.5
+    )
+
+
+def settings(folder: Path, **changes: object) -> EncoderSettings:
+    quiet = {"tensorboard": False, "progress": False, "sheet_every": 0, "device": "cpu", "precision": "fp32"}
+    base = {"folder": folder, "batch": 8, "measured": 32, "average_half_life": 50.0, **quiet}
+    return EncoderSettings(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def test_the_encoder_reads_the_geometry_from_normals(tmp_path: Path) -> None:
+    made = generator()
+    wanted = settings(tmp_path, max_pictures=2400, decay_over=2400)
+    outcome, share = distil_encoder(wanted, made, relation(), draw)
+    assert outcome.finished
+    assert share > 0.9
+    offsets = made.encoder(pyramid()[16])
+    assert torch.equal(offsets, offsets[:, :1].expand_as(offsets))
+    torch.testing.assert_close(made.looks(looks()), looks() / 2 + relation().style_mean / 2)
+
+
+def test_its_distillation_resumes_exactly(tmp_path: Path) -> None:
+    for name, stops in {"whole": (32,), "parts": (16, 32)}.items():
+        for stop in stops:
+            distil_encoder(settings(tmp_path / name, max_pictures=stop), generator(), relation(), draw)
+    whole, parts = (things(tmp_path / name)["encoder"] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
