@@ -1,5 +1,6 @@
 """Conditions no photo shows: their framing, their distributions, and where their randomness comes from."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,10 @@ from garface.datasets.conditions import (
     random_turns,
     yaw_degrees,
 )
-from garface.datasets.fitted import FittedFaces, mirror_where
+from garface.datasets.fitted import SETTINGS_FILE, FittedFaces, mirror_where
 from garface.errors import SettingError
 from garface.geometry import Similarity
-from garface.heads import landmark_points, load_head
+from garface.heads import landmark_points, load_head, stamp
 from garface.photo.align import ffhq_similarity
 
 COUNT = 12
@@ -39,6 +40,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
     camera, roll = heads.camera.cropped(jitter, 128, 128)
     pose = heads.pose.rolled(roll)
     folder = tmp_path_factory.mktemp("faces")
+    (folder / SETTINGS_FILE).write_text(json.dumps({"head": stamp(model)}))
     error = np.full((COUNT, 478), 1.0, np.float32)
     error[-1] = 9.0
     np.savez(
@@ -235,6 +237,7 @@ def test_one_face_is_enough(tmp_path: Path) -> None:
     model = load_head()
     made = RandomConditions(model, 850.0, source=Generator().manual_seed(0))
     head = made.heads(made.identities(1))
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps({"head": stamp(model)}))
     np.savez(
         tmp_path / "part-00000.npz",
         names=np.array(["01"]),

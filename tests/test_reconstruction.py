@@ -13,7 +13,7 @@ from skimage.data import astronaut
 
 from garface.errors import Cancelled, InputError, NoFaceError, SettingError, WeightsError
 from garface.geometry import Camera, Pose
-from garface.heads import Shared, landmark_points, load_head
+from garface.heads import Shared, landmark_points, load_head, stamp
 from garface.io import read_photo, to_uint8
 from garface.losses import gaussian_prior
 from garface.metrics import psnr
@@ -62,7 +62,9 @@ def networks() -> tuple[StyleGenerator, Inverter]:
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     generator, inverter = networks()
-    card = WeightsCard(kind="gar", config=to_dict(generator.config), licence="CC0", trained_on="nothing")
+    card = WeightsCard(
+        kind="gar", config=to_dict(generator.config), licence="CC0", trained_on="nothing", head=stamp(load_head())
+    )
     save_weights(folder / "gar.safetensors", generator.state_dict(), card)
     card = replace(card, kind="inverter", config=to_dict(inverter.config))
     save_weights(folder / "inverter.safetensors", inverter.state_dict(), card)

@@ -31,6 +31,7 @@ from garface.evaluation.ablation.measures import (
     open_bench,
 )
 from garface.evaluation.ablation.variants import VARIANTS, Variant, find_variants, prepare
+from garface.heads import stamp
 from garface.io import make_folder, write_atomic, write_json
 from garface.networks import NormalEstimator
 from garface.reconstruction import load_renderer
@@ -203,7 +204,9 @@ def finish(run: Run, bench: Bench, critics: CriticsFor, points: int, full: GarWe
     if isinstance(train, WideFaces):
         own = replace(bench, train=WideFaces(bench.train, train.widening), held=held)
     for stop in stops(run.settings.max_pictures, run.settings.batch, points):
-        outcome = train_gar(replace(run.settings, max_pictures=stop), train, held_out=held, critics=judges)
+        outcome = train_gar(
+            replace(run.settings, max_pictures=stop, head=stamp(train.model)), train, held_out=held, critics=judges
+        )
         if outcome.stopped_by is not None:
             return outcome.stopped_by
         if outcome.pictures == stop:  # a resumed training may be past it
