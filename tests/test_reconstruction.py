@@ -352,10 +352,10 @@ def test_the_rows_to_compare_with_start_and_descend_as_they_say(renderer: Render
             faces[name] = reconstructor.reconstruct(np.ascontiguousarray(astronaut()[:240, 100:340]))[0]
     fitted, graphics, mean = faces.values()
     assert not torch.allclose(graphics.identity, fitted.identity, atol=1e-3)
-    assert torch.equal(graphics.w, fitted.w)
+    assert torch.equal(graphics.state.w, fitted.state.w)
     assert graphics.history[-1]["photometric"] < graphics.history[0]["photometric"]
     assert torch.equal(mean.identity, fitted.identity)
-    torch.testing.assert_close(mean.w[0], renderer.mean_style.expand_as(mean.w[0]))
+    torch.testing.assert_close(mean.state.w[0], renderer.mean_style.expand_as(mean.state.w[0]))
 
 
 def test_settings_are_checked(model_folder: Path, tmp_path: Path) -> None:

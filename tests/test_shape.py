@@ -45,7 +45,7 @@ from garface.networks import (
 )
 from garface.networks import StyleGenerator as Renderer
 from garface.reconstruction import ReconstructionSettings, Reconstructor
-from garface.reconstruction.pipeline import agreed_identity
+from garface.reconstruction.stages import agreed_identity
 from garface.rendering import highlight, normal_pyramid
 from garface.synthetic.degradations import Degradations
 from garface.synthetic.drawings import Drawings, DrawingSettings, Drawn

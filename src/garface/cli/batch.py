@@ -63,7 +63,7 @@ class Batch:
         if self.total > 1:
             print(table(("photo", "seconds", "result"), [_row(outcome) for outcome in self.outcomes]))
         elif not failed:
-            print(_row(self.outcomes[0])[-1].replace(", ", "\n"))
+            _print_folders(self.outcomes[0])
         for outcome in self.outcomes:
             for note in outcome.result.notes if outcome.result else ():
                 print(f"{outcome.job}: {note}")
@@ -71,6 +71,14 @@ class Batch:
             return 0
         say(_sentence(failed[0]) if self.total == 1 else f"{len(failed)} of {self.count} failed, as the table tells.")
         return FAILED if all(isinstance(outcome.error, GarfaceError) for outcome in failed) else UNEXPECTED
+
+
+def _print_folders(outcome: Outcome[Job, Saved]) -> None:
+    """One folder a line, as scripts read them."""
+    assert outcome.result is not None
+    print("\n".join(map(str, outcome.result.folders)))
+    if outcome.earlier:
+        print(f"{outcome.job}: finished earlier, not done again.")
 
 
 def _row(outcome: Outcome[Job, Saved]) -> tuple[str, str, str]:

@@ -111,16 +111,6 @@ class Reconstruction:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def w(self) -> Tensor:
-        """Styles (1, L, W)."""
-        return self.state.w
-
-    @property
-    def noise(self) -> list[Tensor]:
-        """Noise of every layer, (1, 1, r, r) each."""
-        return self.state.noise
-
-    @property
     def head_model(self) -> HeadModel:
         """The head model, on the CPU as everything that is saved."""
         return self.renderer.head_model.to("cpu")
