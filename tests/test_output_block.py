@@ -16,7 +16,7 @@ from garface.errors import OutputError, SettingError
 from garface.networks import DiscriminatorConfig, OutputBlock, OutputBlockConfig, load_output_block, to_dict
 from garface.networks.output_block import averaged_kernels, begin_as, config_for
 from garface.training import OutputBlockTrainingSettings, OutputBlockWeights, train_output_block
-from garface.training.output_block import difference_terms, rate_share, regress_rest
+from garface.training.output_block import detail_energy, difference_terms, energy_term, rate_share, regress_rest
 from garface.training.teacher import Lesson, Teacher, shrunk, split_seeds
 from garface.weights import WeightsCard, load_weights, save_weights
 
@@ -151,6 +151,17 @@ def test_differences_are_taken_at_both_sides() -> None:
     assert terms["squared"].tolist() == pytest.approx([0.5, 1.0])
 
 
+def test_energy_is_that_of_the_bands_wherever_they_lie() -> None:
+    """Stripes along the rows have it in LH alone; shifted by a cell of 2 x 2, turned over or not, it is the same."""
+    rows = torch.tensor([1.0, -1.0]).repeat(16)[:, None].expand(1, 3, 32, 32) * 0.4
+    energy = detail_energy(rows)
+    assert energy.shape == (1, 9, 2, 2)
+    torch.testing.assert_close(energy[:, :3], torch.full((1, 3, 2, 2), 0.4), rtol=0, atol=1e-4)
+    torch.testing.assert_close(energy[:, 3:], torch.full((1, 6, 2, 2), 1e-3))
+    assert float(energy_term(-rows, rows)) == 0
+    assert float(energy_term(rows / 2, rows)) == pytest.approx(0.2 / 3, abs=1e-3)
+
+
 def test_the_teacher_draws_once_and_keeps(tmp_path: Path) -> None:
     first = teacher(tmp_path).lesson(torch.tensor([3, 5]))
     with torch.no_grad():
@@ -200,7 +211,7 @@ def test_a_stopped_distillation_resumes_exactly_with_every_term(tmp_path: Path) 
     for part in ("block", "average", "discriminator"):
         assert all(torch.equal(whole[part][name], parts[part][name]) for name in whole[part])
     last = lines(tmp_path / "whole")[-1]
-    assert {"absolute", "squared", "perceptual", "adversarial", "discriminator", "r1", "psnr"} <= set(last)
+    assert {"absolute", "squared", "energy", "perceptual", "adversarial", "discriminator", "r1", "psnr"} <= set(last)
     assert len(list((tmp_path / "whole" / "sheets").iterdir())) == 2
 
 

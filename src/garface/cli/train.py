@@ -334,19 +334,12 @@ class OutputBlock(_Training):
     """Weight file to continue from; default: start as a copy of the upper levels of the network."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-256, and sharp-256, which continues from --start with a discriminator and a lower learning rate."""
-        from garface.training import OutputBlockTrainingSettings, OutputBlockWeights
+        """cpu-256, and fine-256, which continues from --start at a lower, falling learning rate."""
+        from garface.training import OutputBlockTrainingSettings
 
         plain = OutputBlockTrainingSettings(start=self.start)
-        sharp = replace(
-            plain,
-            weights=OutputBlockWeights(adversarial=0.04),
-            adversarial_from=0,
-            learning_rate=2e-3,
-            decay_over=16_000,
-            max_pictures=16_000,
-        )
-        return {"cpu-256": plain, "sharp-256": sharp}
+        fine = replace(plain, learning_rate=2e-3, decay_over=8_000, max_pictures=8_000)
+        return {"cpu-256": plain, "fine-256": fine}
 
     def train(self, settings: Any) -> Outcome:
         """Train on portraits that the borrowed network makes."""

@@ -2,8 +2,11 @@
 
 Styles w and coefficients c of fitted portraits are related by ridge regression: c explains c R of w. Only a share of
 each coefficient's part is left to the style: pose and expression in full, and of the identity as little as obedience
-needs, because looks that merely go along with identities (age, sex, glasses) would come with it. The looks of a style
-are what is left of it without what it tells of c R: a = w - F(w), again by regression, as c is not known of a drawing.
+needs, because looks that merely go along with identities (age, sex, glasses) would come with it.
+
+The looks of a style are what is left of it when everything is taken out that tells linearly of the main directions of
+c R: a = w - F(w), where F projects whitened styles (Belrose et al. 2023, "LEACE", arXiv 2306.03819, theorem 4.3). A
+regression of c R on w in the place of F would only scale what is told, which another regression undoes.
 """
 
 from collections.abc import Callable
@@ -39,7 +42,7 @@ class GeometryStyles:
     style_mean: Tensor
     """Of the styles, (512,)."""
     explained: Tensor
-    """F: a centred style times it is what the style tells of c R, (512, 512)."""
+    """F: a centred style times it is what the looks leave out, (512, 512)."""
 
     def offsets(self, coefficients: Tensor) -> Tensor:
         """What coefficients (B, K) add to the style: c R, (B, 512)."""
@@ -48,23 +51,43 @@ class GeometryStyles:
 
 
 def relate(
-    styles: Tensor, coefficients: Tensor, shares: Tensor, *, ridge: float = 0.1, style_ridge: float = 0.4
+    styles: Tensor, coefficients: Tensor, shares: Tensor, *, ridge: float = 0.1, directions: int = 10
 ) -> GeometryStyles:
-    """Regress styles on coefficients, and back on what is left to the style.
+    """Regress styles on coefficients, and erase from styles what tells of that.
 
     Args:
         styles: w of N portraits, (N, 512).
         coefficients: of their fits, (N, K).
         shares: of each coefficient's part that the style carries, (K,) in [0, 1].
         ridge: added to the variances of the standardised coefficients.
-        style_ridge: added to the variances of the styles, in mean variances.
+        directions: of c R that are kept and erased: the first ones hold nearly all of it, and each takes looks along.
     """
     mean, deviation = coefficients.mean(0), coefficients.std(0).clamp_min(1e-6)
     style_mean = styles.mean(0)
     w, c = (styles - style_mean).double(), ((coefficients - mean) / deviation).double()
     rows = _ridge(c, w, ridge) * shares.double()[:, None]
-    explained = _ridge(w, c @ rows, style_ridge * float(w.var(0).mean()))
-    return GeometryStyles(mean, deviation, rows.float(), style_mean, explained.float())
+    main = _main_directions(c @ rows, directions)
+    erased = _eraser(w, c @ rows @ main.mT)
+    return GeometryStyles(mean, deviation, (rows @ main.mT @ main).float(), style_mean, erased.float())
+
+
+def _main_directions(values: Tensor, most: int, least: float = 1e-6) -> Tensor:
+    """The first principal directions (D, W) of values (N, W), without those in which nothing varies."""
+    _, sizes, directions = torch.linalg.svd(values, full_matrices=False)
+    return directions[:most][sizes[:most] > least * sizes[0]]
+
+
+def _eraser(w: Tensor, known: Tensor, floor: float = 1e-4) -> Tensor:
+    """The (512, 512) that takes from centred styles (N, 512), by the right, all that tells of `known` (N, D).
+
+    Of all that do, it changes the styles least. Variances count at least `floor` of their mean.
+    """
+    covariance = w.mT @ w / len(w)
+    values, axes = torch.linalg.eigh(covariance)
+    values = values.clamp_min(floor * float(values.mean()))
+    whiten, colour = (axes * values.rsqrt()) @ axes.mT, (axes * values.sqrt()) @ axes.mT
+    told = torch.linalg.qr(whiten @ (w.mT @ known))[0]
+    return whiten @ told @ told.mT @ colour
 
 
 def explained_share(values: Tensor, guess: Tensor) -> float:

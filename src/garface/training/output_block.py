@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from garface.borrowed import FeatureTrunk
-from garface.borrowed.mobile_stylegan import STYLE_DIM, Backbone, haar, scaled
+from garface.borrowed.mobile_stylegan import BANDS, STYLE_DIM, Backbone, haar, scaled
 from garface.errors import SettingError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import discriminator_loss, generator_loss, perceptual_distance, r1_penalty
@@ -42,6 +42,8 @@ class OutputBlockWeights:
     """Mean absolute difference, at full and at half the side."""
     squared: float = 4.0
     """Mean squared difference, at full and at half the side."""
+    energy: float = 5.0
+    """Difference of the local strength of details, see `detail_energy`: what is uncertain is drawn too smooth else."""
     perceptual: float = 0.5
     """Distance of VGG's features in a window; 0 does without them."""
     adversarial: float = 0.0
@@ -60,6 +62,8 @@ class OutputBlockTrainingSettings(RunSettings):
     """Pictures shown in all."""
     batch: int = 4
     """Pictures per step."""
+    checkpoint_every: int = free(1_000)
+    """Pictures between two checkpoints."""
     start: str | None = None
     """Weight file to go on from; None starts afresh with `block`, as a copy of the backbone's upper levels."""
     block: OutputBlockConfig = field(default_factory=OutputBlockConfig)
@@ -116,6 +120,18 @@ def difference_terms(drawn: Tensor, wanted: Tensor) -> Figures:
         "absolute": torch.stack([one.abs().flatten(1).mean(1) for one in differences]).sum(0),
         "squared": torch.stack([one.square().flatten(1).mean(1) for one in differences]).sum(0),
     }
+
+
+def detail_energy(pictures: Tensor, cell: int = 8) -> Tensor:
+    """Root mean square of each detail band of pictures (B, 3, R, R) in cells of the band: (B, 9, R / 16, R / 16)."""
+    details = haar(pictures)[:, pictures.shape[1] :] / BANDS
+    return (F.avg_pool2d(details.square(), min(cell, details.shape[-1])) + 1e-6).sqrt()
+
+
+def energy_term(drawn: Tensor, wanted: Tensor) -> Tensor:
+    """Absolute difference (B,) of the energies of details of pictures (B, 3, R, R), at full and at half the side."""
+    pairs = ((drawn, wanted), (F.avg_pool2d(drawn, 2), F.avg_pool2d(wanted, 2)))
+    return torch.stack([(detail_energy(a) - detail_energy(b)).abs().flatten(1).mean(1) for a, b in pairs]).sum(0)
 
 
 @torch.no_grad()
@@ -200,6 +216,7 @@ class OutputBlockTraining:
             drawn = self.block(lesson.features, lesson.styles)
         windows = self._windows(drawn, lesson.pictures)
         terms = {**difference_terms(drawn, lesson.pictures), **self._seen_terms(*windows)}
+        terms["energy"] = energy_term(drawn, lesson.pictures)
         rate = cosine_rate(settings.learning_rate, pictures, over=settings.decay_over)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
