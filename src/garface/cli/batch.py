@@ -78,7 +78,7 @@ def _print_folders(outcome: Outcome[Job, Saved]) -> None:
     assert outcome.result is not None
     print("\n".join(map(str, outcome.result.folders)))
     if outcome.earlier:
-        print(f"{outcome.job}: finished earlier, not done again.")
+        print(f"{outcome.job}: finished earlier, skipped.")
 
 
 def _row(outcome: Outcome[Job, Saved]) -> tuple[str, str, str]:
