@@ -119,6 +119,6 @@ def test_the_command(
     ]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "identity cosine" in shown
+    assert "person similarity" in shown
     assert "wall" in shown
     assert main([*arguments, "--methods", "magic"]) == 2

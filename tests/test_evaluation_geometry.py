@@ -193,7 +193,7 @@ def test_other_weights_have_a_row_of_the_whole_reconstruction(
 
 
 def test_a_row_needs_a_name_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="no method magic; there are: mean: the mean head"):
+    with pytest.raises(SettingError, match="no method magic; choose from: mean: the mean head"):
         GeometrySettings(methods=("magic",)).check()
     with pytest.raises(SettingError, match="comes twice"):
         GeometrySettings(methods=("mean",), predictions={"mean": tmp_path}).check()

@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALL = "python -m venv .venv && .venv/bin/pip install -c constraints.txt "
 FIRST = INSTALL + ". && .venv/bin/garface reconstruct --example --out out"
 SECOND = INSTALL + '-e ".[test]" && .venv/bin/pytest'
-PROGRAMS = {"pytest", "bash", "cp"}
+PROGRAMS = {"pytest", "bash", "cp", "ruff", "mypy"}
 """Commands that need no look inside."""
 
 

@@ -1,4 +1,4 @@
-"""What `garface reconstruct` shows of a collection: progress while it is worked through, and a table at the end."""
+"""What `garface reconstruct` shows of a collection: a progress bar, and a table at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def example() -> Pixels:
 
 
 class Batch:
-    """Outcomes as they come, and what is shown of them; they stay when the work is interrupted."""
+    """Outcomes as they come, and their display. They are kept when the work is interrupted."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -44,7 +44,7 @@ class Batch:
                 self._show(outcome.job.name, len(self.outcomes))
 
     def progress(self, jobs: Sequence[Job], _stage: str, share: float) -> None:
-        """Move the bar to a share of the jobs that are being done."""
+        """Move the bar to a share of the jobs in progress."""
         self._show(jobs[0].name, len(self.outcomes) + len(jobs) * share)
 
     @property
@@ -69,7 +69,7 @@ class Batch:
                 print(f"{outcome.job}: {note}")
         if not failed:
             return 0
-        say(_sentence(failed[0]) if self.total == 1 else f"{len(failed)} of {self.count} failed, as the table tells.")
+        say(_sentence(failed[0]) if self.total == 1 else f"{len(failed)} of {self.count} failed, see the table.")
         return FAILED if all(isinstance(outcome.error, GarfaceError) for outcome in failed) else UNEXPECTED
 
 
@@ -78,7 +78,7 @@ def _print_folders(outcome: Outcome[Job, Saved]) -> None:
     assert outcome.result is not None
     print("\n".join(map(str, outcome.result.folders)))
     if outcome.earlier:
-        print(f"{outcome.job}: finished earlier, not done again.")
+        print(f"{outcome.job}: finished earlier, skipped.")
 
 
 def _row(outcome: Outcome[Job, Saved]) -> tuple[str, str, str]:
@@ -87,7 +87,7 @@ def _row(outcome: Outcome[Job, Saved]) -> tuple[str, str, str]:
         return str(outcome.job), f"{outcome.seconds:.1f}", f"failed: {_sentence(outcome)}"
     folders = ", ".join(map(str, outcome.result.folders))
     if outcome.earlier:
-        return str(outcome.job), "", f"{folders} (finished earlier, not done again)"
+        return str(outcome.job), "", f"{folders} (finished earlier, skipped)"
     return str(outcome.job), f"{outcome.seconds:.1f}", folders
 
 

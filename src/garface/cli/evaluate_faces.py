@@ -25,7 +25,7 @@ class Faces:
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Output folder: sheet.png, table.json, table.md, rows.jsonl and the single images."""
     methods: tuple[str, ...] = ("inverted", "graphics", "full")
-    """Any of inverted, graphics, no-start, full, best."""
+    """Any of inverted, graphics, no-start, graphics-no-start, full, best."""
     rows: int = 12
     """Number of photos on the sheet."""
     model: str = "builtin"

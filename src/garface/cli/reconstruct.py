@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct:
-    """Reconstruct the heads in photos: one folder a face, with a textured head.glb, pictures and figures."""
+    """Reconstruct the heads in photos: one folder per face, with a textured head.glb, images and metrics."""
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="[PHOTO...]", help_behavior_hint="")] = ()
-    """Picture files."""
+    """Image files."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Receives one folder a photo, named after it; where a photo gives several faces, PHOTO-face1, PHOTO-face2, ..."""
+    """Output folder: one folder per photo, named after it; for several faces PHOTO-face1, PHOTO-face2, ..."""
     example: bool = False
     """Also reconstruct the embedded example photo."""
     quality: Literal["fast", "standard", "best"] = "standard"
-    """Effort: fast stops at the first estimate, best refines the longest."""
+    """fast skips the refinement, best refines longest."""
     face: Annotated[Literal["largest", "all"] | int, arg(metavar="{largest,all,N}")] = "largest"
-    """Which face of a photo; as a number, 1 is the largest, 2 the next."""
+    """Which face of a photo; 1 is the largest, 2 the next."""
     same_person: bool = False
-    """The photos show one person: find one head shape that fits them all."""
+    """All photos show one person: estimate one head shape for all of them."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
     seed: int = 0
-    """Fixes every random draw."""
+    """Fixes all random choices."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     shape_model: Annotated[str, arg(metavar="FILE")] = "builtin"
     """Weight file of a shape estimator, or builtin."""
     texture_size: Annotated[int | None, arg(metavar="INT")] = None
-    """Side of the texture, texels; by default 512 for fast, else 1024."""
+    """Side of the texture in texels; default: 512 for fast, otherwise 1024."""
     batch: int = 4
-    """Photos that go through the networks together; more take more memory."""
+    """Photos that are processed together; more need more memory."""
     overwrite: bool = False
-    """Do every photo again and replace its earlier result; else finished photos are skipped."""
+    """Replace earlier results; without it, finished photos are skipped."""
 
     def run(self) -> int:
         """Check everything that can be checked, then reconstruct the photos."""
@@ -75,7 +75,7 @@ class Reconstruct:
                 )
         except KeyboardInterrupt:
             kept = f"{batch.finished} of {batch.count} finished and kept"
-            say(f"stopped by Ctrl-C; {kept}, and nothing unfinished was left.")
+            say(f"stopped by Ctrl-C; {kept}, no incomplete result was left behind.")
             return INTERRUPTED
         return batch.report()
 
@@ -87,10 +87,10 @@ class Reconstruct:
             InputError: a folder instead of a photo.
         """
         if not self.photos and not self.example:
-            raise SettingError("No photo was given; name picture files, or pass --example for the embedded one.")
+            raise SettingError("No photo was given; name image files, or pass --example for the embedded one.")
         for photo in self.photos:
             if os.path.isdir(photo):
-                raise InputError(f"{photo} is a folder; pass the picture files in it, such as {photo / '*.jpg'}.")
+                raise InputError(f"{photo} is a folder; pass the image files in it, such as {photo / '*.jpg'}.")
         named = by_name([Path(EXAMPLE)] * self.example + list(self.photos))
         return {
             name: None if self.example and not place else photo for place, (name, photo) in enumerate(named.items())
@@ -112,7 +112,7 @@ class Reconstruct:
         )
 
     def _check(self, names: Iterable[str]) -> None:
-        """Raise before any work on a setting out of its range or a place that cannot be written."""
+        """Raise before any work on a setting out of its range or a path that cannot be written."""
         if isinstance(self.face, int) and self.face < 1:
             raise SettingError(f"--face must be largest, all or a number from 1, not {self.face}.")
         if self.texture_size is not None and not 16 <= self.texture_size <= 8192:
@@ -121,7 +121,7 @@ class Reconstruct:
             raise SettingError(f"--batch must be at least 1 photo, not {self.batch}.")
         folders = [self.out / name for name in names]
         if self.same_person and (len(folders) < 2 or self.face == "all"):
-            raise SettingError("--same-person takes two photos or more, and one face of each: not --face all.")
+            raise SettingError("--same-person needs two photos or more and one face of each; leave out --face all.")
         from garface.files import check_writable
 
         for folder in folders:

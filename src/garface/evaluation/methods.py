@@ -16,13 +16,13 @@ class Variant:
 
 RECONSTRUCTIONS = {
     "inverted": Variant("one pass of the networks, nothing refined (fast)", {"quality": "fast"}),
-    "graphics": Variant("the same descent through graphics rules", {"drawn_by": "graphics"}),
+    "graphics": Variant("the whole reconstruction, refined through a classic renderer", {"drawn_by": "graphics"}),
     "no-start": Variant(
-        "the same descent without a learned start: landmark fit and mean style",
+        "the refinement without learned initial estimates: landmark fit and mean latent",
         {"latent_start": "mean", "shape_start": "landmarks"},
     ),
     "graphics-no-start": Variant(
-        "the descent through graphics rules from the landmark fit",
+        "the refinement through a classic renderer, from the landmark fit",
         {"drawn_by": "graphics", "shape_start": "landmarks"},
     ),
     "full": Variant("the whole reconstruction (standard)"),

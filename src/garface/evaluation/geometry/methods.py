@@ -109,9 +109,9 @@ METHODS = {
         name: Method(variant.says, partial(reconstructions, changes=variant.changes))
         for name, variant in RECONSTRUCTIONS.items()
     },
-    "person-landmarks": Method("the landmark fit to all pictures of a subject at once", landmark_fits, person=True),
+    "person-landmarks": Method("the landmark fit to all images of a subject at once", landmark_fits, person=True),
     "person": Method(
-        "the whole reconstruction from all pictures of a subject at once",
+        "the whole reconstruction from all images of a subject at once",
         partial(reconstructions, changes={}),
         person=True,
     ),
@@ -130,12 +130,12 @@ def check_methods(names: Sequence[str], others: Sequence[str]) -> None:
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         known = "; ".join(f"{name}: {method.says}" for name, method in METHODS.items())
-        raise SettingError(f"There is no method {unknown[0]}; there are: {known}.")
+        raise SettingError(f"There is no method {unknown[0]}; choose from: {known}.")
     every = [*names, *others]
     double = [name for name in every if every.count(name) > 1]
     if double or not every:
         raise SettingError(
-            f"Rows need names of their own, but {double[0]} comes twice."
+            f"Every row needs its own name, but {double[0]} comes twice."
             if double
             else "Nothing is to be measured; give --methods, --models or --predictions."
         )

@@ -36,7 +36,7 @@ from garface.reconstruction.collection import photo_hash
 from garface.reconstruction.renderer import model_hash
 from garface.reconstruction.result import shaded_mesh
 
-FIGURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance", "identity": "identity cosine"}
+FIGURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance", "identity": "person similarity"}
 """What is measured."""
 _TEXTURE = 16
 """Texels; textures are not looked at."""
