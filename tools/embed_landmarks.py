@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix, vertex_normals
-from garface.heads import HeadModel, _from_arrays
+from garface.heads import HeadModel
+from garface.heads.embedded import _from_arrays
 from garface.photo.finder import FaceFinder
 from garface.rendering import barycentrics, interpolate, rasterise
 
