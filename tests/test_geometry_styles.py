@@ -5,16 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 from test_borrowed_generator import generator, looks, pyramid
+from tiny_evaluation import write_faces
 from tiny_training import Balls, things
 from torch import Tensor
 
 from garface.borrowed.mobile_stylegan import STYLE_DIM
+from garface.datasets.conditions import FittedConditions
+from garface.datasets.fitted import FittedFaces
 from garface.training.geometry_styles import (
     EncoderSettings,
     GeometryStyles,
     distil_encoder,
     explained_share,
+    geometry_drawer,
     relate,
+    shares_of,
 )
 
 SOURCE = torch.Generator().manual_seed(0)
@@ -112,3 +117,16 @@ def test_its_distillation_resumes_exactly(tmp_path: Path) -> None:
             distil_encoder(settings(tmp_path / name, max_pictures=stop), generator(), relation(), draw)
     whole, parts = (things(tmp_path / name)["encoder"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_drawn_heads_say_their_own_coefficients(tmp_path: Path) -> None:
+    """One face combined with itself is the face that was fitted."""
+    faces = FittedFaces(write_faces(tmp_path / "faces"), split="all").select(torch.zeros(1, dtype=torch.long))
+    normals, coefficients = geometry_drawer(FittedConditions(faces), 64)(2)
+    assert normals.shape == (2, 4, 64, 64)
+    rows = torch.zeros(2, dtype=torch.long)
+    torch.testing.assert_close(coefficients, faces.geometry(rows), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(normals, faces.conditions(rows, resolution=64), rtol=0, atol=0.05)
+    shares = shares_of(faces.model, 0.25)
+    assert shares.shape == coefficients.shape[1:]
+    assert shares.unique(return_counts=True)[1].tolist() == [faces.model.identities, 52 + 9]

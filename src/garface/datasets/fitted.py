@@ -164,6 +164,10 @@ class FittedFaces:
         return indices % len(self), indices >= len(self)
 
 
+POSE_NUMBERS = 9
+"""How many of `geometry_numbers` are those of pose and focal length."""
+
+
 def geometry_numbers(identity: Tensor, expression: Tensor, pose: Pose, focal: Tensor) -> Tensor:
     """The geometry of heads as plain numbers (B, K): identity, expression, pose, logarithm of the focal length (B,).
 

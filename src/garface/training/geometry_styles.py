@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from garface.datasets.conditions import Conditions
+from garface.datasets.fitted import POSE_NUMBERS, geometry_numbers
+from garface.heads import HeadModel
 from garface.networks.borrowed import BorrowedGenerator, NormalEncoder
 from garface.training.ema import Average
 from garface.training.gar.terms import cosine_rate, set_rate
@@ -88,6 +91,24 @@ def _eraser(w: Tensor, known: Tensor, floor: float = 1e-4) -> Tensor:
     whiten, colour = (axes * values.rsqrt()) @ axes.mT, (axes * values.sqrt()) @ axes.mT
     told = torch.linalg.qr(whiten @ (w.mT @ known))[0]
     return whiten @ told @ told.mT @ colour
+
+
+def shares_of(model: HeadModel, identity: float = 0.0) -> Tensor:
+    """Shares of all coefficients of fits: pose and expression in full, and one share of every identity coefficient."""
+    others = len(model.expression_names) + POSE_NUMBERS
+    return torch.cat([torch.full((model.identities,), identity), torch.ones(others)])
+
+
+def geometry_drawer(conditions: Conditions, resolution: int) -> DrawGeometry:
+    """Draws heads of `conditions`, and says their coefficients as fits have them."""
+
+    @torch.no_grad()
+    def draw(count: int) -> tuple[Tensor, Tensor]:
+        heads = conditions.heads(conditions.identities(count))
+        numbers = geometry_numbers(heads.identity, heads.expression, heads.pose, heads.camera.focal)
+        return heads.normals(conditions.model, conditions.topology, resolution), numbers
+
+    return draw
 
 
 def explained_share(values: Tensor, guess: Tensor) -> float:
