@@ -29,7 +29,7 @@ CONFIG = BorrowedGeneratorConfig(
 
 def generator(config: BorrowedGeneratorConfig = CONFIG) -> BorrowedGenerator:
     torch.manual_seed(0)
-    made = BorrowedGenerator(config, as_constants(tiny_backbone(5)), lambda z: 2 * z)
+    made = BorrowedGenerator(config, as_constants(tiny_backbone(5)))
     begin_as(made.block, made.backbone)
     return made
 
@@ -154,10 +154,20 @@ def test_in_short_precision_it_draws_nearly_the_same() -> None:
     assert float((short - exact).std() / exact.std()) < 0.05
 
 
-def test_latents_become_looks_and_noise_is_drawn_from_its_source() -> None:
-    made, z = disturbed(generator()), looks()
-    torch.testing.assert_close(made.styles(z), made.looks(2 * z))
-    drawn = [made(z, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+def test_latents_become_looks_and_styles_become_latents() -> None:
+    made, z = generator(), looks()
+    made.get_buffer("latent_axes").copy_(torch.diag(torch.linspace(0.5, 2, STYLE_DIM)).roll(1, 1))
+    made.get_buffer("latent_mean").fill_(0.1)
+    made.get_buffer("explained").copy_(torch.eye(STYLE_DIM) * 0.25)
+    raw = 0.1 + (z * torch.linspace(0.5, 2, STYLE_DIM)).roll(1, 1)
+    w = torch.where(raw < 0, 0.2 * raw, raw)
+    torch.testing.assert_close(made.styles(z), 0.75 * w)
+    torch.testing.assert_close(made.latents(w), z, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_is_drawn_from_its_source() -> None:
+    made, w = disturbed(generator()), looks()
+    drawn = [made(w, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.allclose(drawn[0], drawn[2])
 

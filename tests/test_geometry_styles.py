@@ -15,6 +15,7 @@ from garface.datasets.fitted import FittedFaces
 from garface.training.geometry_styles import (
     EncoderSettings,
     GeometryStyles,
+    before_leak,
     distil_encoder,
     explained_share,
     geometry_drawer,
@@ -82,6 +83,18 @@ def test_shares_of_variance() -> None:
     assert explained_share(values, values.mean(0).expand_as(values)) == pytest.approx(0, abs=1e-6)
 
 
+def test_latents_of_portraits_are_standard_and_vary_as_their_styles_do() -> None:
+    source = torch.Generator().manual_seed(3)
+    mixing = torch.eye(STYLE_DIM) + torch.randn(STYLE_DIM, STYLE_DIM, generator=source) * 0.02
+    raw = torch.randn(3000, STYLE_DIM, generator=source) @ mixing - 0.2
+    found = relate(torch.where(raw < 0, 0.2 * raw, raw), raw[:, :3], torch.ones(3))
+    torch.testing.assert_close(before_leak(torch.where(raw < 0, 0.2 * raw, raw)), raw)
+    latents = torch.linalg.solve(found.latent_axes.mT, (raw - found.latent_mean).mT).mT
+    torch.testing.assert_close(latents.mT @ latents / len(raw), torch.eye(STYLE_DIM), rtol=0, atol=0.01)
+    assert float(latents.mean(0).abs().max()) < 1e-3
+    assert bool((found.latent_axes.norm(dim=1).diff() < 1e-4).all())
+
+
 def draw(count: int) -> tuple[Tensor, Tensor]:
     """Balls, whose place is their geometry."""
     balls, indices = Balls(64), torch.randint(64, (count,))
@@ -89,9 +102,8 @@ def draw(count: int) -> tuple[Tensor, Tensor]:
 
 
 def relation() -> GeometryStyles:
-    return GeometryStyles(
-        torch.zeros(2), torch.full((2,), 0.17), TRUE_ROWS[:2], looks(3)[2], torch.eye(STYLE_DIM) * 0.5
-    )
+    square, mean = torch.eye(STYLE_DIM), looks(3)[2]
+    return GeometryStyles(torch.zeros(2), torch.full((2,), 0.17), TRUE_ROWS[:2], mean, square * 0.5, mean, square * 3)
 
 
 def settings(folder: Path, **changes: object) -> EncoderSettings:
@@ -109,6 +121,8 @@ def test_the_encoder_reads_the_geometry_from_normals(tmp_path: Path) -> None:
     offsets = made.encoder(pyramid()[16])
     assert torch.equal(offsets, offsets[:, :1].expand_as(offsets))
     torch.testing.assert_close(made.looks(looks()), looks() / 2 + relation().style_mean / 2)
+    raw = relation().latent_mean + 3 * looks()
+    torch.testing.assert_close(made.styles(looks()), made.looks(torch.where(raw < 0, 0.2 * raw, raw)))
 
 
 def test_its_distillation_resumes_exactly(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 G(N, a, noise) = backbone(a + E(N)), with gains and shifts of the features from the normal maps N. The style a is free
 of what a style tells linearly of pose and expression; the encoder E gives that back as N has it. The backbone's weights
 are constants and no part of a generator's weights: they are fetched.
+
+Latents are not those of the borrowed mapping network, which cannot be inverted: they are its styles, taken before its
+last leaky ReLU, where they are nearly Gaussian, and whitened (Zhu et al. 2020, arXiv 2012.09036, 3.1).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -21,13 +24,13 @@ from garface.borrowed.mobile_stylegan import (
     Injection,
     LevelInjection,
     load_backbone,
-    open_network,
 )
 from garface.checks import check_shape
 from garface.errors import SettingError
 from garface.networks.generator import Generator, Pyramid
 from garface.networks.layers import (
     ACTIVATION_GAIN,
+    LEAK,
     EqualisedConv,
     EqualisedLinear,
     ResidualDown,
@@ -189,7 +192,6 @@ class BorrowedGenerator(Generator):
     Args:
         config: its size.
         backbone: the borrowed network, with constant weights.
-        mapping: latents `(B, 512)` -> the backbone's styles `(B, 512)`.
 
     Raises:
         SettingError: the configuration does not fit the backbone.
@@ -197,19 +199,19 @@ class BorrowedGenerator(Generator):
 
     config: BorrowedGeneratorConfig
 
-    def __init__(
-        self, config: BorrowedGeneratorConfig, backbone: Backbone, mapping: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, config: BorrowedGeneratorConfig, backbone: Backbone) -> None:
         super().__init__()
         if config_for(backbone, config.side, hidden=config.hidden, convolutions=config.convolutions) != config.block:
             raise SettingError("features and levels of the generator must be those of its backbone.")
-        self.config, self.backbone, self.mapping = config, backbone, mapping
+        self.config, self.backbone = config, backbone
         self.encoder = NormalEncoder(config, self.layers)
         self.injector = NormalInjector(config, backbone)
         self.block = OutputBlock(config.block)
         self.noise_strengths = nn.Parameter(torch.zeros(self.layers - 1))
         self.register_buffer("mean", torch.zeros(STYLE_DIM))
         self.register_buffer("explained", torch.zeros(STYLE_DIM, STYLE_DIM))
+        self.register_buffer("latent_mean", torch.zeros(STYLE_DIM))
+        self.register_buffer("latent_axes", torch.eye(STYLE_DIM))
 
     @property
     def layers(self) -> int:
@@ -219,7 +221,13 @@ class BorrowedGenerator(Generator):
     def styles(self, z: Tensor) -> Tensor:
         """Latents `(B, 512)` -> looks `(B, 512)`, float32."""
         with full_precision(z):
-            return self.looks(self.mapping(z.float()))
+            return self.looks(activate(self.get_buffer("latent_mean") + z.float() @ self.get_buffer("latent_axes")))
+
+    def latents(self, w: Tensor) -> Tensor:
+        """The latents `(B, 512)` of the backbone's styles `(B, 512)`: `styles` of them are the looks of these."""
+        raw = torch.where(w < 0, w / LEAK, w) - self.get_buffer("latent_mean")
+        latents: Tensor = torch.linalg.solve(self.get_buffer("latent_axes").mT, raw.mT).mT
+        return latents
 
     def looks(self, w: Tensor) -> Tensor:
         """What the backbone's styles `(B, 512)` say beyond pose and expression: the styles that `forward` takes."""
@@ -294,10 +302,10 @@ class BorrowedGenerator(Generator):
 
 
 def borrowed_generator(config: BorrowedGeneratorConfig) -> BorrowedGenerator:
-    """A fresh generator on the borrowed networks.
+    """A fresh generator on the borrowed network.
 
     Raises:
-        AssetError: their files are neither here nor can be fetched.
-        SettingError: the configuration does not fit them.
+        AssetError: its files are neither here nor can be fetched.
+        SettingError: the configuration does not fit it.
     """
-    return BorrowedGenerator(config, load_backbone(), open_network("mapping"))
+    return BorrowedGenerator(config, load_backbone())

@@ -21,6 +21,7 @@ from garface.datasets.conditions import Conditions
 from garface.datasets.fitted import POSE_NUMBERS, geometry_numbers
 from garface.heads import HeadModel
 from garface.networks.borrowed import BorrowedGenerator, NormalEncoder
+from garface.networks.layers import LEAK
 from garface.training.ema import Average
 from garface.training.gar.terms import cosine_rate, set_rate
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
@@ -47,6 +48,11 @@ class GeometryStyles:
     explained: Tensor
     """F: a centred style times it is what the looks leave out, (512, 512)."""
 
+    latent_mean: Tensor
+    """Of the styles before their last leaky ReLU, (512,)."""
+    latent_axes: Tensor
+    """A standard normal latent times it is such a style without its mean, (512, 512)."""
+
     def offsets(self, coefficients: Tensor) -> Tensor:
         """What coefficients (B, K) add to the style: c R, (B, 512)."""
         standard = (coefficients - self.mean) / self.deviation
@@ -71,7 +77,15 @@ def relate(
     rows = _ridge(c, w, ridge) * shares.double()[:, None]
     main = _main_directions(c @ rows, directions)
     erased = _eraser(w, c @ rows @ main.mT)
-    return GeometryStyles(mean, deviation, (rows @ main.mT @ main).float(), style_mean, erased.float())
+    return GeometryStyles(
+        mean=mean,
+        deviation=deviation,
+        rows=(rows @ main.mT @ main).float(),
+        style_mean=style_mean,
+        explained=erased.float(),
+        latent_mean=before_leak(styles).mean(0),
+        latent_axes=_colouring(before_leak(styles)),
+    )
 
 
 def _main_directions(values: Tensor, most: int, least: float = 1e-6) -> Tensor:
@@ -85,9 +99,7 @@ def _eraser(w: Tensor, known: Tensor, floor: float = 1e-4) -> Tensor:
 
     Of all that do, it changes the styles least. Variances count at least `floor` of their mean.
     """
-    covariance = w.mT @ w / len(w)
-    values, axes = torch.linalg.eigh(covariance)
-    values = values.clamp_min(floor * float(values.mean()))
+    values, axes = _principal(w, floor)
     whiten, colour = (axes * values.rsqrt()) @ axes.mT, (axes * values.sqrt()) @ axes.mT
     told = torch.linalg.qr(whiten @ (w.mT @ known))[0]
     return whiten @ told @ told.mT @ colour
@@ -109,6 +121,24 @@ def geometry_drawer(conditions: Conditions, resolution: int) -> DrawGeometry:
         return heads.normals(conditions.model, conditions.topology, resolution), numbers
 
     return draw
+
+
+def before_leak(styles: Tensor) -> Tensor:
+    """Styles as they were before the mapping network's last leaky ReLU."""
+    return torch.where(styles < 0, styles / LEAK, styles)
+
+
+def _colouring(values: Tensor, floor: float = 1e-4) -> Tensor:
+    """What makes standard normal numbers vary as values (N, W) do: (W, W), a direction a row, the largest first."""
+    centred = (values - values.mean(0)).double()
+    sizes, axes = _principal(centred, floor)
+    return (axes * sizes.sqrt()).mT.flip(0).float()
+
+
+def _principal(centred: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """Variances (W,), rising and at least `floor` of their mean, and directions (W, W), a column each."""
+    sizes, axes = torch.linalg.eigh(centred.mT @ centred / len(centred))
+    return sizes.clamp_min(floor * float(sizes.mean())), axes
 
 
 def explained_share(values: Tensor, guess: Tensor) -> float:
@@ -217,4 +247,6 @@ def distil_encoder(
     with torch.no_grad():
         generator.get_buffer("mean").copy_(relation.style_mean)
         generator.get_buffer("explained").copy_(relation.explained)
+        generator.get_buffer("latent_mean").copy_(relation.latent_mean)
+        generator.get_buffer("latent_axes").copy_(relation.latent_axes)
     return outcome, training.measure()
