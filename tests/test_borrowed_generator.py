@@ -12,6 +12,7 @@ from torch import Tensor
 from garface.borrowed.mobile_stylegan import STYLE_DIM, as_constants
 from garface.errors import SettingError
 from garface.networks import BorrowedGenerator, BorrowedGeneratorConfig, generator_config, to_dict
+from garface.networks.borrowed import generator_on
 from garface.networks.output_block import begin_as
 from garface.networks.registry import generator_kind
 
@@ -170,6 +171,13 @@ def test_noise_is_drawn_from_its_source() -> None:
     drawn = [made(w, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.allclose(drawn[0], drawn[2])
+
+
+def test_it_takes_a_trained_output_block() -> None:
+    block = disturbed(generator()).block
+    made = generator_on(block, as_constants(tiny_backbone(5)))
+    assert (made.config.side, made.config.levels, made.config.hidden) == (16, (8, 8), 6)
+    torch.testing.assert_close(made.block.project, block.project)
 
 
 def test_its_kind_is_known_and_its_configuration_survives_a_card() -> None:

@@ -16,12 +16,13 @@ from garface.training.geometry_styles import (
     EncoderSettings,
     GeometryStyles,
     before_leak,
-    distil_encoder,
     explained_share,
     geometry_drawer,
     relate,
     shares_of,
+    train_encoder,
 )
+from garface.weights import load_weights
 
 SOURCE = torch.Generator().manual_seed(0)
 TRUE_ROWS = torch.randn(3, STYLE_DIM, generator=SOURCE) * 0.1
@@ -115,9 +116,11 @@ def settings(folder: Path, **changes: object) -> EncoderSettings:
 def test_the_encoder_reads_the_geometry_from_normals(tmp_path: Path) -> None:
     made = generator()
     wanted = settings(tmp_path, max_pictures=2400, decay_over=2400)
-    outcome, share = distil_encoder(wanted, made, relation(), draw)
-    assert outcome.finished
-    assert share > 0.9
+    assert train_encoder(wanted, made, relation(), draw).finished
+    loaded = load_weights(tmp_path / "gar.safetensors")
+    assert loaded.card.config["kind"] == "borrowed"
+    assert loaded.card.figures["offsets_explained"] > 0.9
+    assert loaded.tensors.keys() == made.state_dict().keys()
     offsets = made.encoder(pyramid()[16])
     assert torch.equal(offsets, offsets[:, :1].expand_as(offsets))
     torch.testing.assert_close(made.looks(looks()), looks() / 2 + relation().style_mean / 2)
@@ -128,7 +131,7 @@ def test_the_encoder_reads_the_geometry_from_normals(tmp_path: Path) -> None:
 def test_its_distillation_resumes_exactly(tmp_path: Path) -> None:
     for name, stops in {"whole": (32,), "parts": (16, 32)}.items():
         for stop in stops:
-            distil_encoder(settings(tmp_path / name, max_pictures=stop), generator(), relation(), draw)
+            train_encoder(settings(tmp_path / name, max_pictures=stop), generator(), relation(), draw)
     whole, parts = (things(tmp_path / name)["encoder"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
@@ -141,6 +144,6 @@ def test_drawn_heads_say_their_own_coefficients(tmp_path: Path) -> None:
     rows = torch.zeros(2, dtype=torch.long)
     torch.testing.assert_close(coefficients, faces.geometry(rows), rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(normals, faces.conditions(rows, resolution=64), rtol=0, atol=0.05)
-    shares = shares_of(faces.model, 0.25)
+    shares = shares_of(faces.model, identity=0.25)
     assert shares.shape == coefficients.shape[1:]
     assert shares.unique(return_counts=True)[1].tolist() == [faces.model.identities, 52 + 9]

@@ -9,7 +9,7 @@ last leaky ReLU, where they are nearly Gaussian, and whitened (Zhu et al. 2020, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 
 import torch
@@ -309,3 +309,15 @@ def borrowed_generator(config: BorrowedGeneratorConfig) -> BorrowedGenerator:
         SettingError: the configuration does not fit it.
     """
     return BorrowedGenerator(config, load_backbone())
+
+
+def generator_on(block: OutputBlock, backbone: Backbone) -> BorrowedGenerator:
+    """A fresh generator with a trained output block.
+
+    Raises:
+        SettingError: the block does not fit the backbone.
+    """
+    config = BorrowedGeneratorConfig(**asdict(block.config))
+    made = BorrowedGenerator(config, backbone)
+    made.block.load_state_dict(block.state_dict())
+    return made
