@@ -22,7 +22,7 @@ CONFIG = BorrowedGeneratorConfig(
     levels=(8, 8),
     hidden=6,
     steered_side=8,
-    injection_channels=8,
+    injection_channels=16,
     encoder_side=16,
     encoder_channels=16,
 )

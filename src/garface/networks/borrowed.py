@@ -58,7 +58,7 @@ class BorrowedGeneratorConfig:
     convolutions: int = 2
     """Of the output block, see `OutputBlockConfig`."""
     injection_channels: int = 64
-    """Hidden channels of the injector."""
+    """Hidden channels of the injector; above `steered_side` a quarter of them."""
     steered_side: int = 32
     """Levels up to this side are steered in every layer; those above only where features are doubled, because gains and
     shifts of all their channels would cost more than the levels themselves."""
@@ -143,15 +143,14 @@ class NormalInjector(nn.Module):
         super().__init__()
         self.sides = [side for side in backbone.sides if side <= config.side]
         self.widths = {side: _steered_widths(backbone, side, config.steered_side) for side in self.sides}
-        hidden = config.injection_channels
-        self.enter = nn.ModuleDict()
-        self.join = nn.ModuleDict()
-        self.heads = nn.ModuleDict()
+        self.enter, self.join, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        before = 0
         for side in self.sides:
+            hidden = config.injection_channels // (1 if side <= config.steered_side else 4)
             self.enter[str(side)] = EqualisedConv(NORMAL_CHANNELS, hidden, 3, gain=ACTIVATION_GAIN)
-            before = 0 if side == self.sides[0] else hidden
             self.join[str(side)] = EqualisedConv(hidden + before, hidden, 3, gain=ACTIVATION_GAIN)
-            self.heads[str(side)] = EqualisedConv(hidden, 2 * sum(self.widths[side]), 1, spread=0.0)
+            self.heads[str(side)] = _gains_and_shifts(hidden, self.widths[side])
+            before = hidden
 
     def forward(self, pyramid: Pyramid) -> Injection:
         """Normal maps `(B, 4, r, r)` of every level's side."""
@@ -169,10 +168,18 @@ class NormalInjector(nn.Module):
         widths = self.widths[side]
         for part in made.split([2 * width for width in widths], 1):
             gain, shift = part.chunk(2, 1)
-            pairs.append((1 + gain, shift))
+            pairs.append((gain, shift))
         if side == self.sides[0]:
             return LevelInjection(filtered=(pairs[0],))
         return LevelInjection(doubled=pairs[0], filtered=tuple(pairs[1:]) or (None, None))
+
+
+def _gains_and_shifts(hidden: int, widths: Sequence[int]) -> EqualisedConv:
+    """For each width a gain, one at first, and a shift, zero at first."""
+    made = EqualisedConv(hidden, 2 * sum(widths), 1, spread=0.0)
+    ones = [part for width in widths for part in (torch.ones(width), torch.zeros(width))]
+    made.bias.data.copy_(torch.cat(ones))
+    return made
 
 
 def _steered_widths(backbone: Backbone, side: int, steered_side: int) -> list[int]:
@@ -317,7 +324,8 @@ def generator_on(block: OutputBlock, backbone: Backbone) -> BorrowedGenerator:
     Raises:
         SettingError: the block does not fit the backbone.
     """
-    config = BorrowedGeneratorConfig(**asdict(block.config))
+    seen = min(BorrowedGeneratorConfig.encoder_side, block.config.side)
+    config = BorrowedGeneratorConfig(encoder_side=seen, **asdict(block.config))
     made = BorrowedGenerator(config, backbone)
     made.block.load_state_dict(block.state_dict())
     return made
