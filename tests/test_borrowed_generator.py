@@ -12,6 +12,7 @@ from torch import Tensor
 from garface.borrowed.mobile_stylegan import STYLE_DIM, as_constants
 from garface.errors import SettingError
 from garface.networks import BorrowedGenerator, BorrowedGeneratorConfig, generator_config, to_dict
+from garface.networks.borrowed import generator_on
 from garface.networks.output_block import begin_as
 from garface.networks.registry import generator_kind
 
@@ -21,7 +22,7 @@ CONFIG = BorrowedGeneratorConfig(
     levels=(8, 8),
     hidden=6,
     steered_side=8,
-    injection_channels=8,
+    injection_channels=16,
     encoder_side=16,
     encoder_channels=16,
 )
@@ -29,7 +30,7 @@ CONFIG = BorrowedGeneratorConfig(
 
 def generator(config: BorrowedGeneratorConfig = CONFIG) -> BorrowedGenerator:
     torch.manual_seed(0)
-    made = BorrowedGenerator(config, as_constants(tiny_backbone(5)), lambda z: 2 * z)
+    made = BorrowedGenerator(config, as_constants(tiny_backbone(5)))
     begin_as(made.block, made.backbone)
     return made
 
@@ -154,12 +155,29 @@ def test_in_short_precision_it_draws_nearly_the_same() -> None:
     assert float((short - exact).std() / exact.std()) < 0.05
 
 
-def test_latents_become_looks_and_noise_is_drawn_from_its_source() -> None:
-    made, z = disturbed(generator()), looks()
-    torch.testing.assert_close(made.styles(z), made.looks(2 * z))
-    drawn = [made(z, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+def test_latents_become_looks_and_styles_become_latents() -> None:
+    made, z = generator(), looks()
+    made.get_buffer("latent_axes").copy_(torch.diag(torch.linspace(0.5, 2, STYLE_DIM)).roll(1, 1))
+    made.get_buffer("latent_mean").fill_(0.1)
+    made.get_buffer("explained").copy_(torch.eye(STYLE_DIM) * 0.25)
+    raw = 0.1 + (z * torch.linspace(0.5, 2, STYLE_DIM)).roll(1, 1)
+    w = torch.where(raw < 0, 0.2 * raw, raw)
+    torch.testing.assert_close(made.styles(z), 0.75 * w)
+    torch.testing.assert_close(made.latents(w), z, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_is_drawn_from_its_source() -> None:
+    made, w = disturbed(generator()), looks()
+    drawn = [made(w, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.allclose(drawn[0], drawn[2])
+
+
+def test_it_takes_a_trained_output_block() -> None:
+    block = disturbed(generator()).block
+    made = generator_on(block, as_constants(tiny_backbone(5)))
+    assert (made.config.side, made.config.levels, made.config.hidden) == (16, (8, 8), 6)
+    torch.testing.assert_close(made.block.project, block.project)
 
 
 def test_its_kind_is_known_and_its_configuration_survives_a_card() -> None:

@@ -34,7 +34,7 @@ def train(*arguments: object) -> int:
     return main(["train", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("network", ["gar", "normals", "inverter", "output-block"])
+@pytest.mark.parametrize("network", ["gar", "normals", "inverter", "output-block", "adapters"])
 def test_a_dry_run_prints_the_whole_configuration(
     network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -102,6 +102,10 @@ def test_every_preset_is_there(name: str, capsys: pytest.CaptureFixture[str]) ->
         (["gar", "--max-pictures", "0", "--dry-run"], "max_pictures"),
         (["gar", "--resume"], "leave out --resume"),
         (["inverter", "--renderer", "nothing", "--faces", "FACES"], "nothing"),
+        (["normal-encoder"], "--block"),
+        (["normal-encoder", "--block", "nothing", "--faces", "FACES"], "nothing"),
+        (["adapters"], "--start"),
+        (["adapters", "--start", "gar-128", "--faces", "FACES"], "not a borrowed one"),
     ],
 )
 def test_refusals(

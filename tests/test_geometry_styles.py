@@ -5,17 +5,24 @@ from pathlib import Path
 import pytest
 import torch
 from test_borrowed_generator import generator, looks, pyramid
+from tiny_evaluation import write_faces
 from tiny_training import Balls, things
 from torch import Tensor
 
 from garface.borrowed.mobile_stylegan import STYLE_DIM
+from garface.datasets.conditions import FittedConditions
+from garface.datasets.fitted import FittedFaces
 from garface.training.geometry_styles import (
     EncoderSettings,
     GeometryStyles,
-    distil_encoder,
+    before_leak,
     explained_share,
+    geometry_drawer,
     relate,
+    shares_of,
+    train_encoder,
 )
+from garface.weights import load_weights
 
 SOURCE = torch.Generator().manual_seed(0)
 TRUE_ROWS = torch.randn(3, STYLE_DIM, generator=SOURCE) * 0.1
@@ -77,6 +84,18 @@ def test_shares_of_variance() -> None:
     assert explained_share(values, values.mean(0).expand_as(values)) == pytest.approx(0, abs=1e-6)
 
 
+def test_latents_of_portraits_are_standard_and_vary_as_their_styles_do() -> None:
+    source = torch.Generator().manual_seed(3)
+    mixing = torch.eye(STYLE_DIM) + torch.randn(STYLE_DIM, STYLE_DIM, generator=source) * 0.02
+    raw = torch.randn(3000, STYLE_DIM, generator=source) @ mixing - 0.2
+    found = relate(torch.where(raw < 0, 0.2 * raw, raw), raw[:, :3], torch.ones(3))
+    torch.testing.assert_close(before_leak(torch.where(raw < 0, 0.2 * raw, raw)), raw)
+    latents = torch.linalg.solve(found.latent_axes.mT, (raw - found.latent_mean).mT).mT
+    torch.testing.assert_close(latents.mT @ latents / len(raw), torch.eye(STYLE_DIM), rtol=0, atol=0.01)
+    assert float(latents.mean(0).abs().max()) < 1e-3
+    assert bool((found.latent_axes.norm(dim=1).diff() < 1e-4).all())
+
+
 def draw(count: int) -> tuple[Tensor, Tensor]:
     """Balls, whose place is their geometry."""
     balls, indices = Balls(64), torch.randint(64, (count,))
@@ -84,9 +103,8 @@ def draw(count: int) -> tuple[Tensor, Tensor]:
 
 
 def relation() -> GeometryStyles:
-    return GeometryStyles(
-        torch.zeros(2), torch.full((2,), 0.17), TRUE_ROWS[:2], looks(3)[2], torch.eye(STYLE_DIM) * 0.5
-    )
+    square, mean = torch.eye(STYLE_DIM), looks(3)[2]
+    return GeometryStyles(torch.zeros(2), torch.full((2,), 0.17), TRUE_ROWS[:2], mean, square * 0.5, mean, square * 3)
 
 
 def settings(folder: Path, **changes: object) -> EncoderSettings:
@@ -98,17 +116,34 @@ def settings(folder: Path, **changes: object) -> EncoderSettings:
 def test_the_encoder_reads_the_geometry_from_normals(tmp_path: Path) -> None:
     made = generator()
     wanted = settings(tmp_path, max_pictures=2400, decay_over=2400)
-    outcome, share = distil_encoder(wanted, made, relation(), draw)
-    assert outcome.finished
-    assert share > 0.9
+    assert train_encoder(wanted, made, relation(), draw).finished
+    loaded = load_weights(tmp_path / "gar.safetensors")
+    assert loaded.card.config["kind"] == "borrowed"
+    assert loaded.card.figures["offsets_explained"] > 0.9
+    assert loaded.tensors.keys() == made.state_dict().keys()
     offsets = made.encoder(pyramid()[16])
     assert torch.equal(offsets, offsets[:, :1].expand_as(offsets))
     torch.testing.assert_close(made.looks(looks()), looks() / 2 + relation().style_mean / 2)
+    raw = relation().latent_mean + 3 * looks()
+    torch.testing.assert_close(made.styles(looks()), made.looks(torch.where(raw < 0, 0.2 * raw, raw)))
 
 
 def test_its_distillation_resumes_exactly(tmp_path: Path) -> None:
     for name, stops in {"whole": (32,), "parts": (16, 32)}.items():
         for stop in stops:
-            distil_encoder(settings(tmp_path / name, max_pictures=stop), generator(), relation(), draw)
+            train_encoder(settings(tmp_path / name, max_pictures=stop), generator(), relation(), draw)
     whole, parts = (things(tmp_path / name)["encoder"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_drawn_heads_say_their_own_coefficients(tmp_path: Path) -> None:
+    """One face combined with itself is the face that was fitted."""
+    faces = FittedFaces(write_faces(tmp_path / "faces"), split="all").select(torch.zeros(1, dtype=torch.long))
+    normals, coefficients = geometry_drawer(FittedConditions(faces), 64)(2)
+    assert normals.shape == (2, 4, 64, 64)
+    rows = torch.zeros(2, dtype=torch.long)
+    torch.testing.assert_close(coefficients, faces.geometry(rows), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(normals, faces.conditions(rows, resolution=64), rtol=0, atol=0.05)
+    shares = shares_of(faces.model, identity=0.25)
+    assert shares.shape == coefficients.shape[1:]
+    assert shares.unique(return_counts=True)[1].tolist() == [faces.model.identities, 52 + 9]

@@ -25,7 +25,7 @@ from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_figures import Figures
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
-from garface.cli.train import Gar, Inverter, Normals, OutputBlock, Shape, ShapeHead
+from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Shape, ShapeHead
 from garface.errors import GarfaceError, SettingError
 
 DESCRIPTION = (
@@ -54,6 +54,8 @@ Train = (
     | Annotated[Shape, subcommand("shape")]
     | Annotated[ShapeHead, subcommand("shape-head")]
     | Annotated[OutputBlock, subcommand("output-block")]
+    | Annotated[NormalEncoder, subcommand("normal-encoder")]
+    | Annotated[Adapters, subcommand("adapters")]
 )
 Evaluate = (
     Annotated[Fid, subcommand("fid")]

@@ -353,6 +353,75 @@ class OutputBlock(_Training):
         return train_output_block(settings, load_backbone(), styles, trunk)
 
 
+@dataclass(frozen=True, kw_only=True)
+class NormalEncoder(_Train):
+    """Give the borrowed network an encoder of normal maps that knows pose and expression; writes gar.safetensors."""
+
+    preset: str = "cpu-256"
+    """Named configuration; --dry-run prints it."""
+    block: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file of the output block, made by `garface train output-block`; needed unless --dry-run."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-256, of pictures with 256 px."""
+        from garface.training import EncoderSettings
+
+        return {"cpu-256": EncoderSettings()}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on heads combined from the fits of the training split."""
+        from garface.borrowed.mobile_stylegan import load_backbone
+        from garface.datasets.conditions import FittedConditions
+        from garface.networks import load_output_block
+        from garface.networks.borrowed import generator_on
+        from garface.training import geometry_drawer, relate_faces, train_encoder
+
+        if self.block is None:
+            raise SettingError("--block is needed; make it with `garface train output-block`.")
+        faces, generator = self.load_faces(), generator_on(load_output_block(self.block), load_backbone())
+        draw = geometry_drawer(FittedConditions(faces), generator.config.encoder_side)
+        return train_encoder(settings, generator, relate_faces(faces), draw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapters(_Train):
+    """Train the adapters of the borrowed renderer; writes gar and discriminator.safetensors."""
+
+    preset: str = "cpu-256"
+    """Named configuration; --dry-run prints it."""
+    start: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file of the renderer, made by `garface train normal-encoder` or by this command; needed unless
+    --dry-run."""
+    start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weight file of a discriminator to continue with; default: a fresh one."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-256: renders have 256 px and are compared at 128."""
+        from garface.training import AdapterSettings
+
+        return {"cpu-256": AdapterSettings(start_discriminator=self.start_discriminator)}
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on the training split; sample sheets show faces held out."""
+        from garface.borrowed.crops import load_identity_features, load_landmark_points
+        from garface.networks import BorrowedGenerator, load_generator, load_normal_estimator
+        from garface.training import Critics, train_adapters
+        from garface.weights import load_weights
+
+        if self.start is None:
+            raise SettingError("--start is needed; make it with `garface train normal-encoder`.")
+        generator = load_generator(self.start)
+        if not isinstance(generator, BorrowedGenerator):
+            raise SettingError(f"The renderer {self.start} is not a borrowed one; train it with `garface train gar`.")
+        critics = Critics(
+            normals=load_normal_estimator("normals-128"),
+            identity=load_identity_features(),
+            landmarks=load_landmark_points(),
+        )
+        before, held_out = load_weights(self.start).card.pictures, self.load_faces("heldout")
+        return train_adapters(settings, generator, self.load_faces(), critics, held_out=held_out, seen_before=before)
+
+
 def check_resume(folder: Path, resume: bool) -> None:
     """Raise unless the presence of a checkpoint in a run's folder is as `resume` says.
 

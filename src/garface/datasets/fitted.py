@@ -135,16 +135,24 @@ class FittedFaces:
             InputError: the styles of the pictures are not known.
             SettingError: a count that the styles cannot give.
         """
+        _, first, back = np.unique(self.names, return_index=True, return_inverse=True)
+        rows = torch.from_numpy(first)
+        geometry = self.geometry(rows) if apart_from_geometry else None
+        known = known_latents(self.styles(rows), geometry, count)
+        return KnownLatents(known.latents[torch.from_numpy(back)], known.spread)
+
+    def styles(self, rows: Tensor) -> Tensor:
+        """Styles (B, W) of the generator that drew the pictures.
+
+        Raises:
+            InputError: they are not known.
+        """
         if "style" not in self.arrays:
             raise InputError(
                 "These faces have no known latents; prepare portraits made by `garface data synthesize`, whose folder "
                 "holds their latents.npz, or let an inverter give them (--latents inverted)."
             )
-        _, first, back = np.unique(self.names, return_index=True, return_inverse=True)
-        rows = torch.from_numpy(first)
-        geometry = self.geometry(rows) if apart_from_geometry else None
-        known = known_latents(self.take("style", rows), geometry, count)
-        return KnownLatents(known.latents[torch.from_numpy(back)], known.spread)
+        return self.take("style", rows)
 
     def geometry(self, rows: Tensor) -> Tensor:
         """Everything that was fitted, as plain numbers (B, K): identity, expression, pose, logarithm of the focal."""
@@ -162,6 +170,10 @@ class FittedFaces:
 
     def _rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return indices % len(self), indices >= len(self)
+
+
+POSE_NUMBERS = 9
+"""How many of `geometry_numbers` are those of pose and focal length."""
 
 
 def geometry_numbers(identity: Tensor, expression: Tensor, pose: Pose, focal: Tensor) -> Tensor:

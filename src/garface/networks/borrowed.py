@@ -3,10 +3,13 @@
 G(N, a, noise) = backbone(a + E(N)), with gains and shifts of the features from the normal maps N. The style a is free
 of what a style tells linearly of pose and expression; the encoder E gives that back as N has it. The backbone's weights
 are constants and no part of a generator's weights: they are fetched.
+
+Latents are not those of the borrowed mapping network, which cannot be inverted: they are its styles, taken before its
+last leaky ReLU, where they are nearly Gaussian, and whitened (Zhu et al. 2020, arXiv 2012.09036, 3.1).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 
 import torch
@@ -21,13 +24,13 @@ from garface.borrowed.mobile_stylegan import (
     Injection,
     LevelInjection,
     load_backbone,
-    open_network,
 )
 from garface.checks import check_shape
 from garface.errors import SettingError
 from garface.networks.generator import Generator, Pyramid
 from garface.networks.layers import (
     ACTIVATION_GAIN,
+    LEAK,
     EqualisedConv,
     EqualisedLinear,
     ResidualDown,
@@ -55,7 +58,7 @@ class BorrowedGeneratorConfig:
     convolutions: int = 2
     """Of the output block, see `OutputBlockConfig`."""
     injection_channels: int = 64
-    """Hidden channels of the injector."""
+    """Hidden channels of the injector; above `steered_side` a quarter of them."""
     steered_side: int = 32
     """Levels up to this side are steered in every layer; those above only where features are doubled, because gains and
     shifts of all their channels would cost more than the levels themselves."""
@@ -140,15 +143,14 @@ class NormalInjector(nn.Module):
         super().__init__()
         self.sides = [side for side in backbone.sides if side <= config.side]
         self.widths = {side: _steered_widths(backbone, side, config.steered_side) for side in self.sides}
-        hidden = config.injection_channels
-        self.enter = nn.ModuleDict()
-        self.join = nn.ModuleDict()
-        self.heads = nn.ModuleDict()
+        self.enter, self.join, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        before = 0
         for side in self.sides:
+            hidden = config.injection_channels // (1 if side <= config.steered_side else 4)
             self.enter[str(side)] = EqualisedConv(NORMAL_CHANNELS, hidden, 3, gain=ACTIVATION_GAIN)
-            before = 0 if side == self.sides[0] else hidden
             self.join[str(side)] = EqualisedConv(hidden + before, hidden, 3, gain=ACTIVATION_GAIN)
-            self.heads[str(side)] = EqualisedConv(hidden, 2 * sum(self.widths[side]), 1, spread=0.0)
+            self.heads[str(side)] = _gains_and_shifts(hidden, self.widths[side])
+            before = hidden
 
     def forward(self, pyramid: Pyramid) -> Injection:
         """Normal maps `(B, 4, r, r)` of every level's side."""
@@ -166,10 +168,18 @@ class NormalInjector(nn.Module):
         widths = self.widths[side]
         for part in made.split([2 * width for width in widths], 1):
             gain, shift = part.chunk(2, 1)
-            pairs.append((1 + gain, shift))
+            pairs.append((gain, shift))
         if side == self.sides[0]:
             return LevelInjection(filtered=(pairs[0],))
         return LevelInjection(doubled=pairs[0], filtered=tuple(pairs[1:]) or (None, None))
+
+
+def _gains_and_shifts(hidden: int, widths: Sequence[int]) -> EqualisedConv:
+    """For each width a gain, one at first, and a shift, zero at first."""
+    made = EqualisedConv(hidden, 2 * sum(widths), 1, spread=0.0)
+    ones = [part for width in widths for part in (torch.ones(width), torch.zeros(width))]
+    made.bias.data.copy_(torch.cat(ones))
+    return made
 
 
 def _steered_widths(backbone: Backbone, side: int, steered_side: int) -> list[int]:
@@ -189,7 +199,6 @@ class BorrowedGenerator(Generator):
     Args:
         config: its size.
         backbone: the borrowed network, with constant weights.
-        mapping: latents `(B, 512)` -> the backbone's styles `(B, 512)`.
 
     Raises:
         SettingError: the configuration does not fit the backbone.
@@ -197,19 +206,19 @@ class BorrowedGenerator(Generator):
 
     config: BorrowedGeneratorConfig
 
-    def __init__(
-        self, config: BorrowedGeneratorConfig, backbone: Backbone, mapping: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, config: BorrowedGeneratorConfig, backbone: Backbone) -> None:
         super().__init__()
         if config_for(backbone, config.side, hidden=config.hidden, convolutions=config.convolutions) != config.block:
             raise SettingError("features and levels of the generator must be those of its backbone.")
-        self.config, self.backbone, self.mapping = config, backbone, mapping
+        self.config, self.backbone = config, backbone
         self.encoder = NormalEncoder(config, self.layers)
         self.injector = NormalInjector(config, backbone)
         self.block = OutputBlock(config.block)
         self.noise_strengths = nn.Parameter(torch.zeros(self.layers - 1))
         self.register_buffer("mean", torch.zeros(STYLE_DIM))
         self.register_buffer("explained", torch.zeros(STYLE_DIM, STYLE_DIM))
+        self.register_buffer("latent_mean", torch.zeros(STYLE_DIM))
+        self.register_buffer("latent_axes", torch.eye(STYLE_DIM))
 
     @property
     def layers(self) -> int:
@@ -219,7 +228,13 @@ class BorrowedGenerator(Generator):
     def styles(self, z: Tensor) -> Tensor:
         """Latents `(B, 512)` -> looks `(B, 512)`, float32."""
         with full_precision(z):
-            return self.looks(self.mapping(z.float()))
+            return self.looks(activate(self.get_buffer("latent_mean") + z.float() @ self.get_buffer("latent_axes")))
+
+    def latents(self, w: Tensor) -> Tensor:
+        """The latents `(B, 512)` of the backbone's styles `(B, 512)`: `styles` of them are the looks of these."""
+        raw = torch.where(w < 0, w / LEAK, w) - self.get_buffer("latent_mean")
+        latents: Tensor = torch.linalg.solve(self.get_buffer("latent_axes").mT, raw.mT).mT
+        return latents
 
     def looks(self, w: Tensor) -> Tensor:
         """What the backbone's styles `(B, 512)` say beyond pose and expression: the styles that `forward` takes."""
@@ -294,10 +309,23 @@ class BorrowedGenerator(Generator):
 
 
 def borrowed_generator(config: BorrowedGeneratorConfig) -> BorrowedGenerator:
-    """A fresh generator on the borrowed networks.
+    """A fresh generator on the borrowed network.
 
     Raises:
-        AssetError: their files are neither here nor can be fetched.
-        SettingError: the configuration does not fit them.
+        AssetError: its files are neither here nor can be fetched.
+        SettingError: the configuration does not fit it.
     """
-    return BorrowedGenerator(config, load_backbone(), open_network("mapping"))
+    return BorrowedGenerator(config, load_backbone())
+
+
+def generator_on(block: OutputBlock, backbone: Backbone) -> BorrowedGenerator:
+    """A fresh generator with a trained output block.
+
+    Raises:
+        SettingError: the block does not fit the backbone.
+    """
+    seen = min(BorrowedGeneratorConfig.encoder_side, block.config.side)
+    config = BorrowedGeneratorConfig(encoder_side=seen, **asdict(block.config))
+    made = BorrowedGenerator(config, backbone)
+    made.block.load_state_dict(block.state_dict())
+    return made

@@ -1,8 +1,10 @@
 """Training: one runtime, and one loop per network."""
 
+from garface.training.adapters import AdapterSettings, AdapterWeights, train_adapters
 from garface.training.gar.critics import Critics, load_critics
 from garface.training.gar.run import export_gar, train_gar
 from garface.training.gar.settings import GarTrainingSettings, GarWeights
+from garface.training.geometry_styles import EncoderSettings, geometry_drawer, relate_faces, train_encoder
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.output_block import OutputBlockTrainingSettings, OutputBlockWeights, train_output_block
@@ -26,8 +28,11 @@ __all__ = [
     "SHAPES",
     "SHAPE_DRAWINGS",
     "SHAPE_HEADS",
+    "AdapterSettings",
+    "AdapterWeights",
     "Critics",
     "DrawHeads",
+    "EncoderSettings",
     "GarTrainingSettings",
     "GarWeights",
     "InverterTrainingSettings",
@@ -45,9 +50,13 @@ __all__ = [
     "describe",
     "drawn_by_either",
     "export_gar",
+    "geometry_drawer",
     "going_on",
     "inverting",
     "load_critics",
+    "relate_faces",
+    "train_adapters",
+    "train_encoder",
     "train_gar",
     "train_inverter",
     "train_normals",

@@ -17,10 +17,16 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from garface.networks.borrowed import BorrowedGenerator, NormalEncoder
+from garface.datasets.conditions import Conditions
+from garface.datasets.fitted import POSE_NUMBERS, FittedFaces, geometry_numbers
+from garface.heads import HeadModel
+from garface.networks import BorrowedGenerator, to_dict
+from garface.networks.borrowed import NormalEncoder
+from garface.networks.layers import LEAK
 from garface.training.ema import Average
 from garface.training.gar.terms import cosine_rate, set_rate
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.weights import WeightsCard, save_weights
 
 FARTHEST = 4.0
 """Coefficients count at most so many standard deviations from their mean: styles beyond draw no faces."""
@@ -43,6 +49,11 @@ class GeometryStyles:
     """Of the styles, (512,)."""
     explained: Tensor
     """F: a centred style times it is what the looks leave out, (512, 512)."""
+
+    latent_mean: Tensor
+    """Of the styles before their last leaky ReLU, (512,)."""
+    latent_axes: Tensor
+    """A standard normal latent times it is such a style without its mean, (512, 512)."""
 
     def offsets(self, coefficients: Tensor) -> Tensor:
         """What coefficients (B, K) add to the style: c R, (B, 512)."""
@@ -68,7 +79,15 @@ def relate(
     rows = _ridge(c, w, ridge) * shares.double()[:, None]
     main = _main_directions(c @ rows, directions)
     erased = _eraser(w, c @ rows @ main.mT)
-    return GeometryStyles(mean, deviation, (rows @ main.mT @ main).float(), style_mean, erased.float())
+    return GeometryStyles(
+        mean=mean,
+        deviation=deviation,
+        rows=(rows @ main.mT @ main).float(),
+        style_mean=style_mean,
+        explained=erased.float(),
+        latent_mean=before_leak(styles).mean(0),
+        latent_axes=_colouring(before_leak(styles)),
+    )
 
 
 def _main_directions(values: Tensor, most: int, least: float = 1e-6) -> Tensor:
@@ -82,12 +101,56 @@ def _eraser(w: Tensor, known: Tensor, floor: float = 1e-4) -> Tensor:
 
     Of all that do, it changes the styles least. Variances count at least `floor` of their mean.
     """
-    covariance = w.mT @ w / len(w)
-    values, axes = torch.linalg.eigh(covariance)
-    values = values.clamp_min(floor * float(values.mean()))
+    values, axes = _principal(w, floor)
     whiten, colour = (axes * values.rsqrt()) @ axes.mT, (axes * values.sqrt()) @ axes.mT
     told = torch.linalg.qr(whiten @ (w.mT @ known))[0]
     return whiten @ told @ told.mT @ colour
+
+
+def relate_faces(faces: FittedFaces, *, identity: float = 0.0) -> GeometryStyles:
+    """The relation of portraits; the style carries a share of every identity coefficient.
+
+    Raises:
+        InputError: the styles of the portraits are not known.
+    """
+    rows = torch.arange(len(faces))
+    return relate(faces.styles(rows), faces.geometry(rows), shares_of(faces.model, identity))
+
+
+def shares_of(model: HeadModel, identity: float) -> Tensor:
+    """Shares of all coefficients of fits: pose and expression in full, and one share of every identity coefficient."""
+    others = len(model.expression_names) + POSE_NUMBERS
+    return torch.cat([torch.full((model.identities,), identity), torch.ones(others)])
+
+
+def geometry_drawer(conditions: Conditions, resolution: int) -> DrawGeometry:
+    """Draws heads of `conditions`, and says their coefficients as fits have them."""
+
+    @torch.no_grad()
+    def draw(count: int) -> tuple[Tensor, Tensor]:
+        heads = conditions.heads(conditions.identities(count))
+        numbers = geometry_numbers(heads.identity, heads.expression, heads.pose, heads.camera.focal)
+        return heads.normals(conditions.model, conditions.topology, resolution), numbers
+
+    return draw
+
+
+def before_leak(styles: Tensor) -> Tensor:
+    """Styles as they were before the mapping network's last leaky ReLU."""
+    return torch.where(styles < 0, styles / LEAK, styles)
+
+
+def _colouring(values: Tensor, floor: float = 1e-4) -> Tensor:
+    """What makes standard normal numbers vary as values (N, W) do: (W, W), a direction a row, the largest first."""
+    centred = (values - values.mean(0)).double()
+    sizes, axes = _principal(centred, floor)
+    return (axes * sizes.sqrt()).mT.flip(0).float()
+
+
+def _principal(centred: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """Variances (W,), rising and at least `floor` of their mean, and directions (W, W), a column each."""
+    sizes, axes = torch.linalg.eigh(centred.mT @ centred / len(centred))
+    return sizes.clamp_min(floor * float(sizes.mean())), axes
 
 
 def explained_share(values: Tensor, guess: Tensor) -> float:
@@ -105,7 +168,7 @@ class EncoderSettings(RunSettings):
     """Everything that decides how the encoder learns the linear relation from normal maps."""
 
     folder: Path = free(Path("runs/normal-encoder"))  # noqa: RUF009
-    """Receives checkpoints and log.jsonl."""
+    """Receives checkpoints, log.jsonl and, at the end, the weights."""
     max_pictures: int = free(20_000)
     """Normal maps shown in all."""
     learning_rate: float = 2e-3
@@ -116,6 +179,10 @@ class EncoderSettings(RunSettings):
     """Half-life of the averaged weights, in normal maps."""
     measured: int = free(64)
     """Heads, drawn once and never learned from, on which the figure is measured."""
+    licence: str = free("research only: set by the licence of the borrowed network")
+    """Licence of the weights, written into their card."""
+    trained_on: str = free("portraits of the borrowed network")
+    """The training pictures, written into the card."""
 
 
 class EncoderTraining:
@@ -169,21 +236,18 @@ class EncoderTraining:
         return explained_share(wanted, found)
 
 
-def distil_encoder(
+def train_encoder(
     settings: EncoderSettings, generator: BorrowedGenerator, relation: GeometryStyles, draw: DrawGeometry
-) -> tuple[Outcome, float]:
-    """Let a generator begin with the linear relation: its encoder gives c R, and its looks leave F(w) out.
+) -> Outcome:
+    """Let a generator begin with the linear relation, resuming if there is a checkpoint, and write gar.safetensors.
 
-    Resumes if the folder holds a checkpoint.
+    Its encoder gives c R, its looks leave F(w) out, and its latents are those of the portraits.
 
     Args:
         settings: everything that decides how the encoder learns.
-        generator: changed in place.
+        generator: fresh, with a trained output block; changed in place.
         relation: of styles and coefficients.
         draw: gives heads.
-
-    Returns:
-        How the run ended, and the share of the offsets' variance that the encoder explains on heads held out.
 
     Raises:
         SettingError: on a setting outside its range.
@@ -195,5 +259,15 @@ def distil_encoder(
     generator.encoder.load_state_dict(training.average.state_dict())
     with torch.no_grad():
         generator.get_buffer("mean").copy_(relation.style_mean)
-        generator.get_buffer("explained").copy_(relation.explained)
-    return outcome, training.measure()
+        for name in ("explained", "latent_mean", "latent_axes"):
+            generator.get_buffer(name).copy_(getattr(relation, name))
+    if runtime.is_main:
+        card = WeightsCard(
+            kind="gar",
+            config=to_dict(generator.config),
+            licence=settings.licence,
+            trained_on=settings.trained_on,
+            figures={"offsets_explained": round(training.measure(), 3)},
+        )
+        save_weights(settings.folder / "gar.safetensors", generator.state_dict(), card)
+    return outcome
