@@ -19,10 +19,10 @@ def main(
     """Reconstruct one face and save everything about it.
 
     Args:
-        photo: picture file; by default the astronaut.
+        photo: image file; by default the astronaut.
         out: folder for the results.
         model: folder of a training run with its weights, or builtin.
-        quick: stop at the first estimate and take a small texture.
+        quick: skip the refinement and make a small texture.
     """
     face = garface.reconstruct(
         photo or skimage.data.astronaut(),

@@ -1,4 +1,4 @@
-"""Open a reconstruction and animate it: looks held, one expression and the direction of the head changed.
+"""Open a reconstruction and animate it: appearance is fixed, one expression and the yaw of the head change.
 
     python examples/02_animate.py --folder out/example --expression mouthSmileLeft
 
@@ -25,14 +25,14 @@ def main(
     frames: int = 13,
     quick: bool = False,
 ) -> None:
-    """Draw the face while one expression grows, then while the head turns.
+    """Render the face while one expression grows, then while the head turns.
 
     Args:
         folder: the reconstruction.
-        out: folder for the pictures.
+        out: folder for the images.
         expression: ARKit name of the expression.
-        frames: drawings from one end to the other.
-        quick: draw few frames.
+        frames: renders from one end to the other.
+        quick: render few frames only.
     """
     frames = 4 if quick else frames
     model = read_report(folder)["settings"]["model"]

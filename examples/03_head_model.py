@@ -17,14 +17,14 @@ from garface.rendering import normal_map
 def main(
     out: Path = Path("out/heads"), count: int = 6, expression: str = "mouthSmileLeft", seed: int = 0, size: int = 256
 ) -> None:
-    """Sample heads from the prior, give all of them one expression, and draw their normals.
+    """Sample heads from the prior, give all of them one expression, and render their normal maps.
 
     Args:
         out: folder for the meshes and the sheet.
         count: number of heads.
         expression: ARKit name of the expression.
         seed: fixes the heads.
-        size: side of each picture, pixels.
+        size: side of each image, pixels.
     """
     model = load_head()
     random = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Find a face, fit the morphable model to its landmarks, and draw the fit over its crop. No trained renderer needed.
+"""Find a face, fit the morphable model to its landmarks, and show the fit on its crop. No trained renderer needed.
 
 python examples/04_fit_landmarks.py --photo portrait.jpg
 """
@@ -16,11 +16,11 @@ from garface.photo.fitting import align_face, fit_aligned
 
 
 def main(photo: Path | None = None, out: Path = Path("out/fit.png"), size: int = 512) -> None:
-    """Fit one face and write its crop with found (green) and fitted (red) landmarks.
+    """Fit one face and write its crop with detected (green) and fitted (red) landmarks.
 
     Args:
-        photo: picture file; by default the astronaut of scikit-image.
-        out: the picture to write.
+        photo: image file; by default the astronaut of scikit-image.
+        out: image to write.
         size: side of the crop in which the fit happens, pixels.
     """
     pixels = read_photo(photo).pixels if photo else skimage.data.astronaut()

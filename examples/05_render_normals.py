@@ -1,8 +1,8 @@
-"""Draw normal maps, the condition of the renderer, and find a pose again by descending through the drawing.
+"""Render normal maps, the input of the renderer, and recover a pose by gradient descent through the rasteriser.
 
     python examples/05_render_normals.py --steps 80
 
-Gradients flow from the picture through visibility, silhouettes included, to the vertices and to whatever moved them.
+Gradients flow from the image through visibility, silhouettes included, to the vertices and on to the pose.
 """
 
 from pathlib import Path
@@ -17,10 +17,10 @@ from garface.rendering import normal_map, normal_pyramid
 
 
 def main(out: Path = Path("out/normals"), steps: int = 60, size: int = 64) -> None:
-    """Draw a turned head and turn a straight one until it draws the same picture.
+    """Render a turned head, and turn a frontal one until its normal map is the same.
 
     Args:
-        out: folder for the pictures.
+        out: folder for the images.
         steps: steps of Adam.
         size: side of the normal map, pixels; a power of two.
     """

@@ -41,7 +41,8 @@ class Synthesize:
     size: int = 288
     """Side of the portraits in pixels."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic: float32 gives the same portraits everywhere, bfloat16 is faster on processors that support it."""
+    """Arithmetic: float32 gives the same portraits everywhere, up to one grey level; bfloat16 is faster on processors
+    that support it."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
     """Inference engine: OpenVINO (needs garface[synthesize]) or PyTorch. auto uses PyTorch on a GPU, otherwise OpenVINO
     if it is installed."""
@@ -70,8 +71,8 @@ class Prepare:
     size: int = 128
     """Side of the crops in pixels; sizes below 128 need --shape-start landmarks."""
     shape_start: Literal["estimator", "landmarks"] = "estimator"
-    """Initial identity: from the shape estimator, as in reconstructions (crops of at least 128 px), or from landmarks
-    alone."""
+    """Initial identity: from the shipped, research-only shape estimator, as in reconstructions (crops of at least 128
+    px), or from landmarks alone."""
 
     def run(self) -> int:
         """Prepare."""

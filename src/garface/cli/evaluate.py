@@ -26,7 +26,10 @@ class Figures(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Photos:
-    """Reconstruct many photos and tabulate the image error. A stopped run resumes."""
+    """Reconstruct many photos by one method and tabulate the image error. A stopped run resumes.
+
+    garface evaluate faces compares several methods side by side.
+    """
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO|FOLDER...", help_behavior_hint="")]
     """Image files, or folders of them."""

@@ -17,8 +17,9 @@ from garface.errors import SettingError
 class Ablation:
     """Train variants of the recipe with the same number of images, and compare them in a table and a plot.
 
-    A stopped run resumes: finished trainings and measurements in --out are kept. Landmarks and person similarity are
-    measured with networks of InsightFace, which may be used for non-commercial research only; --no-control skips them.
+    A stopped command continues: finished training runs and measurements in --out are kept. Landmarks and person
+    similarity are measured with networks of InsightFace, which may be used for non-commercial research only;
+    --no-control skips them.
     """
 
     faces: Annotated[Path, arg(metavar="FOLDER")]
@@ -28,11 +29,11 @@ class Ablation:
     variants: str = "all"
     """Names separated by commas, or all; --dry-run lists them."""
     pictures: int = 6_000
-    """Images shown in each training; another number needs another --out."""
+    """Images shown in each training run; another number needs another --out."""
     seeds: tuple[int, ...] = (0,)
     """Every variant is trained once per seed."""
     points: int = 10
-    """How often a training is tracked on held-out photos."""
+    """How often a training run is tracked on held-out photos."""
     watched: int = 64
     """Number of held-out photos for tracking."""
     count: int = 500
@@ -48,7 +49,7 @@ class Ablation:
     device: Device = "auto"
     """Where to compute; auto uses a GPU if there is one."""
     dry_run: bool = False
-    """List the trainings and stop."""
+    """List the training runs and stop."""
 
     def run(self) -> int:
         """Train and measure what is missing, and print the table."""

@@ -15,7 +15,7 @@ from garface.devices import Device
 
 @dataclass(frozen=True, kw_only=True)
 class Faces:
-    """Compare methods on photos: a contact sheet of renders and meshes, and a table of image errors.
+    """Compare methods side by side on photos: a contact sheet of renders and meshes, and a table of image errors.
 
     A stopped run resumes.
     """

