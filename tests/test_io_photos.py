@@ -130,13 +130,13 @@ def test_focal_length_comes_from_exif(tmp_path: Path, scene: np.ndarray, value: 
 def test_focal_length_in_pixels_spans_the_diagonal_of_a_whole_picture(tmp_path: Path) -> None:
     exif, film = Image.Exif(), np.zeros((240, 360, 3), np.uint8)
     exif.get_ifd(0x8769)[0xA405] = 28
-    photo = read_photo(save(tmp_path / "film.png", film, exif=exif))
+    photo = read_photo(save(tmp_path / "film.jpg", film, exif=exif))
     assert photo.focal_px == pytest.approx(280)  # 36 mm are 360 px
-    assert read_photo(save(tmp_path / "none.png", film)).focal_px is None
+    assert read_photo(save(tmp_path / "none.jpg", film)).focal_px is None
     exif.get_ifd(0x8769)[0xA002], exif.get_ifd(0x8769)[0xA003] = 3600, 2400
-    assert read_photo(save(tmp_path / "smaller.png", film, exif=exif)).focal_35mm == 28
-    assert read_photo(save(tmp_path / "turned.png", film.swapaxes(0, 1), exif=exif)).focal_35mm == 28
-    assert read_photo(save(tmp_path / "cut.png", film[:, :200], exif=exif)).focal_35mm is None
+    assert read_photo(save(tmp_path / "smaller.jpg", film, exif=exif)).focal_35mm == 28
+    assert read_photo(save(tmp_path / "turned.jpg", film.swapaxes(0, 1), exif=exif)).focal_35mm == 28
+    assert read_photo(save(tmp_path / "cut.jpg", film[:, :200], exif=exif)).focal_35mm is None
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])

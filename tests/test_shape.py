@@ -527,7 +527,7 @@ def test_the_command_draws_the_heads_of_last_layers_by_the_renderer(
     by_rules = _drawings(replace(wanted, painted=0.0), faces)(2, seeded())
     assert painted.picture.shape == by_rules.picture.shape == (2, 3, 32, 32)
     assert float((painted.picture - by_rules.picture).abs().mean()) > 0.1
-    with pytest.raises(SettingError, match="draws 128 px, but the shape estimator sees 32"):
+    with pytest.raises(SettingError, match="makes images of 128 px, but the shape estimator needs 32"):
         _drawings(replace(wanted, renderer="builtin"), faces)
 
 
