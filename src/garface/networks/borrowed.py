@@ -27,7 +27,7 @@ from garface.borrowed.mobile_stylegan import (
 )
 from garface.checks import check_shape
 from garface.errors import SettingError
-from garface.networks.generator import Generator, Pyramid
+from garface.networks.generator import NORMAL_CHANNELS, Generator, Pyramid, checked_levels
 from garface.networks.layers import (
     ACTIVATION_GAIN,
     LEAK,
@@ -38,7 +38,6 @@ from garface.networks.layers import (
     join_channels,
 )
 from garface.networks.output_block import OutputBlock, OutputBlockConfig, config_for
-from garface.networks.stylegan import NORMAL_CHANNELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,11 +295,7 @@ class BorrowedGenerator(Generator):
     def _check(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> None:
         if w.ndim != 2:
             check_shape("w", w, (None, self.layers, STYLE_DIM))
-        missing = [r for r in self.injector.sides if r not in pyramid]
-        if missing:
-            raise SettingError(f"pyramid must hold every resolution up to {self.config.side}, but lacks {missing}.")
-        for r in self.injector.sides:
-            check_shape(f"pyramid[{r}]", pyramid[r], (len(w), NORMAL_CHANNELS, r, r))
+        checked_levels(pyramid, self.injector.sides, (len(w), NORMAL_CHANNELS))
         shapes = self.noise_shapes()
         if len(noise) < len(shapes):
             raise SettingError(f"noise must hold {len(shapes)} tensors, but holds {len(noise)}.")

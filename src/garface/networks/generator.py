@@ -7,8 +7,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from garface.checks import check_shape
+from garface.errors import SettingError
+
 Pyramid = Mapping[int, Tensor]
 """Normal maps `(B, 4, r, r)` (n_x, n_y, n_z, mask) of one head by their side r, pixels."""
+
+
+NORMAL_CHANNELS = 4
+"""Channels of a normal map: n_x, n_y, n_z, mask."""
 
 
 class GeneratorConfig(Protocol):
@@ -104,3 +111,17 @@ class Generator(nn.Module, ABC):
         source = generator.device if generator is not None else self.device
         z = torch.randn(count, self.config.latent_dim, generator=generator, device=source)
         return self.styles(z.to(self.device)).mean(0, keepdim=True)
+
+
+def checked_levels(pyramid: Pyramid, sides: Sequence[int], shape: tuple[int, int]) -> dict[int, Tensor]:
+    """The levels of these sides r.
+
+    Raises:
+        SettingError: one is missing, or is not `(*shape, r, r)`.
+    """
+    missing = [r for r in sides if r not in pyramid]
+    if missing:
+        raise SettingError(f"pyramid must hold every resolution up to {sides[-1]}, but lacks {missing}.")
+    for r in sides:
+        check_shape(f"pyramid[{r}]", pyramid[r], (*shape, r, r))
+    return {r: pyramid[r] for r in sides}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from garface.checks import check_shape
 from garface.errors import SettingError
 from garface.networks.configuration import check_channels, resolutions_to
-from garface.networks.generator import Generator, Pyramid
+from garface.networks.generator import NORMAL_CHANNELS, Generator, Pyramid, checked_levels
 from garface.networks.layers import (
     ACTIVATION_GAIN,
     EqualisedConv,
@@ -25,8 +25,6 @@ from garface.networks.layers import (
 )
 
 Injection = Literal["per_channel", "single", "none"]
-NORMAL_CHANNELS = 4
-"""Channels of a normal map: n_x, n_y, n_z, mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,17 +284,3 @@ class StyleGenerator(Generator):
         for k, shape in enumerate(shapes):
             check_shape(f"noise[{k}]", noise[k], (None, *shape))
         return noise
-
-
-def checked_levels(pyramid: Pyramid, sides: Sequence[int], shape: tuple[int, int]) -> dict[int, Tensor]:
-    """The levels of these sides r.
-
-    Raises:
-        SettingError: one is missing, or is not `(*shape, r, r)`.
-    """
-    missing = [r for r in sides if r not in pyramid]
-    if missing:
-        raise SettingError(f"pyramid must hold every resolution up to {sides[-1]}, but lacks {missing}.")
-    for r in sides:
-        check_shape(f"pyramid[{r}]", pyramid[r], (*shape, r, r))
-    return {r: pyramid[r] for r in sides}

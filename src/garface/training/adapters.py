@@ -18,19 +18,17 @@ from garface.datasets.fitted import FittedFaces
 from garface.errors import SettingError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
-    discriminator_loss,
     generator_loss,
     geometry_swap,
     normal_consistency,
     pyramid_error,
-    r1_penalty,
     texture_swap,
 )
 from garface.networks import BorrowedGenerator, Discriminator, DiscriminatorConfig, load_discriminator, to_dict
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average
 from garface.training.gar.critics import Critics
-from garface.training.gar.terms import cosine_rate, lazy_adam, weighted
+from garface.training.gar.terms import cosine_rate, lazy_adam, set_rate, teach_discriminator, weighted
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free, frozen
 from garface.weights import WeightsCard, save_weights
 
@@ -166,8 +164,7 @@ class AdapterTraining:
             drawn = self.generator(task.looks, normal_pyramid(task.normals), resolution=self.size)
         terms = self._terms(task, drawn)
         rate = cosine_rate(settings.learning_rate, runtime.pictures, over=settings.decay_over)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["share"]
+        set_rate(self.optimiser, rate)
         runtime.descend(weighted(terms, settings.weights), self.optimiser)
         seen = runtime.pictures + settings.batch
         self.average.update(self.generator, batch=settings.batch, pictures=seen)
@@ -213,17 +210,15 @@ class AdapterTraining:
         settings = self.settings
         if torch.rand(()) < 0.5:
             portraits, drawn = portraits.flip(3), drawn.flip(3)
-        penalised = self.runtime.step % settings.r1_every == 0
-        real = portraits.requires_grad_(penalised)
-        with self.runtime.autocast():
-            real_logits, fake_logits = self.discriminator(real), self.discriminator(drawn)
-        figures = {"discriminator": discriminator_loss(real_logits, fake_logits)}
-        loss = figures["discriminator"].mean()
-        if penalised:
-            figures["r1"] = r1_penalty(real, real_logits)
-            loss = loss + settings.weights.r1 * settings.r1_every * figures["r1"].mean()
-        self.runtime.descend(loss, self.judge_optimiser)
-        return {name: value.detach() for name, value in figures.items()}
+        return teach_discriminator(
+            self.discriminator,
+            self.judge_optimiser,
+            portraits,
+            drawn,
+            runtime=self.runtime,
+            r1=settings.weights.r1,
+            every=settings.r1_every,
+        )
 
     @torch.no_grad()
     def sheet(self, faces: FittedFaces, path: Path, *, columns: int = 6) -> None:

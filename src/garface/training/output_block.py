@@ -13,7 +13,7 @@ from garface.borrowed import FeatureTrunk
 from garface.borrowed.mobile_stylegan import BANDS, STYLE_DIM, Backbone, haar, scaled
 from garface.errors import SettingError
 from garface.io import contact_sheet, to_uint8, write_png
-from garface.losses import discriminator_loss, generator_loss, perceptual_distance, r1_penalty
+from garface.losses import generator_loss, perceptual_distance
 from garface.metrics import psnr
 from garface.networks import (
     Discriminator,
@@ -25,7 +25,7 @@ from garface.networks import (
 )
 from garface.networks.output_block import begin_as, config_for
 from garface.training.ema import Average
-from garface.training.gar.terms import cosine_rate, lazy_adam, weighted
+from garface.training.gar.terms import cosine_rate, lazy_adam, set_rate, teach_discriminator, weighted
 from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free, frozen
 from garface.training.teacher import Lesson, Styles, Teacher, split_seeds
 from garface.weights import WeightsCard, save_weights, seen_before
@@ -218,8 +218,7 @@ class OutputBlockTraining:
         terms = {**difference_terms(drawn, lesson.pictures), **self._seen_terms(*windows)}
         terms["energy"] = energy_term(drawn, lesson.pictures)
         rate = cosine_rate(settings.learning_rate, pictures, over=settings.decay_over)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["share"]
+        set_rate(self.optimiser, rate)
         self.runtime.descend(weighted(terms, settings.weights), self.optimiser)
         seen = pictures + settings.batch
         self.average.update(self.block, batch=settings.batch, pictures=seen)
@@ -252,18 +251,16 @@ class OutputBlockTraining:
 
     def _judge(self, drawn: Tensor, wanted: Tensor) -> Figures:
         """A step of the discriminator, with R1 on some."""
-        judge, settings = cast(Discriminator, self.discriminator), self.settings
-        penalised = self.runtime.step % settings.r1_every == 0
-        real = wanted.detach().requires_grad_(penalised)
-        with self.runtime.autocast():
-            real_logits, fake_logits = judge(real), judge(drawn.detach())
-        figures = {"discriminator": discriminator_loss(real_logits, fake_logits)}
-        loss = figures["discriminator"].mean()
-        if penalised:
-            figures["r1"] = r1_penalty(real, real_logits)
-            loss = loss + settings.weights.r1 * settings.r1_every * figures["r1"].mean()
-        self.runtime.descend(loss, self.judge_optimiser)
-        return {name: value.detach() for name, value in figures.items()}
+        settings = self.settings
+        return teach_discriminator(
+            cast(Discriminator, self.discriminator),
+            self.judge_optimiser,
+            wanted,
+            drawn,
+            runtime=self.runtime,
+            r1=settings.weights.r1,
+            every=settings.r1_every,
+        )
 
     @torch.no_grad()
     def measure(self) -> Figures:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from garface.errors import SettingError
 from garface.networks import StyleGenerator, StyleGeneratorConfig, register_generator
-from garface.networks.generator import Pyramid
+from garface.networks.generator import NORMAL_CHANNELS, Pyramid, checked_levels
 from garface.networks.layers import ACTIVATION_GAIN, EqualisedLinear, activate, full_precision, join_channels
-from garface.networks.stylegan import NORMAL_CHANNELS, MappingNetwork, RenderBlock, checked_levels
+from garface.networks.stylegan import MappingNetwork, RenderBlock
 
 Condition = Literal["normals", "depth", "coefficients"]
 CELLS = 16

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from garface.losses import discriminator_loss, r1_penalty
+from garface.training.runtime import Figures, Runtime
+
 
 def sample_gaussian(mean: Tensor, log_variance: Tensor) -> Tensor:
     """One reparametrised sample (B, Z) of N(mean, exp(log_variance)) (Kingma and Welling 2014, 2.4)."""
@@ -62,9 +65,43 @@ def cosine_rate(height: float, pictures: int, *, over: int, rise: float = 1.0) -
 
 
 def set_rate(optimiser: Optimizer, rate: float) -> None:
-    """Give all parameters of an optimiser this learning rate."""
+    """Give all parameters of an optimiser this learning rate; a group with a "share" takes that share of it."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
+
+
+def teach_discriminator(
+    discriminator: nn.Module,
+    optimiser: Optimizer,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    runtime: Runtime,
+    r1: float,
+    every: int,
+) -> Figures:
+    """A step of a discriminator of images alone, with R1 (weight `r1`) on every `every`-th; returns its figures.
+
+    Args:
+        discriminator: images (B, 3, R, R) -> logits.
+        optimiser: of the discriminator.
+        real: (B, 3, R, R).
+        fake: (B, 3, R, R).
+        runtime: precision, and the step that this is.
+        r1: half of gamma (Mescheder et al. 2018).
+        every: steps between two penalties, which count as often.
+    """
+    penalised = runtime.step % every == 0
+    real = real.detach().requires_grad_(penalised)
+    with runtime.autocast():
+        real_logits, fake_logits = discriminator(real), discriminator(fake.detach())
+    figures = {"discriminator": discriminator_loss(real_logits, fake_logits)}
+    loss = figures["discriminator"].mean()
+    if penalised:
+        figures["r1"] = r1_penalty(real, real_logits)
+        loss = loss + r1 * every * figures["r1"].mean()
+    runtime.descend(loss, optimiser)
+    return {name: value.detach() for name, value in figures.items()}
 
 
 def weighted(terms: dict[str, Tensor], weights: object) -> Tensor:
