@@ -18,8 +18,9 @@ from garface.evaluation.geometry.common_error import (
     common_table,
     signed_distances,
 )
+from garface.files import make_folder
 from garface.heads import load_head
-from garface.io import make_folder, write_ply
+from garface.io import write_ply
 
 
 def test_errors_that_all_share_are_told_from_those_of_chance() -> None:

@@ -19,8 +19,8 @@ from garface.errors import InputError, NoFaceError, SettingError
 from garface.evaluation.control import obedience, persons, points106
 from garface.evaluation.control.control import LandmarkControl, projected_landmarks
 from garface.evaluation.heads import draw_heads, swapped_heads, turned_heads
+from garface.files import write_json
 from garface.heads import Embedding, landmark_points, load_head
-from garface.io import write_json
 from garface.networks import NormalEstimator, NormalEstimatorConfig
 from garface.photo.align import ffhq_similarity
 

@@ -13,8 +13,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from garface.files import write_atomic
 from garface.heads import DEFAULT_HEAD, load_head, stamp
-from garface.io import write_atomic
 from garface.weights import WeightsCard
 
 

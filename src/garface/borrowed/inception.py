@@ -27,7 +27,7 @@ from tqdm import tqdm
 from garface.arrays import Pixels
 from garface.borrowed.inception_network import ASSET, load_inception
 from garface.errors import SettingError
-from garface.io import make_folder, write_atomic
+from garface.files import make_folder, write_atomic
 from garface.weights import cache_folder, find_asset
 
 SIDE = 299

@@ -102,7 +102,7 @@ def check_json(out: Path | None) -> None:
 
 def write(figures: Figures, out: Path | None) -> None:
     """Write results to `out`, if given, and print them as tables."""
-    from garface.io import write_json
+    from garface.files import write_json
 
     if out is not None:
         write_json(out, figures.to_json())

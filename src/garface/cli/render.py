@@ -68,7 +68,7 @@ class Random:
         if not as_folder:
             check_file(self.out, STILL)
             return
-        from garface.io import check_writable
+        from garface.files import check_writable
 
         check_writable(self.out)
 
@@ -317,7 +317,8 @@ def is_moving(path: Path) -> bool:
 
 def write_picture(pixels: Pixels, path: Path) -> None:
     """Write a lossless PNG or a small JPEG."""
-    from garface.io import encode_jpeg, encode_png, write_atomic
+    from garface.files import write_atomic
+    from garface.io import encode_jpeg, encode_png
 
     if path.suffix.lower() != ".png" and max(pixels.shape[:2]) > JPEG_SIDE:
         raise SettingError(
@@ -352,7 +353,8 @@ def full_columns(count: int, wanted: float) -> int:
 
 def write_each(drawings: list[Drawing], folder: Path) -> None:
     """Write every render and its normal map into a folder, completely or not at all."""
-    from garface.io import whole_folder, write_png
+    from garface.files import whole_folder
+    from garface.io import write_png
 
     with whole_folder(folder) as draft:
         for index, drawing in enumerate(drawings):

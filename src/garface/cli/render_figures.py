@@ -43,7 +43,7 @@ class Figures:
 
     def run(self) -> int:
         """Run one command after the other."""
-        from garface.io import make_folder
+        from garface.files import make_folder
 
         make_folder(self.out)
         start = time.perf_counter()

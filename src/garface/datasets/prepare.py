@@ -19,8 +19,9 @@ from garface.collection import work_through
 from garface.datasets.fitted import SETTINGS_FILE, read_stamp
 from garface.datasets.known_latents import copy_styles
 from garface.errors import InputError, NoFaceError, SettingError
+from garface.files import make_folder, write_json
 from garface.heads import DEFAULT_HEAD, HeadModel, LandmarkFit, check_stamp, load_head, stamp
-from garface.io import list_photos, make_folder, read_photo, to_uint8, write_json
+from garface.io import list_photos, read_photo, to_uint8
 from garface.io.arrays import read_arrays, write_arrays
 from garface.photo.finder import FaceFinder
 from garface.photo.fitting import AlignedFace, align_face

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from garface.files import make_folder, write_atomic
 from garface.heads import IBUG, HeadModel, landmark_points
-from garface.io import make_folder, write_atomic, write_ply
+from garface.io import write_ply
 
 SEVEN = (36, 39, 42, 45, 33, 48, 54)
 """Of iBUG's 68: the person's right eye, outer and inner corner, left eye, inner and outer, base of the nose, right and

@@ -1,6 +1,5 @@
-"""Files in and out: photos, pictures, meshes, and results that appear whole or not at all."""
+"""Files in and out: photos, images, animations and meshes."""
 
-from garface.files import check_writable, make_folder, whole_folder, write_atomic, write_json
 from garface.io.animation import ANIMATIONS, write_animation, write_gif
 from garface.io.gltf import GltfCamera, GltfHead, encode_glb, split_seams, write_glb
 from garface.io.images import (
@@ -25,14 +24,12 @@ __all__ = [
     "Photo",
     "PlyMesh",
     "blend_mask",
-    "check_writable",
     "contact_sheet",
     "draw_points",
     "encode_glb",
     "encode_jpeg",
     "encode_png",
     "list_photos",
-    "make_folder",
     "read_mesh",
     "read_obj",
     "read_photo",
@@ -40,12 +37,9 @@ __all__ = [
     "split_seams",
     "to_tensor",
     "to_uint8",
-    "whole_folder",
     "write_animation",
-    "write_atomic",
     "write_gif",
     "write_glb",
-    "write_json",
     "write_mask",
     "write_obj",
     "write_ply",

@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from garface.arrays import Pixels
 from garface.errors import InputError
+from garface.files import whole_folder, write_atomic, write_json
 from garface.geometry import Camera, Pose, Topology, vertex_normals
 from garface.heads import HeadModel, check_stamp, eye_distance, landmark_points, stamp
 from garface.io import (
@@ -25,10 +26,7 @@ from garface.io import (
     contact_sheet,
     to_tensor,
     to_uint8,
-    whole_folder,
-    write_atomic,
     write_glb,
-    write_json,
     write_mask,
     write_obj,
     write_png,

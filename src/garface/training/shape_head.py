@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from tqdm import tqdm
 
 from garface.errors import SettingError
-from garface.io import make_folder
+from garface.files import make_folder
 from garface.io.arrays import read_arrays, write_arrays
 from garface.networks import ShapeEstimator, load_shape_estimator, to_dict
 from garface.synthetic.drawings import Drawn

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from garface.errors import MissingExtraError
-from garface.io import write_atomic
+from garface.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -31,8 +31,8 @@ from garface.evaluation.ablation.measures import (
     open_bench,
 )
 from garface.evaluation.ablation.variants import VARIANTS, Variant, find_variants, prepare
+from garface.files import make_folder, write_atomic, write_json
 from garface.heads import stamp
-from garface.io import make_folder, write_atomic, write_json
 from garface.networks import NormalEstimator
 from garface.reconstruction import load_renderer
 from garface.training import PRESETS, Critics, GarTrainingSettings, GarWeights, train_gar

@@ -18,8 +18,9 @@ from garface.datasets.conditions import Heads
 from garface.errors import SettingError
 from garface.evaluation.geometry.readers.listed import FORMAT, LIST
 from garface.evaluation.meshes import seven_landmarks
+from garface.files import make_folder, whole_folder, write_json
 from garface.heads import HeadModel, region_triangles
-from garface.io import make_folder, to_uint8, whole_folder, write_json, write_png
+from garface.io import to_uint8, write_png
 from garface.io.meshes import write_ply
 from garface.synthetic.drawings import Drawn
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.readers.files import read_json
-from garface.files import make_folder, output_error, write_atomic
-from garface.io import write_json
+from garface.files import make_folder, output_error, write_atomic, write_json
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_
 from garface.evaluation.geometry.protocols import PROTOCOLS, check_protocols
 from garface.evaluation.geometry.table import GeometryTable
 from garface.evaluation.meshes import SUFFIX
-from garface.io import make_folder, write_atomic, write_json
+from garface.files import make_folder, write_atomic, write_json
 from garface.networks import load_generator
 from garface.reconstruction.renderer import model_hash
 from garface.weights import weights_of

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.surfaces import Mesh, Points
 from garface.evaluation.meshes import SUFFIX, write_head
+from garface.files import make_folder, write_atomic
 from garface.geometry import Camera, Pose
 from garface.heads import IBUG, HeadModel, landmark_points
-from garface.io import make_folder, write_atomic
 from garface.io.meshes import read_mesh
 
 INDICES = "lm7_idx.npy"

@@ -26,9 +26,10 @@ from garface.errors import SettingError
 from garface.evaluation.geometry.journal import Journal, Row, check_same
 from garface.evaluation.methods import RECONSTRUCTIONS
 from garface.evaluation.summaries import Summary, markdown_table, summarise
+from garface.files import make_folder, write_atomic, write_json
 from garface.gallery.drawing import Pixels
 from garface.gallery.sheets import picture_table
-from garface.io import make_folder, read_photo, to_uint8, write_atomic, write_json, write_png
+from garface.io import read_photo, to_uint8, write_png
 from garface.losses import perceptual_distance
 from garface.metrics import psnr, ssim
 from garface.reconstruction import Reconstruction, ReconstructionSettings, Reconstructor

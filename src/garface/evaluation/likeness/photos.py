@@ -13,7 +13,7 @@ from garface.collection import Outcome
 from garface.errors import GarfaceError, OutputError
 from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
-from garface.io import make_folder, write_atomic, write_json
+from garface.files import make_folder, write_atomic, write_json
 from garface.reconstruction import (
     ReconstructionSettings,
     Reconstructor,
