@@ -45,7 +45,7 @@ def milliseconds(work: Callable[[], object], device: str, repeats: int) -> float
 
 
 def measure(size: int, batch: int, device: str, repeats: int) -> dict[str, float | int | str]:
-    """Return the settings and the times per picture."""
+    """Return the settings and the times per image."""
     vertices, triangles = ball()
     topology = Topology.build(triangles, len(vertices)).to(device)
     camera = Camera(torch.tensor([2.6 * size]), torch.tensor([[size / 2, size / 2]]), size, size)
@@ -58,7 +58,7 @@ def measure(size: int, batch: int, device: str, repeats: int) -> dict[str, float
 
     compiled = milliseconds(lambda: rasterise(placed, triangles, camera, backend="numba"), "cpu", repeats) / batch
     plain = milliseconds(lambda: rasterise(on_device, topology.triangles, view, backend="torch"), device, repeats)
-    drawing = milliseconds(lambda: normal_map(on_device.detach(), topology, view), device, repeats) / batch
+    rendering = milliseconds(lambda: normal_map(on_device.detach(), topology, view), device, repeats) / batch
     both = milliseconds(gradient, device, repeats) / batch
     return {
         "size": size,
@@ -68,16 +68,16 @@ def measure(size: int, batch: int, device: str, repeats: int) -> dict[str, float
         "numba_ms": round(compiled, 3),
         "torch_ms": round(plain / batch, 3),
         "torch_over_numba": round(plain / batch / compiled, 2),
-        "normal_map_ms": round(drawing, 3),
+        "normal_map_ms": round(rendering, 3),
         "normal_map_and_gradient_ms": round(both, 3),
-        "normal_map_over_numba": round(drawing / compiled, 2),
+        "normal_map_over_numba": round(rendering / compiled, 2),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=128, help="pixels along each side")
-    parser.add_argument("--batch", type=int, default=4, help="pictures per call")
+    parser.add_argument("--batch", type=int, default=4, help="images per call")
     parser.add_argument("--device", default="cpu", help="where the torch rasteriser runs: cpu or cuda")
     parser.add_argument("--repeats", type=int, default=20, help="timed calls, of which the fastest counts")
     settings = parser.parse_args()

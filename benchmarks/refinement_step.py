@@ -62,8 +62,8 @@ def make_target(renderer: Renderer, start: FaceState) -> Target:
     model, side = renderer.head_model, renderer.resolution
     head = model.vertices(start.identity, start.expression)
     points = start.camera.project(start.pose.apply(landmark_points(model, head)))
-    picture = torch.rand(len(points), 3, side, side) * 2 - 1
-    return Target(picture, torch.ones_like(picture[:, :1]), points + torch.randn_like(points))
+    image = torch.rand(len(points), 3, side, side) * 2 - 1
+    return Target(image, torch.ones_like(image[:, :1]), points + torch.randn_like(points))
 
 
 class Step:
@@ -97,25 +97,25 @@ class Step:
         coefficients = [leaf(state.identity), leaf(state.expression)]
         normals = leaf(normal_map(head.detach(), renderer.topology, state.camera))
         inputs = [leaf(state.w), *map(leaf, state.noise)]
-        picture = leaf(renderer.draw(state.w, normals.detach(), state.noise))
+        image = leaf(renderer.render(state.w, normals.detach(), state.noise))
         return {
             "vertices": lambda: back(pose.apply(model.vertices(*coefficients)), coefficients),
             "normals, raster, antialias": lambda: back(normal_map(head, renderer.topology, state.camera), [head]),
             "generator": lambda: back(
                 renderer.generator(inputs[0], normal_pyramid(normals), inputs[1:]), [normals, *inputs]
             ),
-            "losses": lambda: self._losses(picture, inputs, coefficients),
+            "losses": lambda: self._losses(image, inputs, coefficients),
             "optimiser": self.optimiser.step,
         }
 
-    def _losses(self, picture: Tensor, inputs: list[Tensor], coefficients: list[Tensor]) -> None:
-        """Every term on a picture that is there already; landmarks need the vertices again."""
+    def _losses(self, image: Tensor, inputs: list[Tensor], coefficients: list[Tensor]) -> None:
+        """Every term on an image that is there already; landmarks need the vertices again."""
         state = FaceState(
             coefficients[0], coefficients[1], self.start.pose, self.start.camera, inputs[0], list(inputs[1:])
         )
-        with mock.patch.object(Renderer, "normals"), mock.patch.object(Renderer, "draw", return_value=picture):
+        with mock.patch.object(Renderer, "normals"), mock.patch.object(Renderer, "render", return_value=image):
             terms = evaluate(COSTS, Context.of(self.renderer, state, self.start, self.target), Shared())
-        back(torch.stack(list(terms.values())), [picture, *inputs, *coefficients])
+        back(torch.stack(list(terms.values())), [image, *inputs, *coefficients])
 
 
 def leaf(x: Tensor) -> Tensor:
@@ -130,14 +130,14 @@ def back(y: Tensor, inputs: Sequence[Tensor]) -> None:
 def torch_raster() -> Iterator[None]:
     """Let the CPU take the rasteriser that GPUs take."""
 
-    def draw(screen, faces, half_quantum, depth, ids):  # type: ignore[no-untyped-def]
+    def render(screen, faces, half_quantum, depth, ids):  # type: ignore[no-untyped-def]
         found = _raster_torch.draw(
             torch.from_numpy(screen), torch.from_numpy(faces), half_quantum, ids.shape[1], ids.shape[2]
         )
         ids[:] = found.numpy()
 
     module: ModuleType = _raster_numba
-    with mock.patch.object(module, "draw", draw):
+    with mock.patch.object(module, "draw", render):
         yield
 
 

@@ -4,7 +4,7 @@
     python benchmarks/training_step.py --sides 64 --parts          # also each ingredient switched off by itself
     python benchmarks/training_step.py --threads 4 --json times.json
 
-Architecture (`cpu-128`), batch, data and every draw's shape are the same in both. Pictures and normal maps are random,
+Architecture (`cpu-128`), batch, data and every draw's shape are the same in both. Images and normal maps are random,
 so nothing has to be prepared. An adversarial step is the mean over one cycle of the lazy regularisers, of which each
 kind of step is timed by itself.
 """
@@ -67,7 +67,7 @@ WAYS = {
 
 
 class RandomFaces:
-    """Noise for pictures, and unit normals inside a disc; drawn once, so that handing them out costs nothing."""
+    """Noise for images, and unit normals inside a disc; drawn once, so that handing them out costs nothing."""
 
     def __init__(self, count: int, side: int) -> None:
         source = torch.Generator().manual_seed(1)
@@ -75,13 +75,13 @@ class RandomFaces:
         mask = (axis[:, None] ** 2 + axis**2 < 0.7).float().expand(count, 1, side, side)
         normals = F.normalize(torch.randn(count, 3, side, side, generator=source), dim=1)
         self.condition = torch.cat([normals * mask, mask], dim=1)
-        self.picture = torch.rand(count, 3, side, side, generator=source) * 2 - 1
+        self.image = torch.rand(count, 3, side, side, generator=source) * 2 - 1
 
     def __len__(self) -> int:
-        return len(self.picture)
+        return len(self.image)
 
-    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
-        return self.picture[indices % len(self)]
+    def images(self, indices: Tensor, *, resolution: int) -> Tensor:
+        return self.image[indices % len(self)]
 
     def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:
         return self.condition[indices % len(self)]
@@ -94,8 +94,8 @@ class RandomFaces:
 class PlainTrunk(FeatureTrunk):
     """The feature trunk without channels last."""
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        values, features = (pictures - self.get_buffer("shift")) / self.get_buffer("scale"), []
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        values, features = (images - self.get_buffer("shift")) / self.get_buffer("scale"), []
         for block in range(5):
             values = self._block(block, F.max_pool2d(values, 2) if block else values)
             features.append(values)
@@ -103,7 +103,7 @@ class PlainTrunk(FeatureTrunk):
 
 
 def settings_of(case: str, side: int, batch: int, way: Way) -> GarTrainingSettings:
-    """The preset `cpu-128` at one size, without terms and conditions that need other networks or fitted faces.
+    """The preset `cpu-128` at one size, without terms and conditions that need other networks or faces with their fits.
 
     Cases without features have neither a perceptual term nor a discriminator of features, but one of pixels.
     """
@@ -144,7 +144,7 @@ class Training(GarTraining):
 
     def take(self, step: int) -> None:
         """Take the step with this number."""
-        self.runtime.pictures = step * self.settings.batch
+        self.runtime.images = step * self.settings.batch
         with contextlib.nullcontext() if self.way.fused else per_sample_weights():
             self.step()
 
@@ -188,8 +188,8 @@ def row(case: str, side: int, twin: str, batch: int, found: Comparison) -> dict[
         "step": case,
         "side": side,
         "twin": twin,
-        "fast_ms_per_picture": round(found.fast_ms / batch, 2),
-        "twin_ms_per_picture": round(found.twin_ms / batch, 2),
+        "fast_ms_per_image": round(found.fast_ms / batch, 2),
+        "twin_ms_per_image": round(found.twin_ms / batch, 2),
         "ratio": round(found.ratio, 3),
         "ratio_quartiles": [round(found.low, 3), round(found.high, 3)],
         "wall_ratio": round(found.wall_ratio, 3),
@@ -199,8 +199,8 @@ def row(case: str, side: int, twin: str, batch: int, found: Comparison) -> dict[
 def line(values: dict[str, Any]) -> str:
     low, high = values["ratio_quartiles"]
     return (
-        f"{values['step']:13s} {values['side']:4d} px  {values['fast_ms_per_picture']:8.2f} "
-        f"{values['twin']:>10s} {values['twin_ms_per_picture']:8.2f}   {values['ratio']:.2f} x "
+        f"{values['step']:13s} {values['side']:4d} px  {values['fast_ms_per_image']:8.2f} "
+        f"{values['twin']:>10s} {values['twin_ms_per_image']:8.2f}   {values['ratio']:.2f} x "
         f"({low:.2f} - {high:.2f}), wall {values['wall_ratio']:.2f} x"
     )
 
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES, help=f"steps: {CASES}")
     parser.add_argument("--sides", nargs="+", type=int, default=[64, 128], help="pixels")
-    parser.add_argument("--batch", type=int, default=8, help="pictures per step")
+    parser.add_argument("--batch", type=int, default=8, help="images per step")
     parser.add_argument("--rounds", type=int, default=7, help="timed steps of every way and kind")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--parts", action="store_true", help="also switch off each ingredient by itself")
@@ -225,7 +225,7 @@ def main() -> None:
     names = list(WAYS) if wanted.parts else ["fast", "plain"]
     rows = []
     print(
-        "step            side   fast ms       twin  twin ms   per picture, processor time; ratio of medians (quartiles)"
+        "step            side   fast ms       twin  twin ms   per image, processor time; ratio of medians (quartiles)"
     )
     for case in cases:
         for side in wanted.sides:

@@ -36,7 +36,7 @@ def main(
     print(f"focal length {float(face.camera.focal[0]):.0f} px, distance {-float(face.pose.translation[0, 2]):.0f} mm")
     print("strongest expressions:", ", ".join(f"{names[i]} {float(face.expression[i]):.2f}" for i in strongest))
     print("seconds:", {stage: round(seconds, 2) for stage, seconds in face.seconds.items()})
-    print("figures:", {name: round(value, 2) for name, value in face.figures().items()})
+    print("metrics:", {name: round(value, 2) for name, value in face.metrics().items()})
     print(face.save(out))
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import tyro
 
-from garface.gallery import Drawing, sweep
+from garface.gallery import Render, sweep
 from garface.io import contact_sheet, write_gif, write_png
 from garface.reconstruction import load_renderer, load_state, read_report
 
 
-def there_and_back(drawings: list[Drawing]) -> list[Drawing]:
-    return drawings + drawings[-2:0:-1]
+def there_and_back(renders: list[Render]) -> list[Render]:
+    return renders + renders[-2:0:-1]
 
 
 def main(
@@ -41,10 +41,10 @@ def main(
     sweeps = [sweep(renderer, face, what, frames=frames) for what in (expression, "yaw")]
 
     out.mkdir(parents=True, exist_ok=True)
-    movie = [drawing.pair for drawings in sweeps for drawing in there_and_back(drawings)]
+    movie = [render.pair for renders in sweeps for render in there_and_back(renders)]
     write_gif(movie, out / "sweep.gif", fps=12)
-    drawings = [drawing for row in sweeps for drawing in row]
-    write_png(out / "sweep.png", contact_sheet([d.picture for d in drawings], frames, [d.label for d in drawings]))
+    renders = [render for row in sweeps for render in row]
+    write_png(out / "sweep.png", contact_sheet([d.image for d in renders], frames, [d.label for d in renders]))
     print(out)
 
 

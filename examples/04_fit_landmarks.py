@@ -11,7 +11,7 @@ import tyro
 from garface import load_head
 from garface.heads import landmark_points
 from garface.io import draw_points, read_photo, to_uint8, write_png
-from garface.photo.finder import FaceFinder
+from garface.photo.detector import LandmarkDetector
 from garface.photo.fitting import align_face, fit_aligned
 
 
@@ -25,8 +25,8 @@ def main(photo: Path | None = None, out: Path = Path("out/fit.png"), size: int =
     """
     pixels = read_photo(photo).pixels if photo else skimage.data.astronaut()
     model = load_head()
-    with FaceFinder() as finder:
-        found = finder.find(pixels)[0]  # the largest face
+    with LandmarkDetector() as detector:
+        found = detector.find(pixels)[0]  # the largest face
     aligned = align_face(pixels, found, size)
     fit = fit_aligned(model, [aligned])
     head = fit.pose.apply(model.vertices(fit.identity, fit.expression))  # (1, V, 3) millimetres, camera frame
@@ -35,11 +35,11 @@ def main(photo: Path | None = None, out: Path = Path("out/fit.png"), size: int =
     # The fit happened in the crop. The same head before the camera of the full photo, exactly:
     camera, pose = aligned.to_photo(fit.camera, fit.pose)
     error = float(fit.error.mean() / aligned.similarity.scale[0])
-    print(f"mean landmark error {error:.2f} px, {100 * error / found.eye_distance:.2f} % of the eye distance")
+    print(f"mean landmark error {error:.2f} px, {100 * error / found.interocular_distance:.2f} % of the eye distance")
     print(f"focal length {float(camera.focal[0]):.0f} px, distance {-float(pose.translation[0, 2]):.0f} mm")
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    marked = draw_points(to_uint8(aligned.picture), aligned.points[0].numpy(), colour=(0, 200, 0))
+    marked = draw_points(to_uint8(aligned.image), aligned.points[0].numpy(), colour=(0, 200, 0))
     write_png(out, draw_points(marked, fitted.numpy(), colour=(230, 0, 0)))
     print(out)
 

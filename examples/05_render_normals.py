@@ -28,12 +28,12 @@ def main(out: Path = Path("out/normals"), steps: int = 60, size: int = 64) -> No
     topology = Topology.build(model.triangles, len(model.mean))
     camera = Camera(torch.tensor([3.5 * size]), torch.tensor([[size / 2, size / 2]]), size, size)
 
-    def draw(turn: torch.Tensor) -> torch.Tensor:
+    def render(turn: torch.Tensor) -> torch.Tensor:
         pose = Pose(axis_angle_to_matrix(turn), torch.tensor([[0.0, 0.0, -1000.0]]))
         return normal_map(pose.apply(model.mean[None]), topology, camera)
 
     truth = torch.tensor([[0.10, -0.40, 0.05]])  # radians about x, y and z
-    target = draw(truth)
+    target = render(truth)
     out.mkdir(parents=True, exist_ok=True)
     for side, level in normal_pyramid(target).items():
         write_png(out / f"target-{side:03d}.png", to_uint8(level[:, :3]))
@@ -42,13 +42,13 @@ def main(out: Path = Path("out/normals"), steps: int = 60, size: int = 64) -> No
     optimiser = torch.optim.Adam([turn], lr=0.02)
     for _ in range(steps):
         optimiser.zero_grad()
-        error = (draw(turn) - target).abs().mean()
+        error = (render(turn) - target).abs().mean()
         error.backward()
         optimiser.step()
 
     left = float((turn.detach() - truth).norm().rad2deg())
     with torch.no_grad():
-        panels = [draw(torch.zeros(1, 3)), draw(turn), target]
+        panels = [render(torch.zeros(1, 3)), render(turn), target]
     write_png(out / "start-found-target.png", contact_sheet([to_uint8(one[:, :3]) for one in panels], columns=3))
     print(f"left of a turn of {float(truth.norm().rad2deg()):.1f} degrees: {left:.2f} degrees; {out}")
 

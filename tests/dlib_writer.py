@@ -61,10 +61,10 @@ def network(one: DlibNetwork, *, tags: int = 2) -> bytes:
     """A whole file, with a few wrappers that are no layers."""
     wrappers = integers(*[2] * (len(one.layers) - 1), *[1] * tags, 3)
     loss = integer(1) + text("loss_metric_2") + real(0.04) + real(0.6)
-    picture = text("input_rgb_image_sized") + b"".join(real(value) for value in one.mean) + integers(*one.size)
+    image = text("input_rgb_image_sized") + b"".join(real(value) for value in one.mean) + integers(*one.size)
     tail = b"110" + tensor() * 3
     first, *others = (layer(entry) + tail for entry in one.layers)
-    return loss + wrappers + picture + first + integer(1) + b"".join(others)
+    return loss + wrappers + image + first + integer(1) + b"".join(others)
 
 
 def little(seed: int = 0) -> DlibNetwork:

@@ -18,21 +18,21 @@ from tiny_training import settings as tiny_settings
 from torch import Tensor
 
 from garface.cli import main
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError, WeightsError
 from garface.evaluation.ablation import study as ablation
-from garface.evaluation.ablation.condition_kinds import WideFaces, Widening
+from garface.evaluation.ablation.condition_kinds import Widening, WideSet
 from garface.evaluation.ablation.curves import Curve, Panel, figure_of, merged, smoothed, spread_out
 from garface.evaluation.ablation.generators import ComparedConfig, ComparedGenerator
 from garface.evaluation.ablation.measures import (
     Bench,
     BenchSettings,
     Measured,
-    VariantFigures,
+    VariantMetrics,
     WideRenderer,
     ablation_table,
     generator_loss,
-    redrawn,
+    reconstruction_quality,
 )
 from garface.evaluation.ablation.study import AblationSettings, plan, run_ablation, stops
 from garface.evaluation.ablation.variants import VARIANTS
@@ -56,16 +56,16 @@ def base(**changes: object) -> GarTrainingSettings:
 
 
 def judges(look: Callable[[Tensor], Tensor] | None = None) -> ablation.CriticsFor:
-    def normals(picture: Tensor) -> Tensor:
-        return torch.nn.functional.normalize(picture, dim=1)
+    def normals(image: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(image, dim=1)
 
-    def critics(settings: GarTrainingSettings, faces: FittedFaces) -> Critics:
+    def critics(settings: GarTrainingSettings, faces: TrainingSet) -> Critics:
         del settings
         conditions = faces.conditions
         return Critics(
             normals=look or normals,
-            identity=lambda picture: picture.mean(dim=(2, 3)),
-            landmarks=lambda picture: picture.mean(dim=1).flatten(1)[:, :10].unflatten(1, (5, 2)),
+            identity=lambda image: image.mean(dim=(2, 3)),
+            landmarks=lambda image: image.mean(dim=1).flatten(1)[:, :10].unflatten(1, (5, 2)),
             draw_conditions=lambda count, size: conditions(torch.arange(count), resolution=size),
             draw_pair=lambda count, size: 2 * (conditions(torch.arange(count), resolution=size),),
         )
@@ -74,7 +74,7 @@ def judges(look: Callable[[Tensor], Tensor] | None = None) -> ablation.CriticsFo
 
 
 def small(**changes: object) -> AblationSettings:
-    given: dict = {"variants": ("full", "depth"), "pictures": 16, "points": 2, "bench": BENCH}
+    given: dict = {"variants": ("full", "depth"), "images": 16, "points": 2, "bench": BENCH}
     return AblationSettings(**{**given, **changes})
 
 
@@ -95,18 +95,18 @@ def test_variants_of_every_kind_are_trained_and_measured(
     torch.manual_seed(0)
     estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8))).eval()
     names = ("full", "coefficients", "random-conditions", "unconditional")
-    wanted = small(variants=names, pictures=4, points=1)
+    wanted = small(variants=names, images=4, points=1)
     found = run_ablation(
         folder, tmp_path, wanted, critics=judges(), base=base(warm_start=0, papers_every=1), estimator=estimator
     )
-    assert tuple(one.variant for one in found.figures) == names
-    for one in found.figures:
-        assert one.pictures == 4
-        assert one.drawings.generator_loss is not None
-        assert 0 < one.drawings.angle < 180 > one.photos.angle > 0  # type: ignore[operator]
+    assert tuple(one.variant for one in found.metrics) == names
+    for one in found.metrics:
+        assert one.images == 4
+        assert one.renders.generator_loss is not None
+        assert 0 < one.renders.angle < 180 > one.photos.angle > 0  # type: ignore[operator]
     table = (tmp_path / "ablation.md").read_text()
     assert all(f"| {name} |" in table for name in names)
-    assert len(json.loads((tmp_path / "ablation.json").read_text())["figures"]) == len(names)
+    assert len(json.loads((tmp_path / "ablation.json").read_text())["metrics"]) == len(names)
     assert [panel.y_label for panel in plotless[-1]] == ["loss, nats", "PSNR, dB", "angle of normals, degrees"]
     assert all(tuple(curve.name for curve in panel.curves) == names for panel in plotless[-1])
 
@@ -115,20 +115,20 @@ def test_variants_of_every_kind_are_trained_and_measured(
 def test_a_stopped_ablation_goes_on_as_if_nothing_had_been(folder: Path, tmp_path: Path) -> None:
     looks = 0
 
-    def stopping(picture: Tensor) -> Tensor:
+    def stopping(image: Tensor) -> Tensor:
         nonlocal looks
         looks += 1
         if looks in (2, 6):
             os.kill(os.getpid(), signal.SIGTERM)
-        return torch.nn.functional.normalize(picture, dim=1)
+        return torch.nn.functional.normalize(image, dim=1)
 
     whole = run_ablation(folder, tmp_path / "whole", small(), critics=judges(), base=base())
     outcomes = [
         run_ablation(folder, tmp_path / "parts", small(), critics=judges(stopping), base=base()) for _ in range(3)
     ]
     assert [one.stopped_by for one in outcomes] == ["SIGTERM", "SIGTERM", None]
-    assert [len(one.figures) for one in outcomes] == [0, 1, 2]
-    for one, other in zip(whole.figures, outcomes[-1].figures):
+    assert [len(one.metrics) for one in outcomes] == [0, 1, 2]
+    for one, other in zip(whole.metrics, outcomes[-1].metrics):
         assert replace(one, seconds=0.0) == replace(other, seconds=0.0)
     for name in ("full", "depth"):
         for file in ("points.json", "gar.safetensors"):
@@ -151,7 +151,7 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
     monkeypatch.setattr(ablation, "train_gar", watched)
     second = run_ablation(folder, tmp_path, small(variants=("full", "seeing")), critics=judges(), base=base())
     assert set(trained) == {"seeing"}
-    assert second.figures[0] == first.figures[0]
+    assert second.metrics[0] == first.metrics[0]
     with Image.open(tmp_path / "curves.png") as plot:
         assert plot.height > 500
         assert len(plot.convert("L").getcolors()) > 20
@@ -164,7 +164,7 @@ def test_measurements_are_the_same_by_the_same_estimator_on_the_same_fits_alone(
     def asked(faces: Path, seed: int) -> dict[str, object]:
         torch.manual_seed(seed)
         estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8)))
-        train, held = FittedFaces(faces), FittedFaces(faces, split="heldout")
+        train, held = TrainingSet(faces), TrainingSet(faces, split="held-out")
         return Bench(faces, train, held, BenchSettings(), estimator).asked
 
     moved = tmp_path / "moved"
@@ -175,32 +175,32 @@ def test_measurements_are_the_same_by_the_same_estimator_on_the_same_fits_alone(
     assert asked(folder, 0) == asked(folder, 0)
     assert asked(folder, 0) != asked(folder, 1)
     assert asked(folder, 0) != asked(moved, 0)
-    faces = FittedFaces(folder)
+    faces = TrainingSet(folder)
     assert faces.fits_hash != faces.select(torch.tensor([0])).fits_hash
 
 
 def test_all_trainings_cost_the_same(tmp_path: Path) -> None:
-    wanted = small(variants=tuple(VARIANTS), seeds=(3, 4), pictures=8)
-    runs = list(plan(tmp_path, wanted, base(max_pictures=64, warm_start=16, fade_in=32, average_half_life=80.0)))
+    wanted = small(variants=tuple(VARIANTS), seeds=(3, 4), images=8)
+    runs = list(plan(tmp_path, wanted, base(max_images=64, warm_start=16, fade_in=32, average_half_life=80.0)))
     assert len({run.folder for run in runs}) == len(runs) == 2 * len(VARIANTS)
-    assert {(run.settings.max_pictures, run.settings.warm_start, run.settings.batch) for run in runs} == {(8, 2, 4)}
+    assert {(run.settings.max_images, run.settings.warm_start, run.settings.batch) for run in runs} == {(8, 2, 4)}
     assert {(run.settings.fade_in, run.settings.average_half_life) for run in runs} == {(4, 10.0)}
     assert [run.settings.seed for run in runs] == [3] * len(VARIANTS) + [4] * len(VARIANTS)
 
 
-@pytest.mark.parametrize(("pictures", "batch", "points"), [(100, 16, 10), (6000, 16, 10), (16, 16, 5), (90, 4, 7)])
-def test_stops_are_whole_batches_and_end_with_all_pictures(pictures: int, batch: int, points: int) -> None:
-    found = stops(pictures, batch, points)
+@pytest.mark.parametrize(("images", "batch", "points"), [(100, 16, 10), (6000, 16, 10), (16, 16, 5), (90, 4, 7)])
+def test_stops_are_whole_batches_and_end_with_all_images(images: int, batch: int, points: int) -> None:
+    found = stops(images, batch, points)
     assert all(one % batch == 0 for one in found)
     assert found == sorted(set(found))
-    assert pictures <= found[-1] < pictures + batch
-    assert len(found) == min(points, -(-pictures // batch))
+    assert images <= found[-1] < images + batch
+    assert len(found) == min(points, -(-images // batch))
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"pictures": 0}, "pictures must be at least 1"),
+        ({"images": 0}, "images must be at least 1"),
         ({"seeds": ()}, "seeds must be at least 1"),
         ({"seeds": (1, 1)}, "seeds must differ"),
         ({"variants": ("fulll",)}, "There is no variant fulll"),
@@ -215,24 +215,24 @@ def test_settings_out_of_range_are_named(changes: dict, sentence: str) -> None:
 # Figures
 
 
-def test_redrawing_is_measured_as_one_picture_after_another(folder: Path) -> None:
-    tiny, faces = renderer(), FittedFaces(folder)
-    likeness, difference = redrawn(tiny, faces, [0, 4])
+def test_redrawing_is_measured_as_one_image_after_another(folder: Path) -> None:
+    tiny, faces = renderer(), TrainingSet(folder)
+    likeness, difference = reconstruction_quality(tiny, faces, [0, 4])
     psnrs, l1s = [], []
     with torch.no_grad():
         noise = tiny.sample_noise(2)
         for place, row in enumerate((0, 4)):
-            photo = faces.pictures(torch.tensor([row]), resolution=32)
+            photo = faces.images(torch.tensor([row]), resolution=32)
             w = tiny.generator.mapping(tiny.inverter(photo).mean)
             normals = faces.conditions(torch.tensor([row]), resolution=32)
-            drawn = tiny.draw(w, normals, [layer[place : place + 1] for layer in noise]).clamp(-1, 1)
-            psnrs.append(10 * np.log10(4 / float((drawn - photo).square().mean())))
-            l1s.append(float((drawn - photo).abs().mean()))
+            rendered = tiny.render(w, normals, [layer[place : place + 1] for layer in noise]).clamp(-1, 1)
+            psnrs.append(10 * np.log10(4 / float((rendered - photo).square().mean())))
+            l1s.append(float((rendered - photo).abs().mean()))
     assert likeness == pytest.approx(np.mean(psnrs), rel=1e-4)
     assert difference == pytest.approx(np.mean(l1s), rel=1e-4)
 
 
-def test_a_wide_renderer_draws_what_its_generator_was_trained_on(folder: Path) -> None:
+def test_a_wide_renderer_renders_what_its_generator_was_trained_on(folder: Path) -> None:
     torch.manual_seed(0)
     config = ComparedConfig(
         resolution=32,
@@ -242,40 +242,40 @@ def test_a_wide_renderer_draws_what_its_generator_was_trained_on(folder: Path) -
         channels={4: 8, 8: 8, 16: 8, 32: 8},
         condition="depth",
     )
-    faces = FittedFaces(folder)
+    faces = TrainingSet(folder)
     widening = Widening.of(config, faces)
     narrow = replace(renderer(), generator=ComparedGenerator(config).eval())
     wide, rows = WideRenderer.of(narrow, widening), torch.arange(2)
     head = (faces.take("identity", rows), faces.take("expression", rows), faces.poses(rows), faces.cameras(rows))
-    drawn = wide.normals(*head)
-    assert torch.equal(drawn[:, :4], narrow.normals(*head))
-    torch.testing.assert_close(drawn[:, 4:], WideFaces(faces, widening).conditions(rows, resolution=32)[:, 4:])
+    rendered = wide.normals(*head)
+    assert torch.equal(rendered[:, :4], narrow.normals(*head))
+    torch.testing.assert_close(rendered[:, 4:], WideSet(faces, widening).conditions(rows, resolution=32)[:, 4:])
     with torch.no_grad():
-        assert wide.draw(wide.sample_latents(2), drawn).shape == (2, 3, 32, 32)
+        assert wide.render(wide.sample_latents(2), rendered).shape == (2, 3, 32, 32)
 
 
 def test_the_generators_loss_is_that_of_the_last_tenth() -> None:
-    lines = [{"pictures": float(n)} for n in range(4)] + [
-        {"pictures": float(n), "adversarial": float(n)} for n in range(4, 30)
+    lines = [{"images": float(n)} for n in range(4)] + [
+        {"images": float(n), "adversarial": float(n)} for n in range(4, 30)
     ]
     assert generator_loss(lines) == 28.0
     assert generator_loss(lines[:4]) is None
     assert generator_loss(lines[:6]) == 5.0
 
 
-def figures(variant: str, seed: int, loss: float, psnr: float | None = None) -> VariantFigures:
-    return VariantFigures(
+def metrics(variant: str, seed: int, loss: float, psnr: float | None = None) -> VariantMetrics:
+    return VariantMetrics(
         variant=variant,
         seed=seed,
-        pictures=16,
+        images=16,
         seconds=2.0 + seed,
-        drawings=Measured(generator_loss=loss, psnr=psnr),
+        renders=Measured(generator_loss=loss, psnr=psnr),
         photos=Measured(angle=8.0),
     )
 
 
 def test_the_table_has_means_and_deviations_over_seeds_and_only_what_was_measured() -> None:
-    table = ablation_table([figures("full", 0, 1.0), figures("depth", 0, 2.0), figures("full", 1, 3.0)]).splitlines()
+    table = ablation_table([metrics("full", 0, 1.0), metrics("depth", 0, 2.0), metrics("full", 1, 3.0)]).splitlines()
     assert table[0] == "Trained on 16 images each; seeds 0, 1."
     assert table[2] == "| variant | what differs | generator loss | seconds |"
     assert table[4] == "| full | everything | 2 ± 1.4 | 2.5 ± 0.71 |"
@@ -317,10 +317,10 @@ def test_curves_of_one_name_are_merged_where_they_share_abscissae() -> None:
 
 def test_every_curve_is_labelled_at_its_end_and_every_axis_has_its_title() -> None:
     curves = (Curve("full", (0, 1, 2), (3, 2, 1)), Curve("depth", (0, 1, 2), (3, 2, 1.01)))
-    figure = figure_of([Panel("Loss", "pictures shown", "loss, nats", curves)])
+    figure = figure_of([Panel("Loss", "images shown", "loss, nats", curves)])
     figure.draw_without_rendering()
     (axes,) = figure.axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("pictures shown", "loss, nats")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("images shown", "loss, nats")
     labels = {text.get_text(): text.get_window_extent() for text in axes.texts}
     assert set(labels) == {"full", "depth"}
     assert not labels["full"].overlaps(labels["depth"])
@@ -334,7 +334,7 @@ def test_every_curve_is_labelled_at_its_end_and_every_axis_has_its_title() -> No
 def test_the_command_lists_its_trainings_and_refuses_what_it_does_not_know(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    command = ["evaluate", "ablation", "--faces", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"]
+    command = ["evaluate", "ablation", "--training-set", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"]
     assert main([*command, "--variants", "depth,full", "--seeds", "0", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[1:]] == [

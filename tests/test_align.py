@@ -21,7 +21,8 @@ def similarity(scale: float = 1.0, angle: float = 0.0, shift: tuple[float, float
 
 
 def face(eyes: float, mouth: float, middle: tuple[float, float] = (100.0, 80.0), turn: float = 0.0) -> torch.Tensor:
-    """Landmarks of a face with this eye distance and mouth depth, whose eyes' middle is given, turned clockwise."""
+    """Landmarks of a face with this interocular distance and mouth depth, whose eyes' middle is given, turned
+    clockwise."""
     points = torch.zeros(1, 478, 2, dtype=torch.float64)
     points[:, LEFT_EYE] = torch.tensor([eyes / 2, 0.0], dtype=torch.float64)
     points[:, RIGHT_EYE] = torch.tensor([-eyes / 2, 0.0], dtype=torch.float64)
@@ -60,37 +61,37 @@ def test_frame_refuses_a_face_without_extent_and_wrong_shapes() -> None:
         ffhq_similarity(torch.zeros(1, 68, 2), 256)
 
 
-def test_identity_returns_the_picture() -> None:
-    picture = torch.rand(1, 3, 32, 32) * 2 - 1
-    cut, inside = crop(picture, similarity(), 32)
-    torch.testing.assert_close(cut, picture, atol=1e-5, rtol=0)
+def test_identity_returns_the_image() -> None:
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    cut, inside = crop(image, similarity(), 32)
+    torch.testing.assert_close(cut, image, atol=1e-5, rtol=0)
     assert inside.min() == 1
 
 
 def test_whole_shift_is_a_slice() -> None:
-    picture = torch.rand(1, 3, 40, 50)
-    cut, _ = crop(picture, similarity(shift=(-7.0, -3.0)), 20)
-    torch.testing.assert_close(cut, picture[:, :, 3:23, 7:27], atol=1e-5, rtol=0)
+    image = torch.rand(1, 3, 40, 50)
+    cut, _ = crop(image, similarity(shift=(-7.0, -3.0)), 20)
+    torch.testing.assert_close(cut, image[:, :, 3:23, 7:27], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 5, 8, 13])
 def test_shrinking_by_whole_factors_averages_areas(factor: int) -> None:
-    picture = torch.rand(1, 3, 16 * factor, 16 * factor)
-    exact = torch.nn.functional.avg_pool2d(picture, factor)
-    cut, _ = crop(picture, similarity(scale=1 / factor), 16)
+    image = torch.rand(1, 3, 16 * factor, 16 * factor)
+    exact = torch.nn.functional.avg_pool2d(image, factor)
+    cut, _ = crop(image, similarity(scale=1 / factor), 16)
     error, spread = (cut - exact).std(), exact.std()
     assert error < 0.5 * spread
-    nearest = picture[:, :, factor // 2 :: factor, factor // 2 :: factor]
+    nearest = image[:, :, factor // 2 :: factor, factor // 2 :: factor]
     assert error < 0.1 * (nearest - exact).std()
 
 
 @pytest.mark.parametrize("scale", [0.07, 0.23, 0.5, 0.9, 1.0, 1.7])
 @pytest.mark.parametrize("angle", [0.0, 0.3, -1.2])
-def test_linear_pictures_are_cut_exactly(scale: float, angle: float) -> None:
-    picture, size = ramp(400, 420), 16
+def test_linear_images_are_cut_exactly(scale: float, angle: float) -> None:
+    image, size = ramp(400, 420), 16
     middle = similarity(scale, angle).apply(torch.tensor([[[215.0, 205.0]]]))[0, 0]
     placed = similarity(scale, angle, tuple((size / 2 - middle).tolist()))  # type: ignore[arg-type]
-    cut, inside = crop(picture, placed, size)
+    cut, inside = crop(image, placed, size)
     places = placed.inverse().apply(
         torch.stack(torch.meshgrid(*[torch.arange(size) + 0.5] * 2, indexing="xy"), -1).flatten(0, 1)[None]
     )
@@ -109,11 +110,11 @@ def test_shrinking_does_not_alias() -> None:
 
 @pytest.mark.parametrize("padding", ["edge", "reflect"])
 def test_outside_is_padded_and_marked(padding: str) -> None:
-    picture = torch.rand(1, 3, 20, 20)
-    cut, inside = crop(picture, similarity(shift=(6.0, 0.0)), 20, padding=padding)  # type: ignore[arg-type]
+    image = torch.rand(1, 3, 20, 20)
+    cut, inside = crop(image, similarity(shift=(6.0, 0.0)), 20, padding=padding)  # type: ignore[arg-type]
     assert torch.equal(inside[..., :6], torch.zeros(1, 1, 20, 6))
     assert torch.equal(inside[..., 6:], torch.ones(1, 1, 20, 14))
-    expected = picture[..., :1].expand(1, 3, 20, 6) if padding == "edge" else picture[..., :6].flip(-1)
+    expected = image[..., :1].expand(1, 3, 20, 6) if padding == "edge" else image[..., :6].flip(-1)
     torch.testing.assert_close(cut[..., :6], expected, atol=1e-5, rtol=0)
 
 
@@ -131,15 +132,15 @@ def test_crop_refuses_batches_and_unknown_padding() -> None:
 
 def test_real_face_lands_in_the_ffhq_frame() -> None:
     """The eyes of FFHQ portraits lie near (0.385, 0.48) and (0.615, 0.48) of the side."""
-    from garface.photo.finder import FaceFinder
+    from garface.photo.detector import LandmarkDetector
 
     photo = skimage.data.astronaut()
-    with FaceFinder() as finder:
-        found = finder.find(photo)[0]
+    with LandmarkDetector() as detector:
+        found = detector.find(photo)[0]
         placed = ffhq_similarity(torch.from_numpy(found.points)[None], 256)
         cut, _ = crop(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 127.5 - 1, placed, 256)
         pixels = ((cut[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
-        again = finder.find(pixels)[0]
+        again = detector.find(pixels)[0]
     assert np.abs(eyes_of(again) / 256 - [[0.615, 0.475], [0.385, 0.475]]).max() < 0.03
     expected = placed.apply(torch.from_numpy(eyes_of(found))[None])[0].numpy()
     assert np.abs(eyes_of(again) - expected).max() < 3.0

@@ -39,14 +39,14 @@ def double_network() -> Network:
     return replace(network, constants=constants)
 
 
-def test_the_module_draws_what_the_graph_draws() -> None:
+def test_the_module_renders_what_the_graph_renders() -> None:
     w = styles(1).double()
     with torch.no_grad():
-        drawn, backbone = double_network()(w), build_backbone(double_network())
-        torch.testing.assert_close(backbone(w), drawn, rtol=0, atol=1e-6)
+        output, backbone = double_network()(w), build_backbone(double_network())
+        torch.testing.assert_close(backbone(w), output, rtol=0, atol=1e-6)
         one_each = backbone(w[:, None].expand(-1, backbone.layers(512), -1))
     assert torch.equal(one_each, backbone(w))
-    assert float(drawn.std()) > 0.05
+    assert float(output.std()) > 0.05
     assert (backbone.resolution, backbone.layers(128), backbone.layers(512)) == (1024, 11, 15)
     assert (backbone.channels(128), backbone.doubled_channels(128)) == (256, 128)
 
@@ -91,11 +91,11 @@ def test_the_haar_transform_keeps_channels_places_and_gradients() -> None:
     assert torch.autograd.gradcheck(haar, features[:1].requires_grad_())
 
 
-def test_cutting_and_going_on_is_drawing_at_once() -> None:
+def test_cutting_and_going_on_is_rendering_at_once() -> None:
     backbone, w = tiny_backbone(), styles(2, 5)
     x = backbone.features(w, 8)
     assert x.shape == (2, 8, 8, 8)
-    assert torch.equal(backbone.picture(backbone.raised(x, w, 8, 16), w), backbone(w))
+    assert torch.equal(backbone.image(backbone.raised(x, w, 8, 16), w), backbone(w))
     assert torch.equal(backbone.raised(x, w, 8, 8), x)
     assert backbone(w).shape == (2, 3, 32, 32)
 
@@ -149,10 +149,10 @@ def test_gradients_reach_style_and_injection() -> None:
     w = styles(1).double().requires_grad_()
     shift = torch.zeros(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
 
-    def draw(w: Tensor, shift: Tensor) -> Tensor:
+    def output(w: Tensor, shift: Tensor) -> Tensor:
         return backbone.features(w, 8, {8: LevelInjection(doubled=(None, shift))}).mean((2, 3))
 
-    assert torch.autograd.gradcheck(draw, (w, shift), fast_mode=True)
+    assert torch.autograd.gradcheck(output, (w, shift), fast_mode=True)
 
 
 def test_under_autocast_the_features_are_short_and_near() -> None:
@@ -177,7 +177,7 @@ def test_refusals() -> None:
     backbone = tiny_backbone()
     with pytest.raises(SettingError, match="one of 4, 8, 16, but is 32"):
         backbone.features(styles(1), 32)
-    with pytest.raises(SettingError, match="must hold 5 per picture, but hold 3"):
+    with pytest.raises(SettingError, match="must hold 5 per image, but hold 3"):
         backbone.features(styles(1, 3), 16)
     with pytest.raises(SettingError, match="styles"):
         backbone.features(styles(1)[:, :7], 4)

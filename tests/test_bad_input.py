@@ -190,7 +190,7 @@ def test_no_photo_at_all(reconstruct, place: Path) -> None:
     assert_only(place)
 
 
-def test_every_kind_of_picture_is_read(reconstruct, place: Path) -> None:
+def test_every_kind_of_image_is_read(reconstruct, place: Path) -> None:
     face = Image.fromarray(portrait())
     Image.fromarray(np.asarray(face.convert("L")).astype(np.uint16) * 257).save("sixteen.png")
     face.convert("CMYK").save("press.jpg", quality=95)
@@ -207,7 +207,7 @@ def test_every_kind_of_picture_is_read(reconstruct, place: Path) -> None:
     assert result.code == 0, result.printed
     assert result.complaint == ""
     assert_only(place, *(Path(name).stem for name in names))
-    assert "moving.gif: The file holds 2 pictures; the first is used." in result.printed
+    assert "moving.gif: The file holds 2 images; the first is used." in result.printed
     reports = {name: json.loads(Path(f"out/{Path(name).stem}/reconstruction.json").read_text()) for name in names}
     assert (reports["lying.jpg"]["photo"]["height"], reports["lying.jpg"]["photo"]["width"]) == (240, 200)
     upright = [reports[name]["camera"]["rotation_camera_head"][1][1] for name in names]
@@ -243,7 +243,7 @@ def test_in_a_batch_the_others_finish(reconstruct, place: Path, broken: dict[str
     assert [row.split()[0] for row in rows] == ["photo", "a.png", "nowhere.jpg", "text.jpg", "whole.jpg"]
     assert "out/a" in rows[1]
     assert "failed: nowhere.jpg does not exist" in rows[2]
-    assert "failed: text.jpg is not a picture" in rows[3]
+    assert "failed: text.jpg is not an image" in rows[3]
     assert_one_sentence(result.complaint, "2 of 4 photos failed")
 
 

@@ -54,31 +54,31 @@ def pyramid(count: int = 2, *, requires_grad: bool = False) -> dict[int, Tensor]
     return {r: F.avg_pool2d(maps, 32 // r) for r in (16, 8, 4)} | {32: maps}
 
 
-def looks(count: int = 2, layers: int | None = None) -> Tensor:
+def appearance(count: int = 2, layers: int | None = None) -> Tensor:
     shape = (count, STYLE_DIM) if layers is None else (count, layers, STYLE_DIM)
     return torch.randn(*shape, generator=torch.Generator().manual_seed(3)) * 0.5
 
 
 def test_at_first_it_is_its_backbone_whatever_the_normals() -> None:
-    made, w = generator(), looks()
+    made, w = generator(), appearance()
     features = made.backbone.features(w, 16)
     torch.testing.assert_close(made(w, pyramid(), silence()), made.block(features, w))
-    torch.testing.assert_close(made.draw_large(w, pyramid(), silence()), made.backbone(w))
+    torch.testing.assert_close(made.render_large(w, pyramid(), silence()), made.backbone(w))
     noise = [torch.randn(2, *shape) for shape in made.noise_shapes()]
     torch.testing.assert_close(made(w, pyramid(), noise), made(w, pyramid(), silence()))
 
 
 def test_the_encoder_adds_to_the_styles() -> None:
     """With a bias alone it moves all of them alike, whatever the normals."""
-    made, w = generator(), looks()
-    offset = looks(1)[0] * 0.3
+    made, w = generator(), appearance()
+    offset = appearance(1)[0] * 0.3
     made.encoder.bias.data.copy_(offset)
     torch.testing.assert_close(made(w, pyramid(), silence()), generator()(w + offset, pyramid(), silence()))
-    torch.testing.assert_close(made.draw_large(w, pyramid(), silence()), made.backbone(w + offset))
+    torch.testing.assert_close(made.render_large(w, pyramid(), silence()), made.backbone(w + offset))
 
 
 def test_one_style_or_the_same_for_every_layer() -> None:
-    made, w = disturbed(generator()), looks()
+    made, w = disturbed(generator()), appearance()
     assert made.layers == 6
     each = w[:, None].expand(-1, 6, -1)
     torch.testing.assert_close(made(each, pyramid(), silence()), made(w, pyramid(), silence()))
@@ -92,7 +92,7 @@ def test_one_style_or_the_same_for_every_layer() -> None:
 
 def test_gradients_reach_normals_latent_noise_and_all_that_learns() -> None:
     made, maps = disturbed(generator()), pyramid(requires_grad=True)
-    w = looks(layers=made.layers).requires_grad_()
+    w = appearance(layers=made.layers).requires_grad_()
     noise = [torch.randn(2, *shape).requires_grad_() for shape in made.noise_shapes()]
     made(w, maps, noise).square().mean().backward()
     for part in (w, maps[32], *noise, *made.parameters()):
@@ -102,7 +102,7 @@ def test_gradients_reach_normals_latent_noise_and_all_that_learns() -> None:
 
 
 def test_every_steered_level_sees_its_normals() -> None:
-    made, w = disturbed(generator()), looks()
+    made, w = disturbed(generator()), appearance()
     plain = made(w, pyramid(), silence()).detach()
     for side in (4, 8, 16):
         other = pyramid()
@@ -119,22 +119,22 @@ def test_a_coarse_map_reaches_finer_levels() -> None:
 
 
 def test_half_the_side_is_averaged() -> None:
-    made, w = disturbed(generator()), looks()
+    made, w = disturbed(generator()), appearance()
     torch.testing.assert_close(
         made(w, pyramid(), silence(), resolution=16), F.avg_pool2d(made(w, pyramid(), silence()), 2)
     )
     assert made(w, pyramid(), silence(), resolution=32).shape == (2, 3, 32, 32)
 
 
-def test_looks_leave_out_what_is_explained() -> None:
-    made, w = generator(), looks()
-    direction = F.normalize(looks(1), dim=1)
+def test_appearance_leaves_out_what_is_explained() -> None:
+    made, w = generator(), appearance()
+    direction = F.normalize(appearance(1), dim=1)
     made.get_buffer("explained").copy_(direction.T @ direction)
-    made.get_buffer("mean").copy_(looks(3)[2])
-    kept = made.looks(w)
+    made.get_buffer("mean").copy_(appearance(3)[2])
+    kept = made.appearance(w)
     along = ((kept - made.get_buffer("mean")) * direction).sum(1)
     torch.testing.assert_close(along, torch.zeros(2), rtol=0, atol=1e-4)
-    torch.testing.assert_close(made.looks(kept), kept)
+    torch.testing.assert_close(made.appearance(kept), kept)
 
 
 def test_its_weights_hold_nothing_of_the_backbone() -> None:
@@ -143,11 +143,11 @@ def test_its_weights_hold_nothing_of_the_backbone() -> None:
     assert not [name for name in state if name.startswith("backbone")]
     other = generator()
     other.load_state_dict(state)
-    torch.testing.assert_close(other(looks(), pyramid(), silence()), made(looks(), pyramid(), silence()))
+    torch.testing.assert_close(other(appearance(), pyramid(), silence()), made(appearance(), pyramid(), silence()))
 
 
-def test_in_short_precision_it_draws_nearly_the_same() -> None:
-    made, w = disturbed(generator()), looks()
+def test_in_short_precision_it_renders_nearly_the_same() -> None:
+    made, w = disturbed(generator()), appearance()
     exact = made(w, pyramid(), silence()).detach()
     with torch.autocast("cpu", torch.bfloat16):
         short = made(w, pyramid(), silence()).detach()
@@ -155,8 +155,8 @@ def test_in_short_precision_it_draws_nearly_the_same() -> None:
     assert float((short - exact).std() / exact.std()) < 0.05
 
 
-def test_latents_become_looks_and_styles_become_latents() -> None:
-    made, z = generator(), looks()
+def test_latents_become_appearances_and_styles_become_latents() -> None:
+    made, z = generator(), appearance()
     made.get_buffer("latent_axes").copy_(torch.diag(torch.linspace(0.5, 2, STYLE_DIM)).roll(1, 1))
     made.get_buffer("latent_mean").fill_(0.1)
     made.get_buffer("explained").copy_(torch.eye(STYLE_DIM) * 0.25)
@@ -166,11 +166,11 @@ def test_latents_become_looks_and_styles_become_latents() -> None:
     torch.testing.assert_close(made.latents(w), z, rtol=1e-4, atol=1e-4)
 
 
-def test_noise_is_drawn_from_its_source() -> None:
-    made, w = disturbed(generator()), looks()
-    drawn = [made(w, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.allclose(drawn[0], drawn[2])
+def test_noise_is_rendered_from_its_source() -> None:
+    made, w = disturbed(generator()), appearance()
+    rendered = [made(w, pyramid(), noise_generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(rendered[0], rendered[1])
+    assert not torch.allclose(rendered[0], rendered[2])
 
 
 def test_it_takes_a_trained_output_block() -> None:
@@ -188,15 +188,15 @@ def test_its_kind_is_known_and_its_configuration_survives_a_card() -> None:
 def test_refusals() -> None:
     made, maps = generator(), pyramid()
     with pytest.raises(SettingError, match="resolution must be 16 or 32, but is 8"):
-        made(looks(), maps, silence(), resolution=8)
+        made(appearance(), maps, silence(), resolution=8)
     with pytest.raises(SettingError, match=r"lacks \[8\]"):
-        made(looks(), {r: one for r, one in maps.items() if r != 8})
+        made(appearance(), {r: one for r, one in maps.items() if r != 8})
     with pytest.raises(SettingError, match=r"pyramid\[4\]"):
-        made(looks(3), maps)
+        made(appearance(3), maps)
     with pytest.raises(SettingError, match="w must"):
-        made(looks(layers=2), maps)
+        made(appearance(layers=2), maps)
     with pytest.raises(SettingError, match="noise must hold 5"):
-        made(looks(), maps, [torch.zeros(2, 1, 4, 4)])
+        made(appearance(), maps, [torch.zeros(2, 1, 4, 4)])
     with pytest.raises(SettingError, match="those of its backbone"):
         generator(replace(CONFIG, levels=(8, 4)))
     with pytest.raises(SettingError, match="encoder_side"):

@@ -11,7 +11,7 @@ from tiny_model import write_model
 
 import garface
 from garface.cli import app, main
-from garface.cli.render import write_picture
+from garface.cli.render import write_image
 from garface.cli.terminal import check_file, one_line, table
 from garface.collection import by_name, unique
 from garface.errors import InputError, OutputError, SettingError
@@ -127,7 +127,7 @@ def ending(error: BaseException):
 @pytest.mark.parametrize(
     ("error", "code", "start"),
     [
-        (InputError("a.jpg is\n  not a picture."), 2, "garface: a.jpg is not a picture."),
+        (InputError("a.jpg is\n  not an image."), 2, "garface: a.jpg is not an image."),
         (KeyboardInterrupt(), 130, "garface: stopped by Ctrl-C"),
         (ZeroDivisionError("division by zero"), 1, "garface: an unexpected error occurred (ZeroDivisionError: div"),
     ],
@@ -284,4 +284,4 @@ def test_a_name_too_long_for_a_file_is_a_mistake_and_no_defect(capsys: pytest.Ca
 
 def test_a_sheet_longer_than_a_jpeg_holds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="too long for a JPEG"):
-        write_picture(np.zeros((8, 70_000, 3), np.uint8), tmp_path / "s.jpg")
+        write_image(np.zeros((8, 70_000, 3), np.uint8), tmp_path / "s.jpg")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_evaluation import open_finder, write_faces
+from tiny_evaluation import open_detector, write_faces
 from tiny_model import portrait
 
 from garface.cli import main
 from garface.cli.data import describe, relative_errors
 from garface.datasets.conditions import pitch_degrees, yaw_degrees
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.geometry import axis_angle_to_matrix
 
 
@@ -30,7 +30,7 @@ def test_yaw_and_pitch_are_the_way_the_nose_points() -> None:
 
 
 def test_description(faces: Path) -> None:
-    loaded = FittedFaces(faces, split="all")
+    loaded = TrainingSet(faces, split="all")
     loaded.arrays["error"] = np.repeat(np.arange(20, dtype=np.float32)[:, None], 478, axis=1)
     loaded.arrays["rotation"] = np.repeat(np.eye(3, dtype=np.float32)[None], 20, axis=0)
     loaded.arrays["rotation"][:5] = axis_angle_to_matrix(torch.tensor([[-0.3, 0.0, 0.0]])).numpy()
@@ -46,8 +46,8 @@ def test_description(faces: Path) -> None:
     assert median[1] == "9.50"
 
 
-def test_errors_are_relative_to_the_eye_distance(faces: Path) -> None:
-    loaded = FittedFaces(faces, split="all")
+def test_errors_are_relative_to_the_interocular_distance(faces: Path) -> None:
+    loaded = TrainingSet(faces, split="all")
     loaded.arrays["error"][:] = 1.0
     before = relative_errors(loaded)
     loaded.arrays["points"] = 2 * loaded.arrays["points"]
@@ -65,17 +65,17 @@ def test_inspect(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_inspect_refuses_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "inspect", str(tmp_path), "--out", str(tmp_path / "s.png")]) == 2
-    assert "holds no prepared faces" in capsys.readouterr().err
+    assert "is no training set" in capsys.readouterr().err
     assert not (tmp_path / "s.png").exists()
 
 
 def test_prepare_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    open_finder().close()
+    open_detector().close()
     photos, out = tmp_path / "photos", tmp_path / "faces"
     photos.mkdir()
     Image.fromarray(portrait()).save(photos / "a.png")
     Image.fromarray(portrait()[:, ::-1].copy()).save(photos / "b.png")
-    (photos / "letter.jpg").write_text("no picture")
+    (photos / "letter.jpg").write_text("no image")
     assert main(["data", "prepare", str(photos), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"2 faces in {out}; 1 ")
@@ -103,7 +103,7 @@ def test_synthesize(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
         def latent(self, seed: int) -> np.ndarray:
             return np.full(512, seed, np.float32)
 
-        def draw(self, latent: np.ndarray) -> np.ndarray:
+        def generate(self, latent: np.ndarray) -> np.ndarray:
             return np.full((1024, 1024, 3), int(latent[0]), np.uint8)
 
     monkeypatch.setattr("garface.datasets.portraits.open_source", lambda settings, engine: Source())

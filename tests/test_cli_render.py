@@ -12,7 +12,7 @@ from tiny_evaluation import write_faces
 from tiny_model import portrait, write_model
 
 from garface.cli import main
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
 from garface.gallery import (
     DISTANCE,
@@ -104,16 +104,16 @@ def test_random_heads_make_few_expressions_and_both_sides_alike(renderer: Render
 def test_the_distance_comes_from_the_card(renderer: Renderer) -> None:
     from dataclasses import replace
 
-    card = replace(renderer.cards["gar"], figures={"median_camera": {"focal": 300.0, "x": 0.0, "y": 9.0, "z": -600.0}})
+    card = replace(renderer.cards["gar"], metrics={"median_camera": {"focal": 300.0, "x": 0.0, "y": 9.0, "z": -600.0}})
     near = replace(renderer, cards={**renderer.cards, "gar": card})
     assert torch.allclose(random_heads(near, 2).pose.translation.norm(dim=1), torch.full((2,), 600.0))
 
 
-def test_a_face_does_not_depend_on_how_many_are_drawn(renderer: Renderer) -> None:
+def test_a_face_does_not_depend_on_how_many_are_rendered(renderer: Renderer) -> None:
     few, many = (random_faces(renderer, count, seed=4) for count in (2, 9))
     for one, other in zip(few, many):
         assert np.array_equal(one.normals, other.normals)
-        assert np.abs(one.picture.astype(int) - other.picture).max() <= 1
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
     assert not np.array_equal(many[0].normals, many[1].normals)
     assert not np.array_equal(few[0].normals, random_faces(renderer, 1, seed=5)[0].normals)
 
@@ -135,18 +135,18 @@ def test_grid_has_a_row_of_normals_and_one_for_each_latent(renderer: Renderer) -
 
 
 def test_the_middle_of_a_turn_is_the_face_itself(renderer: Renderer, face: FaceState) -> None:
-    drawings = sweep(renderer, face, "yaw", frames=5)
-    assert [drawing.label for drawing in drawings] == ["yaw -35", "yaw -18", "yaw +0", "yaw +18", "yaw +35"]
-    own = ((face.draw(renderer)[0] + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).numpy()
-    assert np.abs(drawings[2].picture - own).max() <= 1
-    assert not np.array_equal(drawings[0].normals, drawings[2].normals)
+    renders = sweep(renderer, face, "yaw", frames=5)
+    assert [render.label for render in renders] == ["yaw -35", "yaw -18", "yaw +0", "yaw +18", "yaw +35"]
+    own = ((face.render(renderer)[0] + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).numpy()
+    assert np.abs(renders[2].image - own).max() <= 1
+    assert not np.array_equal(renders[0].normals, renders[2].normals)
 
 
 @pytest.mark.parametrize(("what", "axis", "sign"), [("yaw", 0, 1), ("pitch", 1, -1)])
 def test_turns_go_the_promised_way_about_the_eyes(
     renderer: Renderer, face: FaceState, what: str, axis: int, sign: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Yaw takes the nose to the right and pitch up (y of a picture points down); the eyes stay in the middle."""
+    """Yaw takes the nose to the right and pitch up (y of an image points down); the eyes stay in the middle."""
     seen: list[tuple[Pose, Camera]] = []
     normals = Renderer.normals
 
@@ -165,9 +165,9 @@ def test_turns_go_the_promised_way_about_the_eyes(
 
 
 def test_an_expression_sweep_ends_fully_made(renderer: Renderer, face: FaceState) -> None:
-    drawings = sweep(renderer, face, "jawOpen", frames=3)
-    assert [drawing.label for drawing in drawings] == ["jawOpen 0.00", "jawOpen 0.50", "jawOpen 1.00"]
-    steps = [np.abs(a.normals.astype(int) - b.normals).mean() for a, b in pairwise(drawings)]
+    renders = sweep(renderer, face, "jawOpen", frames=3)
+    assert [render.label for render in renders] == ["jawOpen 0.00", "jawOpen 0.50", "jawOpen 1.00"]
+    steps = [np.abs(a.normals.astype(int) - b.normals).mean() for a, b in pairwise(renders)]
     assert min(steps) > 0.1
 
 
@@ -176,11 +176,11 @@ def test_a_sweep_over_nothing_known_names_what_is_near(renderer: Renderer, face:
         sweep(renderer, face, "jawOpened")
 
 
-# Prepared faces
+# Training set
 
 
 def test_faces_sheet(tmp_path: Path) -> None:
-    faces = FittedFaces(write_faces(tmp_path / "faces"), split="all")
+    faces = TrainingSet(write_faces(tmp_path / "faces"), split="all")
     sheet = faces_sheet(faces, [0, 3, 19], columns=2)
     assert sheet.shape == (2 * (64 + 28) + 8, 2 * (128 + 8) + 8, 3)
 

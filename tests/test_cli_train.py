@@ -27,7 +27,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(PRESETS, "tiny", tiny(tmp_path / "elsewhere", max_pictures=8))
+    monkeypatch.setitem(PRESETS, "tiny", tiny(tmp_path / "elsewhere", max_images=8))
 
 
 def train(*arguments: object) -> int:
@@ -38,9 +38,9 @@ def train(*arguments: object) -> int:
 def test_a_dry_run_prints_the_whole_configuration(
     network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert train(network, "--dry-run", "--folder", tmp_path / "run", "--max-pictures", 77) == 0
+    assert train(network, "--dry-run", "--folder", tmp_path / "run", "--max-images", 77) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["max_pictures"] == 77
+    assert shown["max_images"] == 77
     assert shown["folder"] == str(tmp_path / "run")
     assert shown["weights"]
     assert not (tmp_path / "run").exists()
@@ -81,7 +81,7 @@ def test_the_renderer_goes_on_from_what_is_named_at_its_full_size(capsys: pytest
 def test_latents_are_inverted_where_none_are_known(
     options: list[str], latents: str, faces: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train("gar", "--dry-run", "--faces", faces, *options) == 0
+    assert train("gar", "--dry-run", "--training-set", faces, *options) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["latents"] == latents
     assert "channels" in shown["discriminator"]  # of pixels, as where they are known
@@ -97,15 +97,15 @@ def test_every_preset_is_there(name: str, capsys: pytest.CaptureFixture[str]) ->
     ("arguments", "said"),
     [
         (["gar", "--preset", "gpu-9000"], "cpu-128"),
-        (["gar"], "--faces"),
-        (["gar", "--faces", "nowhere"], "nowhere"),
-        (["gar", "--max-pictures", "0", "--dry-run"], "max_pictures"),
+        (["gar"], "--training-set"),
+        (["gar", "--training-set", "nowhere"], "nowhere"),
+        (["gar", "--max-images", "0", "--dry-run"], "max_images"),
         (["gar", "--resume"], "leave out --resume"),
-        (["inverter", "--renderer", "nothing", "--faces", "FACES"], "nothing"),
+        (["inverter", "--renderer", "nothing", "--training-set", "FACES"], "nothing"),
         (["normal-encoder"], "--block"),
-        (["normal-encoder", "--block", "nothing", "--faces", "FACES"], "nothing"),
+        (["normal-encoder", "--block", "nothing", "--training-set", "FACES"], "nothing"),
         (["adapters"], "--start"),
-        (["adapters", "--start", "gar-128", "--faces", "FACES"], "not a borrowed one"),
+        (["adapters", "--start", "gar-128", "--training-set", "FACES"], "not a borrowed one"),
     ],
 )
 def test_refusals(
@@ -130,18 +130,18 @@ def test_train_go_on_and_refuse(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    command = ["gar", "--preset", "tiny", "--faces", faces, "--folder", run]
+    command = ["gar", "--preset", "tiny", "--training-set", faces, "--folder", run]
     assert train(*command, "--licence", "CC0-1.0", "--trained-on", "noise") == 0
     assert "Finished after 8 images" in capsys.readouterr().out
     assert load_weights(run / "discriminator.safetensors").card.kind == "discriminator"
     card = load_weights(run / "gar.safetensors").card
-    assert (card.pictures, card.licence, card.trained_on) == (8, "CC0-1.0", "noise")
+    assert (card.images, card.licence, card.trained_on) == (8, "CC0-1.0", "noise")
     assert card.head == stamp(load_head())
 
     assert train(*command) == 2
     assert "pass --resume" in capsys.readouterr().err
-    assert train(*command, "--resume", "--max-pictures", 12) == 0
-    assert load_weights(run / "inverter.safetensors").card.pictures == 12
+    assert train(*command, "--resume", "--max-images", 12) == 0
+    assert load_weights(run / "inverter.safetensors").card.images == 12
 
     monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], learning_rate=0.1))
     capsys.readouterr()
@@ -149,7 +149,7 @@ def test_train_go_on_and_refuse(
     complaint = capsys.readouterr().err
     assert "learning_rate" in complaint
     assert complaint.count("\n") == 1
-    assert load_weights(run / "gar.safetensors").card.pictures == 12
+    assert load_weights(run / "gar.safetensors").card.images == 12
 
     assert main(["render", "random", "--count", "1", "--out", str(tmp_path / "r.png"), "--model", str(run)]) == 0
 
@@ -164,15 +164,15 @@ def test_a_stopped_training_can_go_on(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    next_pictures = Runtime.next_pictures
+    next_images = Runtime.next_images
 
     def interrupted(self: Runtime, size: int):
-        if self.pictures == 0:
+        if self.images == 0:
             os.kill(os.getpid(), sent)
-        return next_pictures(self, size)
+        return next_images(self, size)
 
-    monkeypatch.setattr(Runtime, "next_pictures", interrupted)
-    command = ["gar", "--preset", "tiny", "--faces", faces, "--folder", tmp_path / "run"]
+    monkeypatch.setattr(Runtime, "next_images", interrupted)
+    command = ["gar", "--preset", "tiny", "--training-set", faces, "--folder", tmp_path / "run"]
     assert train(*command) == code
     assert "after 4 images; pass --resume" in capsys.readouterr().out
     assert train(*command, "--resume") == 0
@@ -181,15 +181,15 @@ def test_a_stopped_training_can_go_on(
 def test_the_other_networks(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = {"max_pictures": 4, "batch": 4, "tensorboard": False, "device": "cpu"}
+    quick = {"max_images": 4, "batch": 4, "tensorboard": False, "device": "cpu"}
     estimator = NormalEstimatorConfig(resolution=32, widths=(8, 8))
     normals = NormalsTrainingSettings(estimator=estimator, measured=2, **quick)  # type: ignore[arg-type]
     monkeypatch.setattr(Normals, "presets", lambda self: {"cpu-128": normals})
-    assert train("normals", "--faces", faces, "--folder", tmp_path / "normals") == 0
+    assert train("normals", "--training-set", faces, "--folder", tmp_path / "normals") == 0
     assert load_weights(tmp_path / "normals" / "normals.safetensors").card.kind == "normals"
 
-    monkeypatch.setitem(PRESETS, "tiny", tiny(tmp_path, max_pictures=4))
-    assert train("gar", "--preset", "tiny", "--faces", faces, "--folder", tmp_path / "gar") == 0
+    monkeypatch.setitem(PRESETS, "tiny", tiny(tmp_path, max_images=4))
+    assert train("gar", "--preset", "tiny", "--training-set", faces, "--folder", tmp_path / "gar") == 0
     shape = InverterConfig(resolution=32, latent_dim=8, channels=CHANNELS, hidden=16)
     own = Inverter.presets
 
@@ -197,11 +197,11 @@ def test_the_other_networks(
         return {"cpu-128": replace(own(self)["cpu-128"], inverter=shape, **quick)}  # type: ignore[arg-type]
 
     renderer, start = tmp_path / "gar" / "gar.safetensors", tmp_path / "gar" / "inverter.safetensors"
-    command = ["inverter", "--faces", faces, "--renderer", renderer]
+    command = ["inverter", "--training-set", faces, "--renderer", renderer]
     assert train(*command, "--folder", tmp_path / "known", "--start", start, "--latents", "known") == 2
     assert "--latents inverted" in capsys.readouterr().err
     monkeypatch.setattr(Inverter, "presets", presets)
     assert train(*command, "--folder", tmp_path / "a") == 0
     assert train(*command, "--folder", tmp_path / "b", "--start", start) == 0
-    assert load_weights(tmp_path / "b" / "inverter.safetensors").card.pictures == 4 + 4  # and those of the start
+    assert load_weights(tmp_path / "b" / "inverter.safetensors").card.images == 4 + 4  # and those of the start
     assert capsys.readouterr().err == ""

@@ -21,20 +21,20 @@ from garface.errors import Cancelled, InputError, OutputError
 
 
 class Worker:
-    """Doubles numbers; some are spoilt, alone or for their whole group."""
+    """Doubles numbers; some are corrupt, alone or for their whole group."""
 
-    def __init__(self, **spoilt: Exception) -> None:
-        self.spoilt, self.asked = spoilt, list[list[int]]()
+    def __init__(self, **corrupt: Exception) -> None:
+        self.corrupt, self.asked = corrupt, list[list[int]]()
 
     def __call__(self, jobs: Sequence[int]) -> Iterator[int | Exception]:
         self.asked.append(list(jobs))
         for job in jobs:
-            if f"group{job}" in self.spoilt:
-                raise self.spoilt[f"group{job}"]
+            if f"group{job}" in self.corrupt:
+                raise self.corrupt[f"group{job}"]
         for job in jobs:
-            if f"written{job}" in self.spoilt:
-                raise self.spoilt[f"written{job}"]
-            yield self.spoilt.get(f"given{job}", 2 * job)
+            if f"written{job}" in self.corrupt:
+                raise self.corrupt[f"written{job}"]
+            yield self.corrupt.get(f"given{job}", 2 * job)
 
 
 def told(outcomes: Iterator[Outcome[int, int]]) -> list[tuple[int, int | str | None]]:
@@ -76,10 +76,10 @@ def test_what_is_not_forgiven_ends_the_work(error: BaseException) -> None:
 
 
 def test_who_executes_it_makes_no_difference() -> None:
-    spoilt = {"group3": InputError("three"), "given6": InputError("six")}
-    plain = told(work_through(list(range(9)), Worker(**spoilt), size=4))
+    corrupt = {"group3": InputError("three"), "given6": InputError("six")}
+    plain = told(work_through(list(range(9)), Worker(**corrupt), size=4))
     with ThreadPoolExecutor(3) as pool:
-        assert told(work_through(list(range(9)), Worker(**spoilt), size=4, execute=pool.map)) == plain
+        assert told(work_through(list(range(9)), Worker(**corrupt), size=4, execute=pool.map)) == plain
 
 
 # Reconstructions
@@ -110,14 +110,14 @@ import os, signal, sys
 from garface.cli import main
 from garface.reconstruction import Reconstruction
 
-write = Reconstruction._write_pictures
+write = Reconstruction._write_images
 
 def killed(self, draft):
     write(self, draft)
     if self.name == "c":
         os.kill(os.getpid(), signal.SIGKILL)
 
-Reconstruction._write_pictures = killed
+Reconstruction._write_images = killed
 main(["reconstruct", *sys.argv[1:]])
 """
 

@@ -74,27 +74,27 @@ def test_a_map_is_red_where_scans_lie_outside_and_blue_where_inside(tmp_path: Pa
     assert len(set(grey)) == 1
     folder = write_bench(tmp_path / "data", subjects=2, views=1)
     write_heads(tmp_path / "mean")
-    (error,) = common_errors(open_dataset(folder).pictures, {"mean": tmp_path / "mean"}, progress=False)
+    (error,) = common_errors(open_dataset(folder).photos, {"mean": tmp_path / "mean"}, progress=False)
     assert error.subjects == 2
     assert 0.5 < error.rms < 5.0
     assert error.share < 0.9  # two random heads differ from the mean head each in its own way
-    picture = common_map(error).astype(int)
-    face = (picture < 255).any(2)
+    photo = common_map(error).astype(int)
+    face = (photo < 255).any(2)
     assert 0.2 < face.mean() < 0.9
-    assert {True, False} == set((picture[..., 0] > picture[..., 2] + 20)[face].tolist())
+    assert {True, False} == set((photo[..., 0] > photo[..., 2] + 20)[face].tolist())
 
 
 def test_meshes_of_several_topologies_have_nothing_in_common(tmp_path: Path) -> None:
     folder = write_bench(tmp_path / "data", subjects=2, views=1)
-    pictures = open_dataset(folder).pictures
+    photos = open_dataset(folder).photos
     write_heads(tmp_path / "mean", "s000_v0")
-    assert common_errors(pictures, {"mean": tmp_path / "mean"}, progress=False) == []  # one subject only
+    assert common_errors(photos, {"mean": tmp_path / "mean"}, progress=False) == []  # one subject only
     write_heads(tmp_path / "mean")
     mesh, _ = head(0)
     one_more = np.concatenate([mesh.vertices, mesh.vertices[:1]])
     for vertices, triangles in ((mesh.vertices, mesh.triangles[::-1]), (one_more, mesh.triangles)):
         write_ply(tmp_path / "mean/s001_v0.ply", vertices, triangles)
-        assert common_errors(pictures, {"mean": tmp_path / "mean"}, progress=False) == []
+        assert common_errors(photos, {"mean": tmp_path / "mean"}, progress=False) == []
     assert "Not told of mean" in common_table([], ["mean"])
 
 
@@ -120,7 +120,7 @@ def test_the_command_tells_what_all_have_in_common(tmp_path: Path, capsys: pytes
 
 
 def write_heads(folder: Path, *names: str) -> None:
-    """The mean head for every picture of a dataset of two subjects."""
+    """The mean head for every photo of a dataset of two subjects."""
     mesh, landmarks = head(0)
     make_folder(folder)
     for name in names or ("s000_v0", "s001_v0"):

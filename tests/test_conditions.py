@@ -21,7 +21,7 @@ from garface.datasets.conditions import (
     random_turns,
     yaw_degrees,
 )
-from garface.datasets.fitted import SETTINGS_FILE, FittedFaces, mirror_where
+from garface.datasets.training_set import SETTINGS_FILE, TrainingSet, mirror_where
 from garface.errors import SettingError
 from garface.geometry import Similarity
 from garface.heads import landmark_points, load_head, stamp
@@ -31,7 +31,7 @@ COUNT = 12
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
+def faces(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
     """Random heads as a prepared folder, framed a little beside their crops, as fits are; the last one fits badly."""
     model, source = load_head(), Generator().manual_seed(3)
     made = RandomConditions(model, 850.0, RandomHeads(identity=0.3), source)
@@ -55,7 +55,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
         principal=camera.principal.numpy(),
         error=error,
     )
-    return FittedFaces(folder, split="all", model=model)
+    return TrainingSet(folder, split="all", model=model)
 
 
 def frame(conditions: Conditions, heads: Heads) -> Similarity:
@@ -66,7 +66,7 @@ def frame(conditions: Conditions, heads: Heads) -> Similarity:
     return ffhq_similarity(heads.camera.project(points), heads.camera.height)
 
 
-def test_own_identity_expression_and_pose_give_the_photos_condition(faces: FittedFaces) -> None:
+def test_own_identity_expression_and_pose_give_the_photos_condition(faces: TrainingSet) -> None:
     rows = torch.arange(COUNT)
     heads = FittedConditions(faces).combine(faces.take("identity", rows), faces.take("expression", rows), rows)
     torch.testing.assert_close(heads.camera.principal, faces.cameras(rows).principal, atol=1e-3, rtol=0)
@@ -80,7 +80,7 @@ def heads_of(heads: Heads, rows: Tensor) -> Heads:
     return Heads(heads.identity[rows], heads.expression[rows], heads.pose[rows], heads.camera[rows])
 
 
-def test_combined_heads_are_framed_as_the_head_whose_pose_they_take(faces: FittedFaces) -> None:
+def test_combined_heads_are_framed_as_the_head_whose_pose_they_take(faces: TrainingSet) -> None:
     rows, others = torch.arange(COUNT), torch.arange(COUNT).roll(5)
     conditions = FittedConditions(faces)
     heads = conditions.combine(3 * faces.take("identity", others), faces.take("expression", others), rows)
@@ -93,7 +93,7 @@ def test_combined_heads_are_framed_as_the_head_whose_pose_they_take(faces: Fitte
     assert (heads.camera.principal - faces.cameras(rows).principal).norm(dim=1).max() < 3  # moved, not cut elsewhere
 
 
-def test_random_heads_fill_their_frame_within_the_ranges(faces: FittedFaces) -> None:
+def test_random_heads_fill_their_frame_within_the_ranges(faces: TrainingSet) -> None:
     conditions = RandomConditions.like(faces, RandomHeads(yaw=30, pitch=10), Generator().manual_seed(0))
     heads = conditions.heads(conditions.identities(300))
     found = frame(conditions, heads)
@@ -133,7 +133,7 @@ def test_random_expressions_are_sparse_and_sides_and_eyes_agree() -> None:
     assert of["tongueOut"].max() == 0
 
 
-def test_pairs_show_one_identity_in_two_poses(faces: FittedFaces) -> None:
+def test_pairs_show_one_identity_in_two_poses(faces: TrainingSet) -> None:
     source = Generator().manual_seed(1)
     still = RandomConditions(faces.model, 850.0, RandomHeads(identity=2.0, active=0, yaw=0, pitch=0), source)
     first, second = still.pairs(2, 32)
@@ -144,7 +144,7 @@ def test_pairs_show_one_identity_in_two_poses(faces: FittedFaces) -> None:
     assert (first - second).abs().amax((1, 2, 3)).min() > 0.1
 
 
-def test_half_are_mirrored(faces: FittedFaces) -> None:
+def test_half_are_mirrored(faces: TrainingSet) -> None:
     conditions = FittedConditions(faces, trusted=0.0, source=Generator().manual_seed(2))
     conditions.__dict__["weights"] = torch.eye(COUNT)[0]  # always the first pose, on the one most trustworthy head
     maps = conditions(24, 32)
@@ -155,7 +155,7 @@ def test_half_are_mirrored(faces: FittedFaces) -> None:
     assert 6 <= sum(same) <= 18
 
 
-def test_badly_fitted_photos_lend_their_pose_only(faces: FittedFaces) -> None:
+def test_badly_fitted_photos_lend_their_pose_only(faces: TrainingSet) -> None:
     conditions = FittedConditions(faces, trusted=0.95, source=Generator().manual_seed(0))
     worst = faces.take("identity", torch.tensor([COUNT - 1]))
     assert not bool((conditions.identities(500) == worst).all(1).any())
@@ -163,7 +163,7 @@ def test_badly_fitted_photos_lend_their_pose_only(faces: FittedFaces) -> None:
     assert bool((everyone.identities(500) == worst).all(1).any())
 
 
-def test_the_default_generator_alone_decides(faces: FittedFaces) -> None:
+def test_the_default_generator_alone_decides(faces: TrainingSet) -> None:
     for conditions in (FittedConditions(faces, flatten=0.5), RandomConditions.like(faces)):
         torch.manual_seed(5)
         conditions(1, 16)
@@ -203,7 +203,7 @@ class Turned:
 
 
 def test_pose_weights_flatten_the_yaws() -> None:
-    faces: FittedFaces = Turned()  # type: ignore[assignment]
+    faces: TrainingSet = Turned()  # type: ignore[assignment]
     yaw = yaw_degrees(faces.take("rotation", torch.arange(len(faces)))).abs()
     torch.testing.assert_close(pose_weights(faces, flatten=0.0), torch.ones(len(faces)))
 
@@ -221,7 +221,7 @@ def test_pose_weights_flatten_the_yaws() -> None:
     assert clipped.max() / clipped.min() == pytest.approx(2, rel=1e-4)
 
 
-def test_settings_out_of_range(faces: FittedFaces) -> None:
+def test_settings_out_of_range(faces: TrainingSet) -> None:
     with pytest.raises(SettingError, match="flatten"):
         FittedConditions(faces, flatten=1.5)
     with pytest.raises(SettingError, match="trusted"):
@@ -250,12 +250,12 @@ def test_one_face_is_enough(tmp_path: Path) -> None:
         principal=head.camera.principal.numpy(),
         error=np.ones((1, 478), np.float32),
     )
-    maps = FittedConditions(FittedFaces(tmp_path, split="all"), flatten=1.0)(3, 16)
+    maps = FittedConditions(TrainingSet(tmp_path, split="all"), flatten=1.0)(3, 16)
     assert maps.shape == (3, 4, 16, 16)
     assert maps[:, 3].amax((1, 2)).min() == 1
 
 
-def test_rare_poses_are_repeated_and_none_is_lost(faces: FittedFaces) -> None:
+def test_rare_poses_are_repeated_and_none_is_lost(faces: TrainingSet) -> None:
     assert more_turned(faces, 0.0) is faces
     more = more_turned(faces, 1.0)
     weights = pose_weights(faces, flatten=1.0)

@@ -27,7 +27,7 @@ from garface.geometry import Camera, Pose, crop
 from garface.heads import landmark_points, load_head
 from garface.io import to_tensor
 from garface.photo.align import ffhq_similarity
-from garface.photo.finder import FaceFinder
+from garface.photo.detector import LandmarkDetector
 from garface.weights import find_asset
 from garface.weights.fetch import cached_path
 
@@ -44,7 +44,7 @@ def ramp(height: int, width: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [7, 16, 50])
 def test_a_window_shows_the_places_it_covers(size: int) -> None:
-    """Of a picture that is linear in x and y, whether it grows or shrinks; each row of the batch by its own window."""
+    """Of an image that is linear in x and y, whether it grows or shrinks; each row of the batch by its own window."""
     window = torch.tensor([[5.0, 8.0, 21.0, 20.0], [6.5, 7.25, 30.0, 26.0]])
     found = cut(ramp(32, 40).expand(2, -1, -1, -1), window, size)
     error = {"rtol": 0, "atol": 2e-4 if size == 50 else 0.1}  # px; a widened tent is not exact
@@ -55,12 +55,12 @@ def test_a_window_shows_the_places_it_covers(size: int) -> None:
         torch.testing.assert_close(one[1], rows[:, None].expand(size, size), **error)
 
 
-def test_the_whole_picture_is_itself_and_beyond_it_is_its_edge() -> None:
-    picture = torch.rand(2, 3, 9, 9)
-    torch.testing.assert_close(cut(picture, torch.tensor([[0.0, 0.0, 9.0, 9.0]] * 2), 9), picture)
-    beyond = cut(picture, torch.tensor([[0.0, 3.0, 9.0, 12.0]] * 2), 9)
-    torch.testing.assert_close(beyond[:, :, :6], picture[:, :, 3:])
-    torch.testing.assert_close(beyond[:, :, 6:], picture[:, :, 8:].expand(-1, -1, 3, -1))
+def test_the_whole_image_is_itself_and_beyond_it_is_its_edge() -> None:
+    image = torch.rand(2, 3, 9, 9)
+    torch.testing.assert_close(cut(image, torch.tensor([[0.0, 0.0, 9.0, 9.0]] * 2), 9), image)
+    beyond = cut(image, torch.tensor([[0.0, 3.0, 9.0, 12.0]] * 2), 9)
+    torch.testing.assert_close(beyond[:, :, :6], image[:, :, 3:])
+    torch.testing.assert_close(beyond[:, :, 6:], image[:, :, 8:].expand(-1, -1, 3, -1))
 
 
 def test_a_shrinking_window_averages() -> None:
@@ -76,37 +76,37 @@ def test_a_shrinking_window_averages() -> None:
 @pytest.mark.parametrize("size", [4, 11])
 def test_a_window_is_differentiable(size: int) -> None:
     torch.manual_seed(0)
-    picture = torch.rand(2, 1, 6, 7, dtype=torch.float64, requires_grad=True)
+    image = torch.rand(2, 1, 6, 7, dtype=torch.float64, requires_grad=True)
     window = torch.tensor([[0.71, 0.93, 5.33, 5.12], [1.1, 0.8, 6.2, 5.3]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda p, w: cut(p, w, size), (picture, window))
+    assert torch.autograd.gradcheck(lambda p, w: cut(p, w, size), (image, window))
 
 
 def test_windows_stay_precise_under_autocast_and_check_their_shapes() -> None:
-    picture = ramp(32, 32)
+    image = ramp(32, 32)
     window = torch.tensor([[1.0, 2.0, 30.0, 31.0]])
     with torch.autocast("cpu", torch.bfloat16):
-        found = cut(picture, window, 20)
+        found = cut(image, window, 20)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, cut(picture, window, 20))
+    torch.testing.assert_close(found, cut(image, window, 20))
     for broken in (torch.zeros(2, 4), torch.zeros(1, 3)):
         with pytest.raises(SettingError, match="window"):
-            cut(picture, broken, 20)
+            cut(image, broken, 20)
 
 
 class _Centroid(nn.Module):
     """Stands for the landmark network: every point is the centre of the light, in px of the chip."""
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        assert picture.shape[1:] == (3, SIDE, SIDE)
-        assert picture.min() >= -1e-5
-        assert picture.max() <= 1 + 1e-5
-        light = picture.mean(1, keepdim=True)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        assert image.shape[1:] == (3, SIDE, SIDE)
+        assert image.min() >= -1e-5
+        assert image.max() <= 1 + 1e-5
+        light = image.mean(1, keepdim=True)
         place = (light * ramp(SIDE, SIDE)).sum((2, 3)) / light.sum((2, 3))
         return torch.cat([place, 7 * torch.ones_like(place[:, :1])], 1)[:, None].expand(-1, 478, -1), place[:, 0]
 
 
 def spots(size: int, places: Tensor) -> Tensor:
-    """Pictures in [-1, 1] of size x size, black but for a round spot at each place, given in shares."""
+    """Images in [-1, 1] of size x size, black but for a round spot at each place, given in shares."""
     distance = (ramp(size, size) / size - places[:, :, None, None]).square().sum(1, keepdim=True)
     return 2 * torch.exp(-distance / 0.002).expand(-1, 3, -1, -1) - 1
 
@@ -123,7 +123,7 @@ def test_landmarks_come_back_in_pixels_of_the_crop(size: int) -> None:
 
 
 def test_moving_what_is_seen_moves_the_landmarks() -> None:
-    """The gradient reaches the picture: the derivative of the centre by the spot's place is one crop side."""
+    """The gradient reaches the image: the derivative of the centre by the spot's place is one crop side."""
     places = torch.tensor([[0.5, 0.55]], requires_grad=True)
     found = LandmarkPoints(_Centroid())(spots(64, places))
     (gradient,) = torch.autograd.grad(found[0, 0, 0], places)
@@ -133,9 +133,9 @@ def test_moving_what_is_seen_moves_the_landmarks() -> None:
 class _Seen(nn.Module):
     """Stands for the identity network and remembers what it saw."""
 
-    def forward(self, picture: Tensor) -> Tensor:
-        self.picture = picture
-        return picture.mean((2, 3))
+    def forward(self, image: Tensor) -> Tensor:
+        self.image = image
+        return image.mean((2, 3))
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])
@@ -144,8 +144,8 @@ def test_identity_sees_the_same_window_at_every_size(size: int) -> None:
     IdentityFeatures(network)(2 * ramp(size, size)[:, [0, 1, 1]] / size - 1)
     left, top, right, bottom = IDENTITY_WINDOW
     share = (torch.arange(CHIP) + 0.5) / CHIP
-    torch.testing.assert_close(network.picture[0, 0, 0], left + share * (right - left), rtol=0, atol=1e-3)
-    torch.testing.assert_close(network.picture[0, 1, :, 0], top + share * (bottom - top), rtol=0, atol=1e-3)
+    torch.testing.assert_close(network.image[0, 0, 0], left + share * (right - left), rtol=0, atol=1e-3)
+    torch.testing.assert_close(network.image[0, 1, :, 0], top + share * (bottom - top), rtol=0, atol=1e-3)
 
 
 def mean_head() -> Tensor:
@@ -172,8 +172,8 @@ def aligned(size: int) -> tuple[Tensor, Tensor]:
     """A real face, cut as in training, and the landmarks that MediaPipe found in the photo."""
     photo = np.ascontiguousarray(data.astronaut())
     try:
-        with FaceFinder() as finder:
-            points = torch.from_numpy(finder.find(photo)[0].points)[None]
+        with LandmarkDetector() as detector:
+            points = torch.from_numpy(detector.find(photo)[0].points)[None]
     except AssetError as error:
         pytest.skip(str(error))
     frame = ffhq_similarity(points, size)
@@ -182,13 +182,13 @@ def aligned(size: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.skipif(not cached("face-landmarker"), reason="needs `garface models fetch face-landmarker`")
 def test_landmarks_of_a_crop_are_those_of_the_photo() -> None:
-    """Within 2 % of the eye distance, by the fixed window and by the points' own; a little more from 64 px."""
-    picture, points = aligned(128)
+    """Within 2 % of the interocular distance, by the fixed window and by the points' own; a little more from 64 px."""
+    image, points = aligned(128)
     critic, distance = load_landmark_points(), 29.4
     for window in (None, face_window(points)):
-        error = (critic(picture, window) - points).norm(dim=2) / distance
+        error = (critic(image, window) - points).norm(dim=2) / distance
         assert error.mean() < 0.02
-    coarse = 2 * critic(avg_pool2d(picture, 2))
+    coarse = 2 * critic(avg_pool2d(image, 2))
     assert ((coarse - points).norm(dim=2) / distance).mean() < 0.04
 
 
@@ -196,9 +196,9 @@ def test_landmarks_of_a_crop_are_those_of_the_photo() -> None:
     not (cached("dlib-face-resnet") and cached("face-landmarker")), reason="needs `garface models fetch`"
 )
 def test_identity_of_a_crop_hardly_depends_on_its_size() -> None:
-    critic, (picture, _) = load_identity_features(), aligned(128)
-    anchor = critic(picture)
-    for other in (avg_pool2d(picture, 2), picture.flip(3), picture * 0.8 - 0.2):
+    critic, (image, _) = load_identity_features(), aligned(128)
+    anchor = critic(image)
+    for other in (avg_pool2d(image, 2), image.flip(3), image * 0.8 - 0.2):
         assert (critic(other) - anchor).norm() < 0.4
     assert not critic.training
     assert not any(parameter.requires_grad for parameter in critic.parameters())
@@ -223,7 +223,7 @@ def test_features_of_a_face_hardly_change_with_its_size_and_much_with_its_turn()
 @pytest.mark.skipif(not cached("dlib-face-resnet"), reason="needs `garface models fetch dlib-face-resnet`")
 def test_the_last_that_the_identity_network_sees_makes_up_its_answer() -> None:
     network = load_identity_critic()
-    picture = torch.rand(2, 3, 150, 150, generator=torch.Generator().manual_seed(0))
-    seen = network.seen(picture)
+    image = torch.rand(2, 3, 150, 150, generator=torch.Generator().manual_seed(0))
+    seen = network.seen(image)
     assert [tuple(seen[row].shape[1:]) for row in (0, -1)] == [(32, 35, 35), (256, 2, 2)]
-    torch.testing.assert_close(seen[-1].mean((2, 3)) @ network.matrix, network(picture))
+    torch.testing.assert_close(seen[-1].mean((2, 3)) @ network.matrix, network(image))

@@ -98,9 +98,9 @@ def test_a_strange_layer_is_named() -> None:
         read_network(write.network(write.little()).replace(write.text("affine_"), write.text("prelu_1")))
 
 
-def naive(network: DlibNetwork, picture: Tensor) -> Tensor:
+def naive(network: DlibNetwork, image: Tensor) -> Tensor:
     """The layers one by one in float64, as the file lists them, nothing folded."""
-    x = (picture.double() * 255 - torch.tensor(network.mean).view(1, 3, 1, 1)) / 256
+    x = (image.double() * 255 - torch.tensor(network.mean).view(1, 3, 1, 1)) / 256
     entry, skip, kinds = x, None, [layer.kind for layer in network.layers]
     for i, layer in enumerate(network.layers):
         weight, bias = (None if a is None else torch.from_numpy(a).double() for a in (layer.weight, layer.bias))
@@ -129,9 +129,9 @@ def naive(network: DlibNetwork, picture: Tensor) -> Tensor:
 
 def test_the_folded_network_equals_its_layers() -> None:
     made = write.little()
-    picture = torch.rand(3, 3, *made.size)
-    found = IdentityNetwork(made)(picture)
-    torch.testing.assert_close(found, naive(made, picture).float(), rtol=1e-4, atol=1e-4)
+    image = torch.rand(3, 3, *made.size)
+    found = IdentityNetwork(made)(image)
+    torch.testing.assert_close(found, naive(made, image).float(), rtol=1e-4, atol=1e-4)
     assert found.std() > 0.1
 
 
@@ -152,7 +152,7 @@ def test_layers_in_another_order_are_an_error(at: int) -> None:
         IdentityNetwork(dataclasses.replace(made, layers=layers))
 
 
-def test_pictures_of_another_size_are_an_error() -> None:
+def test_images_of_another_size_are_an_error() -> None:
     with pytest.raises(SettingError, match="39, 35"):
         IdentityNetwork(write.little())(torch.rand(1, 3, 35, 39))
 

@@ -100,14 +100,14 @@ def weights(*shape: int) -> np.ndarray:
 
 
 def little() -> tuple[bytes, dict[str, np.ndarray]]:
-    """A network with every operator MediaPipe uses, on a picture of 9 x 12 pixels, and its constants."""
+    """A network with every operator MediaPipe uses, on an image of 9 x 12 pixels, and its constants."""
     w = Writer()
     values = {"a": weights(4, 3, 3, 3), "ab": weights(4), "s": weights(1, 1, 4), "d": weights(1, 3, 3, 4)}
     values |= {"db": weights(4), "e": weights(6, 2, 2, 4), "eb": weights(6), "f": weights(5, 3, 3, 6), "fb": weights(5)}
     c = {name: w.half(value) for name, value in values.items() if name not in ("f", "fb")}
     c |= {name: w.tensor(value=values[name]) for name in ("f", "fb")}
-    picture = w.tensor(1, 9, 12, 3)
-    x = w.apply("conv", [picture, c["a"], c["ab"]], 1, 5, 6, 4, **window(same=True, stride=2))
+    image = w.tensor(1, 9, 12, 3)
+    x = w.apply("conv", [image, c["a"], c["ab"]], 1, 5, 6, 4, **window(same=True, stride=2))
     x = w.apply("prelu", [x, c["s"]], 1, 5, 6, 4)
     y = w.apply("depthwise_conv", [x, c["d"], c["db"]], 1, 5, 6, 4, **window(same=True, stride=1))
     x = w.apply("add", [x, y], 1, 5, 6, 4)
@@ -120,7 +120,7 @@ def little() -> tuple[bytes, dict[str, np.ndarray]]:
     x = w.apply("conv", [x, c["f"], c["fb"]], 1, 2, 3, 5, **window(same=False, stride=1))
     chance = w.apply("logistic", [x], 1, 2, 3, 5)
     flat = w.apply("reshape", [chance, w.tensor(value=np.array([1, -1], np.int32))], 1, 30)
-    return w.finish([picture], [flat, x]), {
+    return w.finish([image], [flat, x]), {
         k: v.astype(np.float16 if k in c and k[0] != "f" else v.dtype) for k, v in values.items()
     }
 
@@ -140,10 +140,10 @@ def convolved(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int, 
     return result
 
 
-def naive(picture: np.ndarray, c: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """`little` in plain numpy, float64, for one picture (H, W, C)."""
+def naive(image: np.ndarray, c: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """`little` in plain numpy, float64, for one image (H, W, C)."""
     c = {name: value.astype(float) for name, value in c.items()}
-    x = convolved(picture, c["a"], c["ab"], 2, same=True)
+    x = convolved(image, c["a"], c["ab"], 2, same=True)
     x = np.where(x > 0, x, x * c["s"])
     each = [convolved(x[..., k : k + 1], c["d"][..., k : k + 1], c["db"][k : k + 1], 1, same=True) for k in range(4)]
     x = x + np.concatenate(each, 2)
@@ -155,9 +155,9 @@ def naive(picture: np.ndarray, c: dict[str, np.ndarray]) -> tuple[np.ndarray, np
 
 def test_the_walked_graph_equals_its_definition() -> None:
     content, constants = little()
-    pictures = torch.rand(3, 3, 9, 12)
-    flat, features = TfliteNetwork(read_graph(content))(pictures)
-    for one, row, plane in zip(pictures, flat, features):
+    images = torch.rand(3, 3, 9, 12)
+    flat, features = TfliteNetwork(read_graph(content))(images)
+    for one, row, plane in zip(images, flat, features):
         expected_row, expected_plane = naive(one.permute(1, 2, 0).double().numpy(), constants)
         np.testing.assert_allclose(row.detach().numpy(), expected_row, atol=1e-5)
         np.testing.assert_allclose(plane.permute(1, 2, 0).detach().numpy(), expected_plane, atol=1e-5)
@@ -191,10 +191,10 @@ def test_damage_is_an_asset_error() -> None:
 @pytest.mark.parametrize(("kind", "options"), [("tanh", {}), ("conv", {"activation": (3, "i8", 1)}), ("pad", None)])
 def test_what_is_not_known_is_an_error(kind: str, options: dict[str, Any] | None) -> None:
     w = Writer()
-    picture, kernel, bias = w.tensor(1, 4, 4, 1), w.tensor(value=weights(1, 1, 1, 1)), w.tensor(value=weights(1))
-    inputs = {"tanh": [picture], "conv": [picture, kernel, bias], "pad": [picture, bias]}[kind]
+    image, kernel, bias = w.tensor(1, 4, 4, 1), w.tensor(value=weights(1, 1, 1, 1)), w.tensor(value=weights(1))
+    inputs = {"tanh": [image], "conv": [image, kernel, bias], "pad": [image, bias]}[kind]
     step = w.apply("logistic" if options is None else kind, inputs, 1, 4, 4, 1, **(options or {}))
-    content = w.finish([picture], [step])
+    content = w.finish([image], [step])
     if options is None:
         content = content.replace(b"TFL3", b"TFL2")
     with pytest.raises(AssetError):
@@ -258,14 +258,14 @@ def test_the_critic_is_frozen_differentiable_and_bears_bfloat16() -> None:
 def test_what_was_seen_on_the_way_is_the_last_of_its_side() -> None:
     """Against hooks on every step of a whole pass."""
     network = load_landmark_critic().network
-    picture = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     outputs: list[torch.Tensor] = []
     hooks = [step.register_forward_hook(lambda *given: outputs.append(given[2])) for step in network.steps]
-    network(picture.contiguous(memory_format=torch.channels_last))
+    network(image.contiguous(memory_format=torch.channels_last))
     for hook in hooks:
         hook.remove()
     for side in (4, 16):
         wanted = [output for output in outputs if output.ndim == 4 and output.shape[-1] == side][-1]
-        torch.testing.assert_close(network.seen(picture, side=side), wanted, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.seen(image, side=side), wanted, rtol=1e-4, atol=1e-4)
     with pytest.raises(SettingError, match="no features of 5 x 5"):
-        network.seen(picture, side=5)
+        network.seen(image, side=5)

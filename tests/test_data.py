@@ -8,21 +8,21 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from garface.datasets.fitted import FittedFaces, held_back
 from garface.datasets.prepare import PrepareSettings, find_and_align, prepare
+from garface.datasets.training_set import TrainingSet, is_held_out
 from garface.errors import InputError, SettingError
-from garface.heads import eye_distance, landmark_points, load_head
+from garface.heads import interocular_distance, landmark_points, load_head
 from garface.io import write_png
-from garface.photo.finder import FaceFinder
-from garface.photo.starting_shapes import load_starting_shapes
-from garface.synthetic.drawings import Drawings
+from garface.photo.detector import LandmarkDetector
+from garface.photo.initial_shapes import load_initial_shapes
+from garface.synthetic.heads import SyntheticHeads
 
 SETTINGS = PrepareSettings(size=64, shard=2, shape_start="landmarks")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three portraits, one of them held back by its number, one picture without a face, one broken file."""
+    """Three portraits, one of them held out by its number, one image without a face, one broken file."""
     folder = tmp_path_factory.mktemp("photos")
     face = np.ascontiguousarray(astronaut()[:300, 60:360])
     write_png(folder / "face-01.png", face)
@@ -71,34 +71,36 @@ def test_sets_from_before_shapes_were_estimated_can_grow(photos: Path, prepared:
 
 def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="garface data prepare"):
-        FittedFaces(tmp_path)
+        TrainingSet(tmp_path)
 
 
 def test_splits_are_disjoint_and_fixed(prepared: Path) -> None:
-    train, held, both = (FittedFaces(prepared, split=split) for split in ("train", "heldout", "all"))
+    train, held, both = (TrainingSet(prepared, split=split) for split in ("train", "held-out", "all"))
     assert held.names == ["face-07"]
     assert sorted(train.names + held.names) == sorted(both.names)
-    assert held_back("01237")
-    assert not held_back("01273")
-    share = np.mean([held_back(f"portrait {letter}{i}x") for letter in "ab" for i in range(500)])
+    assert is_held_out("01237")
+    assert not is_held_out("01273")
+    share = np.mean([is_held_out(f"portrait {letter}{i}x") for letter in "ab" for i in range(500)])
     assert 0.05 < share < 0.16
 
 
 def test_fits_project_onto_the_landmarks_of_the_crops(prepared: Path) -> None:
-    faces = FittedFaces(prepared, split="all")
+    faces = TrainingSet(prepared, split="all")
     rows = torch.arange(len(faces))
     heads = faces.vertices_camera(rows)
     points = faces.cameras(rows).project(landmark_points(faces.model, heads))
-    error = (points - faces.take("points", rows)).norm(dim=-1) / eye_distance(faces.take("points", rows))[:, None]
+    error = (points - faces.take("points", rows)).norm(dim=-1) / interocular_distance(faces.take("points", rows))[
+        :, None
+    ]
     assert float(error.median(1).values.max()) < 0.03
 
 
 def test_mirror_images_are_what_a_mirrored_photo_gives(prepared: Path) -> None:
-    """Picture 2 is the mirrored file of picture 1: its own fit must agree with the mirrored condition of picture 1."""
-    faces = FittedFaces(prepared, split="train")
+    """Image 2 is the mirrored file of image 1: its own fit must agree with the mirrored condition of image 1."""
+    faces = TrainingSet(prepared, split="train")
     one, two = faces.names.index("face-01"), faces.names.index("face-02")
     mirrored = torch.tensor([one + len(faces)])
-    difference = faces.pictures(mirrored) - faces.pictures(torch.tensor([two]))
+    difference = faces.images(mirrored) - faces.images(torch.tensor([two]))
     assert float(difference.abs().mean()) < 0.05
     a, b = faces.conditions(mirrored), faces.conditions(torch.tensor([two]))
     both = (a[:, 3:] > 0.99) & (b[:, 3:] > 0.99)
@@ -107,38 +109,38 @@ def test_mirror_images_are_what_a_mirrored_photo_gives(prepared: Path) -> None:
     assert float(cosine.median()) > 0.97
 
 
-def test_pictures_shrink_by_averaging(prepared: Path) -> None:
-    faces = FittedFaces(prepared, split="all")
+def test_images_shrink_by_averaging(prepared: Path) -> None:
+    faces = TrainingSet(prepared, split="all")
     index = torch.tensor([0])
-    full, half = faces.pictures(index), faces.pictures(index, resolution=32)
+    full, half = faces.images(index), faces.images(index, resolution=32)
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(full, 2), half)
     with pytest.raises(SettingError, match="averaged down"):
-        faces.pictures(index, resolution=48)
+        faces.images(index, resolution=48)
 
 
-def test_drawings_carry_their_own_normals(prepared: Path) -> None:
-    draw = Drawings(FittedFaces(prepared, split="all"), resolution=64)
-    picture, normals, mask = draw(4, torch.Generator().manual_seed(3))
-    assert picture.shape == normals.shape == (4, 3, 64, 64)
-    assert -1 <= float(picture.min()) <= float(picture.max()) <= 1
+def test_renders_carry_their_own_normals(prepared: Path) -> None:
+    draw = SyntheticHeads(TrainingSet(prepared, split="all"), resolution=64)
+    image, normals, mask = draw(4, torch.Generator().manual_seed(3))
+    assert image.shape == normals.shape == (4, 3, 64, 64)
+    assert -1 <= float(image.min()) <= float(image.max()) <= 1
     inside = mask[:, 0] > 0.5
     torch.testing.assert_close(normals.norm(dim=1)[inside], torch.ones(int(inside.sum())), rtol=0, atol=1e-4)
     again = draw(4, torch.Generator().manual_seed(3))
-    assert all(torch.equal(a, b) for a, b in zip((picture, normals, mask), again))
+    assert all(torch.equal(a, b) for a, b in zip((image, normals, mask), again))
 
 
-def test_a_drawn_face_is_found_where_it_was_drawn(prepared: Path) -> None:
-    """The landmark detector takes drawings for faces, which is what the estimator is to learn from."""
+def test_a_rendered_face_is_found_where_it_was_rendered(prepared: Path) -> None:
+    """The landmark detector takes renders for faces, which is what the estimator is to learn from."""
     from garface.io import to_uint8
 
-    faces = FittedFaces(prepared, split="all")
-    picture, _, mask = Drawings(faces, resolution=64)(6, torch.Generator().manual_seed(0))
+    faces = TrainingSet(prepared, split="all")
+    image, _, mask = SyntheticHeads(faces, resolution=64)(6, torch.Generator().manual_seed(0))
     found = 0
-    with FaceFinder() as finder:
-        for one, head in zip(picture, mask):
+    with LandmarkDetector() as detector:
+        for one, head in zip(image, mask):
             big = torch.nn.functional.interpolate(one[None], scale_factor=6, mode="bicubic").clamp(-1, 1)
             try:
-                points = torch.from_numpy(finder.find(to_uint8(big))[0].points) / 6
+                points = torch.from_numpy(detector.find(to_uint8(big))[0].points) / 6
             except InputError:
                 continue
             column, row = points.long().clamp(0, 63).unbind(1)
@@ -154,10 +156,10 @@ def test_identities_stay_near_what_the_estimator_sees(photos: Path, tmp_path: Pa
     found = {}
     for start in ("estimator", "landmarks"):
         assert prepare(one, tmp_path / start, PrepareSettings(shape_start=start), progress=False) == 1
-        found[start] = FittedFaces(tmp_path / start).take("identity", torch.tensor([0]))
-    with FaceFinder() as finder:
-        face = find_and_align(one / "face-01.png", finder, 128)
-    seen = load_starting_shapes(model=load_head()).identities([face])
+        found[start] = TrainingSet(tmp_path / start).take("identity", torch.tensor([0]))
+    with LandmarkDetector() as detector:
+        face = find_and_align(one / "face-01.png", detector, 128)
+    seen = load_initial_shapes(model=load_head()).identities([face])
     assert (found["estimator"] - seen).norm() < 0.5 * seen.norm()
     assert (found["estimator"] - seen).norm() < 0.5 * (found["landmarks"] - seen).norm()
 
@@ -176,12 +178,12 @@ def test_photos_that_come_later_are_prepared_too_and_those_that_go_are_left_out(
     assert prepare(some, out, SETTINGS, progress=False) == 2
     shutil.copy(photos / "face-01.png", some)  # sorts before them all
     assert prepare(some, out, SETTINGS, progress=False) == 3
-    assert sorted(FittedFaces(out, split="all").names) == ["face-01", "face-02", "face-07"]
+    assert sorted(TrainingSet(out, split="all").names) == ["face-01", "face-02", "face-07"]
     assert set(json.loads((out / "failures.json").read_text())) == {"nobody.png"}
     for name in ("face-01.png", "face-02.png"):
         (some / name).unlink()
     assert prepare(some, out, SETTINGS, progress=False) == 1
-    assert FittedFaces(out, split="all").names == ["face-07"]
+    assert TrainingSet(out, split="all").names == ["face-07"]
 
 
 def test_torn_shards_are_told(prepared: Path, photos: Path, tmp_path: Path) -> None:
@@ -191,6 +193,6 @@ def test_torn_shards_are_told(prepared: Path, photos: Path, tmp_path: Path) -> N
     for content in (shard.read_bytes()[:2000], b""):
         shard.write_bytes(content)
         with pytest.raises(InputError, match="delete it and prepare"):
-            FittedFaces(torn)
+            TrainingSet(torn)
         with pytest.raises(InputError, match="delete it and prepare"):
             prepare(photos, torn, SETTINGS, progress=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_evaluation import astronaut, open_finder
+from tiny_evaluation import astronaut, open_detector
 from tiny_model import write_model
 from tiny_scans import head, head_scan, prediction_of, write_aflw2000, write_bench
 
@@ -39,7 +39,7 @@ POSE = Pose(torch.eye(3)[None], torch.tensor([[0.0, 0.0, -800.0]]))
 
 
 class Heads:
-    """A method that gives head 1 for every picture, and says which pictures it was asked about."""
+    """A method that gives head 1 for every photo, and says which photos it was asked about."""
 
     def __init__(self, stop_at: int = 99, blind: str = "") -> None:
         self.asked, self.opened, self.stop_at, self.blind = list[str](), 0, stop_at, blind
@@ -50,14 +50,14 @@ class Heads:
         self.opened += 1
         self.models.append(settings.model)
 
-        def reconstruct(pictures: Sequence[Path]) -> list[Head]:
+        def reconstruct(photos: Sequence[Path]) -> list[Head]:
             if len(self.asked) == self.stop_at:
                 raise KeyboardInterrupt
-            self.asked.append("+".join(picture.stem for picture in pictures))
-            for picture in pictures:
-                if picture.stem == self.blind:
-                    raise NoFaceError(f"No face in {picture.name}.")
-            return [Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE, load_head()) for _ in pictures]
+            self.asked.append("+".join(photo.stem for photo in photos))
+            for photo in photos:
+                if photo.stem == self.blind:
+                    raise NoFaceError(f"No face in {photo.name}.")
+            return [Head(head(1)[0].vertices.astype(np.float32), CAMERA, POSE, load_head()) for _ in photos]
 
         yield reconstruct
 
@@ -69,9 +69,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         PROTOCOLS,
         "now",
-        now.Protocol(
-            "now", "quickly", "mm", lambda prediction, picture: now.score(prediction, picture, settings=settings)
-        ),
+        now.Protocol("now", "quickly", "mm", lambda prediction, photo: now.score(prediction, photo, settings=settings)),
     )
 
 
@@ -104,7 +102,7 @@ def test_a_stopped_run_goes_on_where_it_was(bench: Path, tmp_path: Path, monkeyp
     assert first.asked == ["s000_v0", "s000_v1"]
     assert second.asked == ["s001_v0", "s001_v1"]
     lines = [json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines()]
-    assert [line["picture"] for line in lines] == ["s000_v0", "s000_v1", "s001_v0", "s001_v1"]
+    assert [line["photo"] for line in lines] == ["s000_v0", "s000_v1", "s001_v0", "s001_v1"]
     assert table.scored == 4
 
     third = Heads()
@@ -118,7 +116,7 @@ def test_a_stopped_run_goes_on_where_it_was(bench: Path, tmp_path: Path, monkeyp
     assert third.asked == ["s000_v1"]
 
 
-def test_a_row_of_persons_sees_all_pictures_of_a_subject(
+def test_a_row_of_persons_sees_all_photos_of_a_subject(
     bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = Heads(blind="s001_v1")
@@ -242,11 +240,11 @@ def test_numbers_of_vertices_serve_all_meshes(tmp_path: Path) -> None:
 
 def tabulated(values: dict[str, dict[str, float]], baselines: tuple[str, ...] = ("mean",)) -> GeometryTable:
     lines = [
-        Row(method, "now", picture, picture[0], {"median": value})
+        Row(method, "now", photo, photo[0], {"median": value})
         for method, some in values.items()
-        for picture, value in some.items()
+        for photo, value in some.items()
     ]
-    names = tuple(dict.fromkeys(picture for some in values.values() for picture in some))
+    names = tuple(dict.fromkeys(photo for some in values.values() for photo in some))
     return GeometryTable(tuple(lines), names, tuple(values), ("now",), baselines)
 
 
@@ -256,10 +254,10 @@ def test_a_subject_counts_once_however_many_views_it_has() -> None:
     assert subject_means(table.rows) == {"a": {"median": 3.0}, "b": {"median": 9.0}}
 
 
-def test_methods_are_compared_on_the_pictures_that_both_have() -> None:
+def test_methods_are_compared_on_the_photos_that_both_have() -> None:
     table = tabulated({"mean": {"a1": 1.0, "a2": 3.0, "b1": 9.0}, "ours": {"a1": 0.5, "b1": 9.5, "c1": 100.0}})
     (one,) = table.differences("now")
-    assert (one.method, one.baseline, one.figure) == ("ours", "mean", "median")
+    assert (one.method, one.baseline, one.metric) == ("ours", "mean", "median")
     assert one.interval.mean == pytest.approx(0)
     assert (one.interval.low, one.interval.high) == pytest.approx((-0.5, 0.5))
     assert (one.better, one.subjects) == (1, 2)
@@ -287,16 +285,16 @@ def test_intervals_have_the_width_that_theory_gives() -> None:
 def test_turned_heads_are_tabulated_by_their_bins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, ours=Heads())
     table = measured(write_aflw2000(tmp_path / "data"), tmp_path / "out", methods=("ours",))
-    figures = table.summary("aflw2000", "ours")
-    assert list(figures) == ["yaw 0 to 30", "yaw 30 to 60", "yaw 60 to 90", "all pictures", "mean of bins"]
-    assert figures["mean of bins"] == pytest.approx(figures["all pictures"])  # one picture in each
+    metrics = table.summary("aflw2000", "ours")
+    assert list(metrics) == ["yaw 0 to 30", "yaw 30 to 60", "yaw 60 to 90", "all photos", "mean of bins"]
+    assert metrics["mean of bins"] == pytest.approx(metrics["all photos"])  # one photo in each
 
 
 def test_the_journal_keeps_the_last_of_two_rows(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "rows.jsonl")
     journal.add(Row("m", "now", "p", "s", reason="no"))
     journal.add(Row("m", "now", "p", "s", {"median": 1.0}))
-    assert [row.figures for row in Journal(tmp_path / "rows.jsonl").rows.values()] == [{"median": 1.0}]
+    assert [row.metrics for row in Journal(tmp_path / "rows.jsonl").rows.values()] == [{"median": 1.0}]
 
 
 # Error maps
@@ -308,12 +306,12 @@ def test_an_error_map_is_blue_where_nothing_errs_and_red_where_much_does() -> No
     assert high[0] > 2 * high[2]
     assert middle.min() > 0.7
     scan = head_scan(1)
-    picture = error_map(prediction_of(*head(1)), scan).astype(int)
-    assert picture.shape == (SIDE, SIDE, 3)
-    face = (picture < 255).any(2)
+    photo = error_map(prediction_of(*head(1)), scan).astype(int)
+    assert photo.shape == (SIDE, SIDE, 3)
+    face = (photo < 255).any(2)
     assert 0.2 < face.mean() < 0.9
-    assert (picture[..., 2] > picture[..., 0])[face].mean() > 0.99
-    assert (picture[0] == 255).all()
+    assert (photo[..., 2] > photo[..., 0])[face].mean() > 0.99
+    assert (photo[0] == 255).all()
     assert face[SIDE // 2, SIDE // 2]  # the tip of the nose
 
 
@@ -321,7 +319,7 @@ def test_an_error_map_is_blue_where_nothing_errs_and_red_where_much_does() -> No
 
 
 def test_the_command_measures_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    open_finder().close()
+    open_detector().close()
     folder = write_bench(tmp_path / "data", subjects=2, views=1, pixels=astronaut())
     arguments = ["evaluate", "geometry", str(folder), "--methods", "mean", "landmarks", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--split", "even", "--error-maps", "1"]) == 0

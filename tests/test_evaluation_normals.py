@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 
 from garface.cli import main
 from garface.cli.app import parse
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import InputError, SettingError
 from garface.evaluation import NormalsSettings, measure_normals
-from garface.evaluation.normals import NormalAngles, SeenPicture
+from garface.evaluation.normals import ImageAngles, NormalAngles
 from garface.networks import NormalEstimator, NormalEstimatorConfig, to_dict
-from garface.synthetic.drawings import Drawings
+from garface.synthetic.heads import SyntheticHeads
 from garface.weights import WeightsCard, save_weights
 
 CONFIG = NormalEstimatorConfig(resolution=32, widths=(8, 8))
@@ -34,13 +34,13 @@ class Constant(NormalEstimator):
         super().__init__(CONFIG)
         self.answer, self.seen = torch.tensor(normal), list[Tensor]()
 
-    def forward(self, picture: Tensor) -> Tensor:
-        self.seen.append(picture)
-        return self.answer.view(1, 3, 1, 1).expand(picture.shape)
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen.append(image)
+        return self.answer.view(1, 3, 1, 1).expand(image.shape)
 
 
 class Planted(NormalEstimator):
-    """Knows the normals of pictures it was told, turned about the axis of the camera."""
+    """Knows the normals of images it was told, turned about the axis of the camera."""
 
     def __init__(self, pairs: list[tuple[Tensor, Tensor]], degrees: float) -> None:
         super().__init__(CONFIG)
@@ -48,38 +48,40 @@ class Planted(NormalEstimator):
         self.pairs = pairs
         self.turn = torch.tensor([[turn.cos(), -turn.sin(), 0], [turn.sin(), turn.cos(), 0], [0, 0, 1]])
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         for known, normals in self.pairs:
-            if torch.equal(known, picture):
+            if torch.equal(known, image):
                 return torch.einsum("ij,bjhw->bihw", self.turn, normals)
-        raise AssertionError("an unknown picture")
+        raise AssertionError("an unknown image")
 
 
 def pairs(folder: Path, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    held = FittedFaces(folder, split="heldout")
-    draw = Drawings(held, resolution=32)
-    drawn = [draw.draw(1, Generator().manual_seed(seed * 1_000_003 + index)) for index in range(count)]
-    known = [(part, one.normals) for one in drawn for part in (one.clean, one.picture)]
-    rows = [torch.tensor([row]) for row in range(len(held))]
-    return known + [(held.pictures(row, resolution=32), held.conditions(row, resolution=32)[:, :3]) for row in rows]
+    held_out = TrainingSet(folder, split="held-out")
+    heads = SyntheticHeads(held_out, resolution=32)
+    rendered = [heads.render(1, Generator().manual_seed(seed * 1_000_003 + index)) for index in range(count)]
+    known = [(part, one.normals) for one in rendered for part in (one.clean, one.image)]
+    rows = [torch.tensor([row]) for row in range(len(held_out))]
+    return known + [
+        (held_out.images(row, resolution=32), held_out.conditions(row, resolution=32)[:, :3]) for row in rows
+    ]
 
 
 def test_an_estimator_that_knows_the_answer_has_no_error(folder: Path) -> None:
     found = measure_normals(Planted(pairs(folder, 4, 2), 0.0), folder, NormalsSettings(count=4, seed=2), progress=False)
-    for kind in (found.clean, found.spoiled, found.photos):
+    for kind in (found.clean, found.degraded, found.photos):
         assert kind.all.mean is not None
         assert kind.all.mean.mean == pytest.approx(0, abs=0.05)
     assert found.clean.all.mean is not None
     assert found.clean.all.mean.count == 4
     assert found.photos.all.mean is not None
-    assert found.photos.all.mean.count == 3  # as many as are held back
+    assert found.photos.all.mean.count == 3  # as many as are held out
 
 
-def test_a_known_error_is_found_and_clean_and_spoiled_share_their_faces(folder: Path) -> None:
+def test_a_known_error_is_found_and_clean_and_degraded_share_their_faces(folder: Path) -> None:
     """Turned about z by 180 degrees, a normal at t from z is 2 t away; none faces away."""
     known = pairs(folder, 3, 0)
     found = measure_normals(Planted(known, 180.0), folder, NormalsSettings(count=3), progress=False)
-    assert found.clean == found.spoiled  # the error is that of the normals, which nothing spoils
+    assert found.clean == found.degraded  # the error is that of the normals, which nothing degrades
     assert found.clean.all.mean is not None
     assert 30 < found.clean.all.mean.mean < 110
     half = measure_normals(Planted(known, 90.0), folder, NormalsSettings(count=3), progress=False)
@@ -87,21 +89,21 @@ def test_a_known_error_is_found_and_clean_and_spoiled_share_their_faces(folder: 
     assert half.clean.all.mean.mean < found.clean.all.mean.mean
 
 
-def test_only_held_back_faces_are_seen_and_the_seed_decides(folder: Path) -> None:
+def test_only_held_out_faces_are_seen_and_the_seed_decides(folder: Path) -> None:
     runs = [Constant((0.0, 0.0, 1.0)) for _ in range(3)]
     for run, seed in zip(runs, (0, 0, 1)):
         measure_normals(run, folder, NormalsSettings(count=2, seed=seed), progress=False)
     first, again, other = (torch.cat(run.seen) for run in runs)
     assert torch.equal(first, again)
     assert not torch.equal(first[:4], other[:4])
-    held = FittedFaces(folder, split="heldout")
-    photos = held.pictures(torch.arange(len(held)), resolution=32)
+    held_out = TrainingSet(folder, split="held-out")
+    photos = held_out.images(torch.arange(len(held_out)), resolution=32)
     assert all(any(torch.equal(photo, one) for one in photos) for photo in first[4:])
 
 
-def test_every_picture_falls_into_one_range_of_yaws() -> None:
-    pictures = [SeenPicture(yaw, mean, 0.0) for yaw, mean in ((0, 1), (-9.9, 3), (10, 5), (-25, 7), (80, 9))]
-    found = NormalAngles.of(pictures, (0.0, 10.0, 20.0, 30.0))
+def test_every_image_falls_into_one_range_of_yaws() -> None:
+    images = [ImageAngles(yaw, mean, 0.0) for yaw, mean in ((0, 1), (-9.9, 3), (10, 5), (-25, 7), (80, 9))]
+    found = NormalAngles.of(images, (0.0, 10.0, 20.0, 30.0))
     assert found.all.mean is not None
     assert found.all.mean.mean == 5
     means = [part.angle.mean for part in found.yaws]
@@ -119,23 +121,23 @@ def test_settings_out_of_range_are_named(folder: Path, wrong: dict) -> None:
 
 def test_the_command_writes_tables_and_json(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
-    weights, out = tmp_path / "normals.safetensors", tmp_path / "figures.json"
-    card = WeightsCard("normals", to_dict(CONFIG), "CC0-1.0", "nothing", pictures=0)
+    weights, out = tmp_path / "normals.safetensors", tmp_path / "metrics.json"
+    card = WeightsCard("normals", to_dict(CONFIG), "CC0-1.0", "nothing", images=0)
     save_weights(weights, NormalEstimator(CONFIG).state_dict(), card)
-    command = ["evaluate", "normals", "--faces", folder, "--normals", weights, "--count", 2, "--out", out]
+    command = ["evaluate", "normals", "--training-set", folder, "--normals", weights, "--count", 2, "--out", out]
     assert main(list(map(str, command))) == 0
-    shown, figures = capsys.readouterr().out, json.loads(out.read_text())
+    shown, metrics = capsys.readouterr().out, json.loads(out.read_text())
     assert "| photos, against their fits | 2 |" in shown
     assert "from 30" in shown
-    assert figures["settings"]["count"] == 2
-    assert figures["clean"]["all"]["mean"]["count"] == 2
-    assert 0 < figures["photos"]["all"]["median"]["mean"] < 180
+    assert metrics["settings"]["count"] == 2
+    assert metrics["clean"]["all"]["mean"]["count"] == 2
+    assert 0 < metrics["photos"]["all"]["median"]["mean"] < 180
 
 
 def test_the_command_refuses_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "normals", "--faces", str(tmp_path), "--out", str(tmp_path / "figures.txt")]) == 2
+    assert main(["evaluate", "normals", "--training-set", str(tmp_path), "--out", str(tmp_path / "metrics.txt")]) == 2
     assert ".json" in capsys.readouterr().err
     with pytest.raises(InputError, match="prepare"):
-        parse(["evaluate", "normals", "--faces", str(tmp_path)]).run()
+        parse(["evaluate", "normals", "--training-set", str(tmp_path)]).run()
     with pytest.raises(SettingError, match="count"):
-        parse(["evaluate", "normals", "--faces", str(tmp_path), "--count", "0"]).run()
+        parse(["evaluate", "normals", "--training-set", str(tmp_path), "--count", "0"]).run()

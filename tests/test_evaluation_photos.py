@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_evaluation import astronaut, open_finder, renderer
+from tiny_evaluation import astronaut, open_detector, renderer
 
 from garface.cli import main
 from garface.errors import InputError, OutputError, SettingError
 from garface.evaluation import measure_fits, measure_photos, seven_landmarks
 from garface.evaluation.fits import check_names
 from garface.geometry import Camera, Pose
-from garface.heads import eye_distance, landmark_points, load_head
+from garface.heads import interocular_distance, landmark_points, load_head
 from garface.io import read_ply, write_png
 from garface.reconstruction import FaceState, ReconstructionSettings, Reconstructor, Target
 from garface.reconstruction.result import _landmark_error
@@ -26,11 +26,11 @@ SETTINGS = ReconstructionSettings(quality="fast", texture_size=64, device="cpu",
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A photo with a face, one without, and a file that is none."""
-    open_finder().close()
+    open_detector().close()
     folder = tmp_path_factory.mktemp("photos")
     write_png(folder / "face.png", astronaut())
     write_png(folder / "empty.png", np.full((100, 100, 3), 128, np.uint8))
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     return folder
 
 
@@ -46,11 +46,11 @@ def test_fits_tell_errors_and_reasons_in_the_order_of_the_photos(photos: Path) -
     assert [Path(row.photo) for row in found.rows] == paths(photos)
     assert (found.photos, found.fitted) == (3, 1)
     broken, empty, face = found.rows
-    assert "not a picture" in broken.reason
+    assert "not an image" in broken.reason
     assert "No face" in empty.reason
     assert face.reason == ""
     assert face.error is not None
-    assert 0.003 < face.error < 0.03  # of the eye distance
+    assert 0.003 < face.error < 0.03  # of the interocular distance
     assert found.error is not None
     assert found.error.median == face.error
     assert "empty.png" in found.to_markdown()
@@ -97,11 +97,11 @@ def test_reconstructions_are_tabulated_once_and_kept(
         ("face", True, False),
     ]
     assert "No face" in table.rows[1].reason
-    figures, seconds = table.rows[2].figures, table.rows[2].seconds
-    assert figures["psnr_inverted"] == figures["psnr_refined"]  # "fast" refines nothing
-    assert figures["landmark_error_fitted"] == figures["landmark_error_refined"]
+    metrics, seconds = table.rows[2].metrics, table.rows[2].seconds
+    assert metrics["psnr_inverted"] == metrics["psnr_refined"]  # "fast" refines nothing
+    assert metrics["landmark_error_fitted"] == metrics["landmark_error_refined"]
     fitted = measure_fits([jobs["face"]], load_head(), progress=False).rows[0].error
-    assert figures["landmark_error_fitted"] == pytest.approx(fitted, rel=0.02)  # another crop, the same fit
+    assert metrics["landmark_error_fitted"] == pytest.approx(fitted, rel=0.02)  # another crop, the same fit
     assert table.summaries()["seconds, all"].mean == pytest.approx(sum(seconds.values()))
     stored = json.loads((out / "table.json").read_text())
     assert (stored["photos"], stored["found"]) == (3, 1)
@@ -123,7 +123,7 @@ def test_results_of_another_run_are_not_mixed_in(changed: str, photos: Path, tmp
         "settings": {"quality": "fast", "face": "largest", "seed": 0, "shape_start": "landmarks"},
         "weights": {kind: {**vars(card)} for kind, card in tiny.cards.items()},
         "photo": {"sha256": hashlib.sha256(photo.read_bytes()).hexdigest()},
-        "figures": {},
+        "metrics": {},
         "seconds": {},
     }
     (tmp_path / "out/face").mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_results_of_another_run_are_not_mixed_in(changed: str, photos: Path, tmp
     assert measure_photos({"face": photo}, tmp_path / "out", SETTINGS, renderer=tiny, progress=False).rows[0].found
     settings = replace(SETTINGS, **{"quality": {"quality": "best"}, "seed": {"seed": 1}}.get(changed, {}))
     if changed == "weights":
-        tiny.cards["gar"] = replace(tiny.cards["gar"], pictures=8)
+        tiny.cards["gar"] = replace(tiny.cards["gar"], images=8)
     if changed == "photo":
         write_png(photo, astronaut()[::-1].copy())
     with pytest.raises(SettingError, match=f"another {changed}"):
@@ -166,13 +166,13 @@ def test_the_landmark_error_of_a_state_is_the_shift_of_its_target() -> None:
     points = camera.project(landmark_points(model, head))
     moved = points + torch.tensor([0.3, -0.4])
     target = Target(torch.zeros(1, 3, size, size), torch.ones(1, 1, size, size), moved, identity)
-    assert _landmark_error(state, tiny, target) == pytest.approx(0.5 / float(eye_distance(points)), rel=1e-4)
+    assert _landmark_error(state, tiny, target) == pytest.approx(0.5 / float(interocular_distance(points)), rel=1e-4)
 
 
 # The command
 
 
-def test_the_fit_command_writes_figures(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_fit_command_writes_metrics(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "fit", str(photos), "--out", str(tmp_path / "fit.json")]) == 0
     assert json.loads((tmp_path / "fit.json").read_text())["fitted"] == 1
     assert "1 of 3 photos fitted" in capsys.readouterr().out
@@ -183,9 +183,9 @@ def test_the_fit_command_writes_figures(photos: Path, tmp_path: Path, capsys: py
     [
         (["fit", "x.png", "--mean"], "--meshes"),
         (["fit", "missing.png"], "does not exist"),
-        (["fit", "x.png", "--out", "figures.txt"], ".json"),
-        (["control", "--faces", "nowhere", "--model", "nowhere"], "nowhere"),
-        (["fid", "--faces", "nowhere", "--count", "1"], "at least 16 pictures"),
+        (["fit", "x.png", "--out", "metrics.txt"], ".json"),
+        (["control", "--training-set", "nowhere", "--model", "nowhere"], "nowhere"),
+        (["fid", "--training-set", "nowhere", "--count", "1"], "at least 16 images"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

@@ -64,7 +64,7 @@ def test_03_samples_different_heads(tmp_path: Path) -> None:
 
 def test_04_fits_the_landmarks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("04_fit_landmarks", "--out", tmp_path / "fit.png")
-    share = re.search(r"([\d.]+) % of the eye distance", capsys.readouterr().out)
+    share = re.search(r"([\d.]+) % of the interocular distance", capsys.readouterr().out)
     assert share is not None
     assert float(share.group(1)) < 3
     assert (tmp_path / "fit.png").is_file()

@@ -1,4 +1,4 @@
-"""Fréchet and kernel distances of many pictures: against closed forms, naive twins, published figures and photos."""
+"""Fréchet and kernel distances of many images: against closed forms, naive twins, published values and photos."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from garface.borrowed import inception, inception_network
 from garface.cli.app import main
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import AssetError, InputError, SettingError, WeightsError
 from garface.evaluation.realism import fid
-from garface.evaluation.realism.sources import Drawings, Faces, Files, drawings, files, rows_of, square_picture
+from garface.evaluation.realism.sources import Crops, Files, Renders, files, renders, rows_of, square_image
 from garface.io import write_png
 from garface.metrics import (
     Moments,
@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def faces(folder: Path) -> FittedFaces:
-    return FittedFaces(folder, split="all")
+def faces(folder: Path) -> TrainingSet:
+    return TrainingSet(folder, split="all")
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_bias_spread_and_limit_are_those_of_known_gaussians(cache: Path) -> None
     truth = float(10 * 0.1**2 + (0.2**2 * np.square(scales)).sum())
     reference = (scales * source.normal(size=(50_000, 10))).astype(np.float32)
     found = [
-        fid.frechet_figures((0.1 + 1.2 * scales * source.normal(size=(400, 10))).astype(np.float32), reference)
+        fid.frechet_metrics((0.1 + 1.2 * scales * source.normal(size=(400, 10))).astype(np.float32), reference)
         for _ in range(40)
     ]
     values, limits = np.array([one.value for one in found]), np.array([one.limit for one in found])
@@ -110,28 +110,28 @@ def test_bias_spread_and_limit_are_those_of_known_gaussians(cache: Path) -> None
     assert np.mean([np.mean(f.quarters) for f in found]) > np.mean([np.mean(f.halves) for f in found]) > values.mean()
 
 
-def test_there_is_no_limit_of_fewer_pictures_than_features(cache: Path) -> None:
+def test_there_is_no_limit_of_fewer_images_than_features(cache: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(40, 10)).astype(np.float32)
-    assert fid.frechet_figures(rows, rows).limit is None
-    assert fid.frechet_figures(np.tile(rows, (2, 1)), rows).limit is not None
+    assert fid.frechet_metrics(rows, rows).limit is None
+    assert fid.frechet_metrics(np.tile(rows, (2, 1)), rows).limit is not None
 
 
 def test_a_set_has_no_distance_to_itself(cache: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
-    found = fid.frechet_figures(rows, rows)
+    found = fid.frechet_metrics(rows, rows)
     assert found.value == pytest.approx(0, abs=1e-9)
-    assert fid.kernel_figures(rows, rows).subset == 64
+    assert fid.kernel_metrics(rows, rows).subset == 64
 
 
 def test_the_floor_is_that_of_two_halves_and_computed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(0).normal(size=(41, 6)).astype(np.float32)
     order = np.random.default_rng(5).permutation(41)
-    found = fid.floor_figures(rows, seed=5)
+    found = fid.floor_metrics(rows, seed=5)
     assert found.count == 21
     assert found.frechet == pytest.approx(frechet_distance(rows[order[:21]], rows[order[21:]]))
     assert found.kernel.subset == 20
     monkeypatch.setattr(fid, "frechet_distance", None)
-    assert fid.floor_figures(rows, seed=5) == found
+    assert fid.floor_metrics(rows, seed=5) == found
 
 
 # The network
@@ -231,8 +231,8 @@ def test_the_network_is_that_of_the_file() -> None:
     assert sum(value.numel() for value in plain.state_dict().values()) == 21_802_784  # without classes
     names = {name.removeprefix("net.layers.").rpartition(".")[0] for name in plain.state_dict()}
     assert names == set(thin_shapes())  # the layers of the 2015 graph, each once
-    pictures = np.stack([astronaut()[:128, 160:288], np.full((128, 128, 3), 128, np.uint8)])
-    x = inception.prepared(torch.from_numpy(pictures))
+    images = np.stack([astronaut()[:128, 160:288], np.full((128, 128, 3), 128, np.uint8)])
+    x = inception.prepared(torch.from_numpy(images))
     with torch.inference_mode():
         features = network(x.contiguous(memory_format=torch.channels_last))
         torch.testing.assert_close(features, plain(x), atol=2e-5, rtol=1e-4)
@@ -243,8 +243,8 @@ def test_the_network_is_that_of_the_file() -> None:
 def test_the_early_layers_give_the_published_distance() -> None:
     """The example of torchmetrics' FrechetInceptionDistance (feature=64, seed 123), whose result is 12.7202.
 
-    Before it draws its pictures it draws initial weights for its network: 21,751,136 of convolutions and 1008 classes.
-    The same pictures give the kernel distance 0.0337 ± 0.0023 of its KernelInceptionDistance; that takes longer.
+    Before it draws its images it draws initial weights for its network: 21,751,136 of convolutions and 1008 classes.
+    The same images give the kernel distance 0.0337 ± 0.0023 of its KernelInceptionDistance; that takes longer.
     """
     network = real_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.manual_seed(123)
@@ -253,7 +253,7 @@ def test_the_early_layers_give_the_published_distance() -> None:
     with torch.inference_mode():
         features = [
             torch.cat([network.early(part.contiguous(memory_format=torch.channels_last)) for part in one.split(5)])
-            for one in ((pictures.float() - 128) / 128 for pictures in sets)
+            for one in ((images.float() - 128) / 128 for images in sets)
         ]
     assert frechet_distance(*(one.double().numpy() for one in features)) == pytest.approx(12.7202, abs=6e-5)
 
@@ -271,7 +271,7 @@ def test_distances_do_not_change_with_rotations() -> None:
 
 
 def test_distances_grow_with_every_disturbance() -> None:
-    """Heusel et al. 2017, figure 3: noise, blur and shading move pictures away, the more the further."""
+    """Heusel et al. 2017, figure 3: noise, blur and shading move images away, the more the further."""
     network = real_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     photo = np.asarray(Image.fromarray(astronaut()).resize((256, 256), Image.Resampling.BICUBIC)).astype(np.float32)
     source = np.random.default_rng(0)
@@ -280,8 +280,8 @@ def test_distances_grow_with_every_disturbance() -> None:
     noise = source.normal(size=clean.shape).astype(np.float32)
     features: dict[str, list[NDArray[np.float32]]] = {}
 
-    def add(name: str, pictures: NDArray[np.float32]) -> None:
-        x = inception.prepared(torch.from_numpy(pictures.clip(0, 255).round().astype(np.uint8)))
+    def add(name: str, images: NDArray[np.float32]) -> None:
+        x = inception.prepared(torch.from_numpy(images.clip(0, 255).round().astype(np.uint8)))
         with torch.inference_mode():
             features.setdefault(name, []).append(network(x).numpy())
 
@@ -307,13 +307,13 @@ def test_distances_grow_with_every_disturbance() -> None:
 
 
 class Cheap(nn.Module):
-    """Twelve colours of a picture in the first of 2048 features."""
+    """Twelve colours of an image in the first of 2048 features."""
 
     seen = 0
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        type(self).seen += len(pictures)
-        means = functional.adaptive_avg_pool2d(pictures, 2).flatten(1)
+    def forward(self, images: Tensor) -> Tensor:
+        type(self).seen += len(images)
+        means = functional.adaptive_avg_pool2d(images, 2).flatten(1)
         return functional.pad(means, (0, inception.FEATURES - 12))
 
 
@@ -334,7 +334,7 @@ def cheap_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
 PLAIN_MOMENTS = Moments.of
 
 
-def some_drawings(faces: FittedFaces, count: int = 24, seed: int = 0, size: int = 32, **changes: object) -> Drawings:
+def some_renders(faces: TrainingSet, count: int = 24, seed: int = 0, size: int = 32, **changes: object) -> Renders:
     config = StyleGeneratorConfig(
         resolution=32,
         latent_dim=8,
@@ -349,19 +349,19 @@ def some_drawings(faces: FittedFaces, count: int = 24, seed: int = 0, size: int 
         block.to_rgb.weight *= 0.1
         for head in block.injection.shifts if block.injection else []:  # an untrained injection does nothing
             nn.init.normal_(head.weight)
-    return Drawings(generator, faces, rows_of(faces, "train"), count, size, seed)
+    return Renders(generator, faces, rows_of(faces, "train"), count, size, seed)
 
 
-def test_a_drawing_depends_on_its_number_alone(faces: FittedFaces) -> None:
-    drawn = some_drawings(faces)
-    whole = drawn.pictures(0, 20).astype(int)
+def test_a_render_depends_on_its_number_alone(faces: TrainingSet) -> None:
+    rendered = some_renders(faces)
+    whole = rendered.images(0, 20).astype(int)
     assert whole.shape == (20, 32, 32, 3)
-    assert np.abs(some_drawings(faces, count=99).pictures(17, 20) - whole[17:]).max() <= 1
+    assert np.abs(some_renders(faces, count=99).images(17, 20) - whole[17:]).max() <= 1
     assert np.abs(whole[0] - whole[1]).mean() > 1
-    assert np.abs(some_drawings(faces, seed=1).pictures(0, 20) - whole).mean() > 1
+    assert np.abs(some_renders(faces, seed=1).images(0, 20) - whole).mean() > 1
 
 
-def test_drawings_show_training_fits_half_of_them_mirrored(faces: FittedFaces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renders_show_training_fits_half_of_them_mirrored(faces: TrainingSet, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def conditions(indices: Tensor, *, resolution: int) -> Tensor:
@@ -369,75 +369,77 @@ def test_drawings_show_training_fits_half_of_them_mirrored(faces: FittedFaces, m
         return torch.zeros(len(indices), 4, resolution, resolution)
 
     monkeypatch.setattr(faces, "conditions", conditions)
-    some_drawings(faces).pictures(0, 400)
+    some_renders(faces).images(0, 400)
     rows = {index % len(faces) for index in asked}
-    assert rows == set(range(20)) - {7, 17}  # those are held back
+    assert rows == set(range(20)) - {7, 17}  # those are held out
     assert 160 < sum(index >= len(faces) for index in asked) < 240
 
 
-def test_geometry_is_drawn_unless_the_generator_takes_none(faces: FittedFaces, monkeypatch: pytest.MonkeyPatch) -> None:
-    steered = some_drawings(faces).pictures(0, 4)
-    free = some_drawings(faces, injection="none")
-    plain, name = free.pictures(0, 4), free.identity
+def test_geometry_is_rendered_unless_the_generator_takes_none(
+    faces: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steered = some_renders(faces).images(0, 4)
+    free = some_renders(faces, injection="none")
+    plain, name = free.images(0, 4), free.identity
     monkeypatch.setitem(faces.arrays, "identity", faces.arrays["identity"] + 1)
-    assert (some_drawings(faces).pictures(0, 4) != steered).any()
+    assert (some_renders(faces).images(0, 4) != steered).any()
     monkeypatch.setattr(faces, "conditions", None)
-    again = some_drawings(faces, injection="none")
-    assert (again.pictures(0, 4) == plain).all()
+    again = some_renders(faces, injection="none")
+    assert (again.images(0, 4) == plain).all()
     assert again.identity == name
 
 
-def test_large_drawings_are_averaged_down_before_they_are_rounded(faces: FittedFaces) -> None:
-    large, small = some_drawings(faces).pictures(0, 4), some_drawings(faces, size=16).pictures(0, 4)
+def test_large_renders_are_averaged_down_before_they_are_rounded(faces: TrainingSet) -> None:
+    large, small = some_renders(faces).images(0, 4), some_renders(faces, size=16).images(0, 4)
     assert large.min() > 0
     assert large.max() < 255  # nothing was clipped
     averaged = large.reshape(4, 16, 2, 16, 2, 3).mean((2, 4))
     assert np.abs(averaged - small).max() <= 1
 
 
-def test_features_of_drawings_are_kept_by_weights_seed_and_number(
-    faces: FittedFaces, network: inception.InceptionFeatures, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_features_of_renders_are_kept_by_weights_seed_and_number(
+    faces: TrainingSet, network: inception.InceptionFeatures, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fid, "CHUNK", 8)
-    first = fid.all_features(some_drawings(faces, count=20), network, label="", progress=False)
+    first = fid.all_features(some_renders(faces, count=20), network, label="", progress=False)
     assert (first.shape, Cheap.seen) == ((20, 2048), 20)
-    more = fid.all_features(some_drawings(faces, count=30), network, label="", progress=False)
+    more = fid.all_features(some_renders(faces, count=30), network, label="", progress=False)
     assert Cheap.seen == 20 + 14  # the first two chunks were there
     np.testing.assert_allclose(more[:20], first, atol=1e-2)
-    other = some_drawings(faces, count=8)
+    other = some_renders(faces, count=8)
     with torch.no_grad():
         other.generator.constant[0, 0, 0, 0] += 1e-3
     other.features(0, 8, network)
-    some_drawings(faces, count=8, seed=1).features(0, 8, network)
-    some_drawings(faces, count=8, size=16).features(0, 8, network)
+    some_renders(faces, count=8, seed=1).features(0, 8, network)
+    some_renders(faces, count=8, size=16).features(0, 8, network)
     assert Cheap.seen == 34 + 24
 
 
 def test_a_damaged_file_of_features_is_made_again(network: inception.InceptionFeatures, cache: Path) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    first = network.cached(pictures)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    first = network.cached(images)
     (kept,) = inception.features_folder().iterdir()
     kept.write_bytes(kept.read_bytes()[:200])
-    np.testing.assert_array_equal(network.cached(pictures), first)
-    np.testing.assert_array_equal(network.cached(pictures), first)
+    np.testing.assert_array_equal(network.cached(images), first)
+    np.testing.assert_array_equal(network.cached(images), first)
     assert Cheap.seen == 6
 
 
-def test_only_pictures_of_bytes_are_taken(network: inception.InceptionFeatures) -> None:
-    for pictures in (np.zeros((1, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8)):
+def test_only_images_of_bytes_are_taken(network: inception.InceptionFeatures) -> None:
+    for images in (np.zeros((1, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8)):
         with pytest.raises(SettingError, match="uint8"):
-            network(pictures)  # type: ignore[arg-type]
+            network(images)  # type: ignore[arg-type]
 
 
 def test_the_network_sees_a_reference_once(
-    faces: FittedFaces, network: inception.InceptionFeatures, cache: Path, monkeypatch: pytest.MonkeyPatch
+    faces: TrainingSet, network: inception.InceptionFeatures, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reference = Faces(faces, rows_of(faces, "all"), 32)
+    reference = Crops(faces, rows_of(faces, "all"), 32)
     first = fid.all_features(reference, network, label="", progress=False)
     second = fid.all_features(reference, network, label="", progress=False)
     assert Cheap.seen == len(faces) == 20
     np.testing.assert_array_equal(first, second)
-    fid.all_features(Faces(faces, rows_of(faces, "all"), 16), network, label="", progress=False)
+    fid.all_features(Crops(faces, rows_of(faces, "all"), 16), network, label="", progress=False)
     assert Cheap.seen == 40  # another size
     changed = faces.arrays["pictures"].copy()
     changed[0] ^= 1
@@ -446,9 +448,9 @@ def test_the_network_sees_a_reference_once(
     assert Cheap.seen == 60
 
 
-def test_rows_of_splits(faces: FittedFaces) -> None:
-    assert rows_of(faces, "heldout") == [7, 17]
-    assert sorted(rows_of(faces, "train") + rows_of(faces, "heldout")) == rows_of(faces, "all") == list(range(20))
+def test_rows_of_splits(faces: TrainingSet) -> None:
+    assert rows_of(faces, "held-out") == [7, 17]
+    assert sorted(rows_of(faces, "train") + rows_of(faces, "held-out")) == rows_of(faces, "all") == list(range(20))
 
 
 # Files
@@ -458,16 +460,16 @@ def test_files_are_shrunk_with_smoothing(tmp_path: Path) -> None:
     stripes = np.zeros((128, 128, 3), np.uint8)
     stripes[:, ::2] = 255
     write_png(tmp_path / "stripes.png", stripes)
-    found = square_picture(tmp_path / "stripes.png", 32)
+    found = square_image(tmp_path / "stripes.png", 32)
     assert np.abs(found[:, 2:-2].astype(int) - 127).max() <= 2  # an unsmoothed filter would see one colour
-    np.testing.assert_array_equal(square_picture(tmp_path / "stripes.png", 128), stripes)
+    np.testing.assert_array_equal(square_image(tmp_path / "stripes.png", 128), stripes)
 
 
 @pytest.mark.parametrize(("shape", "said"), [((40, 32), "32 x 40 pixels"), ((24, 24), "24 x 24 pixels")])
 def test_files_of_the_wrong_shape_are_refused(tmp_path: Path, shape: tuple[int, int], said: str) -> None:
     write_png(tmp_path / "a.png", np.zeros((*shape, 3), np.uint8))
     with pytest.raises(InputError, match=said):
-        Files([tmp_path / "a.png"], 32).pictures(0, 1)
+        Files([tmp_path / "a.png"], 32).images(0, 1)
 
 
 def test_folders_are_read_with_their_faults_named(tmp_path: Path) -> None:
@@ -477,11 +479,11 @@ def test_folders_are_read_with_their_faults_named(tmp_path: Path) -> None:
         write_png(tmp_path / f"{index}.png", np.zeros((32, 32, 3), np.uint8))
     assert len(files(tmp_path, count=None, size=32, seed=0)) == 5
     assert len(set(files(tmp_path, count=3, size=32, seed=0).paths)) == 3
-    with pytest.raises(InputError, match="holds 5 pictures, but --count asks for 6"):
+    with pytest.raises(InputError, match="holds 5 images, but --count asks for 6"):
         files(tmp_path, count=6, size=32, seed=0)
-    (tmp_path / "5.png").write_bytes(b"no picture")
+    (tmp_path / "5.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"5\.png"):
-        Files(sorted(tmp_path.iterdir()), 32).pictures(0, 6)
+        Files(sorted(tmp_path.iterdir()), 32).images(0, 6)
 
 
 # All of it
@@ -506,45 +508,45 @@ def test_everything_is_measured_by_one_command(
     card = WeightsCard("gar", to_dict(config), "CC0-1.0", "nothing")
     save_weights(tmp_path / "run" / "gar.safetensors", StyleGenerator(config).state_dict(), card)  # without an inverter
     out = tmp_path / "fid.json"
-    options = ["--faces", str(folder), "--size", "32", "--out", str(out)]
+    options = ["--training-set", str(folder), "--size", "32", "--out", str(out)]
     command = ["evaluate", "fid", *options, "--model", str(tmp_path / "run"), "--count", "16"]
     assert main(command) == 0
-    figures, seen = json.loads(out.read_text()), Cheap.seen
-    assert (figures["count"], figures["reference"], figures["settings"]["reference"]) == (16, 20, "all")
-    assert figures["frechet"]["value"] > 0
-    assert figures["floor"]["count"] == 10
+    metrics, seen = json.loads(out.read_text()), Cheap.seen
+    assert (metrics["count"], metrics["reference"], metrics["settings"]["reference"]) == (16, 20, "all")
+    assert metrics["frechet"]["value"] > 0
+    assert metrics["floor"]["count"] == 10
     assert "biased upward" in capsys.readouterr().out
     assert main(command) == 0
     assert Cheap.seen == seen == 36  # nothing was computed twice
-    assert json.loads(out.read_text()) == figures
+    assert json.loads(out.read_text()) == metrics
 
 
 def test_any_folder_is_measured_by_the_same_command(
-    folder: Path, faces: FittedFaces, network: object, cheap_linear_algebra: None, cache: Path, tmp_path: Path
+    folder: Path, faces: TrainingSet, network: object, cheap_linear_algebra: None, cache: Path, tmp_path: Path
 ) -> None:
     for row, pixels in enumerate(faces.arrays["pictures"]):
-        write_png(tmp_path / "pictures" / f"{row}.png", pixels) if row else (tmp_path / "pictures").mkdir()
-    write_png(tmp_path / "pictures" / "0.png", faces.arrays["pictures"][0])
+        write_png(tmp_path / "images" / f"{row}.png", pixels) if row else (tmp_path / "images").mkdir()
+    write_png(tmp_path / "images" / "0.png", faces.arrays["pictures"][0])
     out = tmp_path / "fid.json"
-    options = ["--faces", str(folder), "--size", "64", "--out", str(out), "--pictures", str(tmp_path / "pictures")]
+    options = ["--training-set", str(folder), "--size", "64", "--out", str(out), "--images", str(tmp_path / "images")]
     assert main(["evaluate", "fid", *options]) == 0
     assert json.loads(out.read_text())["frechet"]["value"] == pytest.approx(0, abs=1e-6)  # the faces themselves
     assert main(["evaluate", "fid", *options, "--model", "elsewhere"]) == 2
     assert main(["evaluate", "fid", *options, "--count", "21"]) == 2
     assert main(["evaluate", "fid", *options, "--count", "3"]) == 2
-    assert main(["evaluate", "fid", *options, "--reference", "heldout"]) == 2  # two faces
+    assert main(["evaluate", "fid", *options, "--reference", "held-out"]) == 2  # two faces
 
 
-def test_what_cannot_be_drawn_is_said(faces: FittedFaces, tmp_path: Path) -> None:
+def test_what_cannot_be_rendered_is_said(faces: TrainingSet, tmp_path: Path) -> None:
     options = {"count": 20, "size": 32, "seed": 0, "device": torch.device("cpu")}
     with pytest.raises(WeightsError, match=r"gar\.safetensors"):
-        drawings(str(tmp_path / "nowhere"), faces, **options)  # type: ignore[arg-type]
+        renders(str(tmp_path / "nowhere"), faces, **options)  # type: ignore[arg-type]
     card = WeightsCard("gar", {"kind": "of depth"}, "CC0-1.0", "nothing")
     save_weights(tmp_path / "gar.safetensors", {"weight": torch.zeros(1)}, card)
     with pytest.raises(WeightsError, match="no generator kind 'of depth'"):
-        drawings(str(tmp_path), faces, **options)  # type: ignore[arg-type]
+        renders(str(tmp_path), faces, **options)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="not a multiple of 96"):
-        drawings("builtin", faces, **{**options, "size": 96})  # type: ignore[arg-type]
+        renders("builtin", faces, **{**options, "size": 96})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("changes", [{"reference": "other"}, {"size": 4}])
@@ -553,6 +555,6 @@ def test_settings_outside_their_range_are_refused(changes: dict) -> None:
         fid.FidSettings(**changes).check()
 
 
-def test_the_tiny_renderer_of_other_tests_can_be_measured(faces: FittedFaces) -> None:
+def test_the_tiny_renderer_of_other_tests_can_be_measured(faces: TrainingSet) -> None:
     tiny = renderer()
-    assert Drawings(tiny.generator, faces, [0, 1], 4, 32).pictures(0, 4).shape == (4, 32, 32, 3)
+    assert Renders(tiny.generator, faces, [0, 1], 4, 32).images(0, 4).shape == (4, 32, 32, 3)

@@ -11,7 +11,7 @@ from PIL import Image
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.heads import landmark_points, load_head
 from garface.io import read_photo
-from garface.photo.finder import FaceLandmarks
+from garface.photo.detector import FaceLandmarks
 from garface.photo.fitting import align_face, fit_aligned
 
 MODEL = load_head()
@@ -33,7 +33,9 @@ def drawn() -> FaceLandmarks:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_the_camera_of_a_drawn_head_is_found_where_the_photo_tells_its_focal_length(told: bool, tmp_path: Path) -> None:
+def test_the_camera_of_a_rendered_head_is_found_where_the_photo_tells_its_focal_length(
+    told: bool, tmp_path: Path
+) -> None:
     exif = Image.Exif()
     if told:
         exif.get_ifd(0x8769)[0xA405] = MILLIMETRES

@@ -42,7 +42,7 @@ def test_rays_project_back_to_pixel_centres() -> None:
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.7, -2.5, math.pi])
-def test_a_crop_is_exactly_the_picture_similarity(angle: float) -> None:
+def test_a_crop_is_exactly_the_image_similarity(angle: float) -> None:
     cloud, crop = points(), similarity(angle)
     cropped, roll = camera().cropped(crop, 64, 64)
     turned = cloud @ roll.transpose(1, 2)

@@ -38,7 +38,7 @@ def test_degrees_do_not_mix_under_rotation() -> None:
         torch.testing.assert_close(before[band].square().sum(0), after[band].square().sum(0))
 
 
-def test_basis_keeps_the_shape_of_pictures() -> None:
+def test_basis_keeps_the_shape_of_images() -> None:
     directions = quadrature(40)
-    picture = harmonic_basis(directions.view(1, 3, 5, 8))
-    torch.testing.assert_close(picture.flatten(2), harmonic_basis(directions))
+    image = harmonic_basis(directions.view(1, 3, 5, 8))
+    torch.testing.assert_close(image.flatten(2), harmonic_basis(directions))

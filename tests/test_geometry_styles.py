@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_borrowed_generator import generator, looks, pyramid
+from test_borrowed_generator import appearance, generator, pyramid
 from tiny_evaluation import write_faces
 from tiny_training import Balls, things
 from torch import Tensor
 
 from garface.borrowed.mobile_stylegan import STYLE_DIM
 from garface.datasets.conditions import FittedConditions
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.training.geometry_styles import (
     EncoderSettings,
     GeometryStyles,
@@ -47,27 +47,29 @@ def test_the_relation_is_found_again() -> None:
     assert int(torch.linalg.matrix_rank(main.rows, atol=1e-3)) == 1
 
 
-def test_looks_tell_nothing_linear_of_what_was_erased() -> None:
+def test_appearance_tells_nothing_linear_of_what_was_erased() -> None:
     """No regression finds it again, though styles are not white; and taking it out twice is taking it out once."""
     styles, coefficients = portraits()
     found = relate(styles, coefficients, torch.ones(3))
     centred = styles - found.style_mean
-    looks_only = centred - centred @ found.explained
+    appearance_only = centred - centred @ found.explained
     standard = (coefficients - found.mean) / found.deviation
-    guess = looks_only @ torch.linalg.lstsq(looks_only.double(), standard.double(), rcond=1e-4).solution.float()
+    guess = (
+        appearance_only @ torch.linalg.lstsq(appearance_only.double(), standard.double(), rcond=1e-4).solution.float()
+    )
     assert explained_share(standard, guess) < 0.02
-    torch.testing.assert_close(looks_only @ found.explained, torch.zeros_like(centred), rtol=0, atol=1e-3)
-    assert 0.05 < 1 - float(looks_only.square().sum() / centred.square().sum()) < 0.9
+    torch.testing.assert_close(appearance_only @ found.explained, torch.zeros_like(centred), rtol=0, atol=1e-3)
+    assert 0.05 < 1 - float(appearance_only.square().sum() / centred.square().sum()) < 0.9
 
 
-def test_a_coefficient_without_a_share_stays_in_the_looks() -> None:
+def test_a_coefficient_without_a_share_stays_in_the_appearance() -> None:
     styles, coefficients = portraits()
     found = relate(styles, coefficients, torch.tensor([0.0, 1.0, 1.0]), ridge=1e-6)
     assert float(found.rows[0].abs().max()) == 0
     centred = styles - found.style_mean
-    looks_only = centred - centred @ found.explained
+    appearance_only = centred - centred @ found.explained
     standard = (coefficients - coefficients.mean(0)) / coefficients.std(0)
-    kept = (looks_only.mT @ standard / len(standard)).norm(dim=0) / TRUE_ROWS.norm(dim=1)
+    kept = (appearance_only.mT @ standard / len(standard)).norm(dim=0) / TRUE_ROWS.norm(dim=1)
     assert float(kept[0]) == pytest.approx(1, abs=0.1)
     assert float(kept[1:].max()) < 0.1
 
@@ -103,7 +105,7 @@ def draw(count: int) -> tuple[Tensor, Tensor]:
 
 
 def relation() -> GeometryStyles:
-    square, mean = torch.eye(STYLE_DIM), looks(3)[2]
+    square, mean = torch.eye(STYLE_DIM), appearance(3)[2]
     return GeometryStyles(torch.zeros(2), torch.full((2,), 0.17), TRUE_ROWS[:2], mean, square * 0.5, mean, square * 3)
 
 
@@ -115,30 +117,30 @@ def settings(folder: Path, **changes: object) -> EncoderSettings:
 
 def test_the_encoder_reads_the_geometry_from_normals(tmp_path: Path) -> None:
     made = generator()
-    wanted = settings(tmp_path, max_pictures=2400, decay_over=2400)
+    wanted = settings(tmp_path, max_images=2400, decay_over=2400)
     assert train_encoder(wanted, made, relation(), draw).finished
     loaded = load_weights(tmp_path / "gar.safetensors")
     assert loaded.card.config["kind"] == "borrowed"
-    assert loaded.card.figures["offsets_explained"] > 0.9
+    assert loaded.card.metrics["offsets_explained"] > 0.9
     assert loaded.tensors.keys() == made.state_dict().keys()
     offsets = made.encoder(pyramid()[16])
     assert torch.equal(offsets, offsets[:, :1].expand_as(offsets))
-    torch.testing.assert_close(made.looks(looks()), looks() / 2 + relation().style_mean / 2)
-    raw = relation().latent_mean + 3 * looks()
-    torch.testing.assert_close(made.styles(looks()), made.looks(torch.where(raw < 0, 0.2 * raw, raw)))
+    torch.testing.assert_close(made.appearance(appearance()), appearance() / 2 + relation().style_mean / 2)
+    raw = relation().latent_mean + 3 * appearance()
+    torch.testing.assert_close(made.styles(appearance()), made.appearance(torch.where(raw < 0, 0.2 * raw, raw)))
 
 
 def test_its_distillation_resumes_exactly(tmp_path: Path) -> None:
     for name, stops in {"whole": (32,), "parts": (16, 32)}.items():
         for stop in stops:
-            train_encoder(settings(tmp_path / name, max_pictures=stop), generator(), relation(), draw)
+            train_encoder(settings(tmp_path / name, max_images=stop), generator(), relation(), draw)
     whole, parts = (things(tmp_path / name)["encoder"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_drawn_heads_say_their_own_coefficients(tmp_path: Path) -> None:
+def test_rendered_heads_say_their_own_coefficients(tmp_path: Path) -> None:
     """One face combined with itself is the face that was fitted."""
-    faces = FittedFaces(write_faces(tmp_path / "faces"), split="all").select(torch.zeros(1, dtype=torch.long))
+    faces = TrainingSet(write_faces(tmp_path / "faces"), split="all").select(torch.zeros(1, dtype=torch.long))
     normals, coefficients = geometry_drawer(FittedConditions(faces), 64)(2)
     assert normals.shape == (2, 4, 64, 64)
     rows = torch.zeros(2, dtype=torch.long)

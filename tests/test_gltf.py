@@ -178,15 +178,15 @@ def test_bounds_are_those_of_the_data(file: pygltflib.GLTF2) -> None:
         assert accessor.max == data.max(axis=0).tolist()
 
 
-@pytest.mark.parametrize("picture", ["png", "jpeg"])
-def test_texture_is_inside(head: GltfHead, picture: str) -> None:
-    file = pygltflib.GLTF2.load_from_bytes(encode_glb(head, picture=picture))
+@pytest.mark.parametrize("image", ["png", "jpeg"])
+def test_texture_is_inside(head: GltfHead, image: str) -> None:
+    file = pygltflib.GLTF2.load_from_bytes(encode_glb(head, image=image))
     image = file.images[0]
     view = file.bufferViews[image.bufferView]
     content = file.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
     decoded = np.asarray(Image.open(io.BytesIO(content)))
-    assert image.mimeType == f"image/{picture}"
-    assert np.abs(decoded.astype(int) - head.texture).max() <= (0 if picture == "png" else 40)
+    assert image.mimeType == f"image/{image}"
+    assert np.abs(decoded.astype(int) - head.texture).max() <= (0 if image == "png" else 40)
     surface = file.materials[0].pbrMetallicRoughness
     assert (surface.metallicFactor, surface.roughnessFactor, surface.baseColorTexture.index) == (0, 0.7, 0)
 
@@ -265,12 +265,12 @@ def validator() -> str:
     return folder
 
 
-@pytest.mark.parametrize("picture", ["png", "jpeg"])
+@pytest.mark.parametrize("image", ["png", "jpeg"])
 @pytest.mark.parametrize("bare", [False, True])
-def test_khronos_validator_finds_nothing(head: GltfHead, tmp_path: Path, picture: str, bare: bool) -> None:
+def test_khronos_validator_finds_nothing(head: GltfHead, tmp_path: Path, image: str, bare: bool) -> None:
     module = validator()
     shown = replace(head, targets={}, weights={}, camera=None, licence="", notes={}) if bare else head
-    write_glb(tmp_path / "head.glb", shown, picture=picture)
+    write_glb(tmp_path / "head.glb", shown, image=image)
     command = ["node", "-e", VALIDATE, module, str(tmp_path / "head.glb")]
     report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert report["issues"]["messages"] == []

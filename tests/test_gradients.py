@@ -1,4 +1,4 @@
-"""Gradients of the whole picture by head coefficients and pose, against finite differences of a smoothed drawing."""
+"""Gradients of the whole image by head coefficients and pose, against finite differences of a smoothed render."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ GROUPS = (slice(0, 6), slice(6, 10), slice(10, 14))  # pose, identity, expressio
 
 
 def itself() -> Callable[[Tensor], Tensor]:
-    """The normal map is the picture."""
+    """The normal map is the image."""
     return lambda normals: normals
 
 
@@ -65,8 +65,8 @@ def test_gradients_point_where_finite_differences_do(
         channels = paint(normal_map(place(start, yaw), TOPOLOGY, camera(SIZE))).shape[1]
     target = 3 * blur(torch.randn(1, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(4)), 6.0)
 
-    def loss(picture: Tensor) -> Tensor:
-        return (blur(picture, 2.5) - target).square().sum()
+    def loss(image: Tensor) -> Tensor:
+        return (blur(image, 2.5) - target).square().sum()
 
     @torch.no_grad()
     def reference(parameters: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor
 from toy_head import toy_head
 
 from garface.datasets.conditions import FittedConditions, random_expressions
-from garface.datasets.fitted import FittedFaces
 from garface.datasets.prepare import PrepareSettings, prepare
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
 from garface.gallery import sweep
 from garface.gallery.sweeps import random_states
@@ -37,7 +37,7 @@ from garface.io import write_png
 from garface.reconstruction import ReconstructionSettings, Reconstructor, load_renderer, read_report
 from garface.reconstruction.refine import RefineSettings, _Unknowns
 from garface.reconstruction.result import load_state
-from garface.synthetic.drawings import Drawings
+from garface.synthetic.heads import SyntheticHeads
 
 TOY = toy_head()
 CAMERA = Camera(torch.full((3,), 1300.0), torch.full((3, 2), 256.0), 512, 512)
@@ -119,25 +119,25 @@ def test_a_photo_becomes_its_head(registered: HeadModel, tmp_path: Path) -> None
         load_state(folder, load_renderer(write_model(tmp_path / "other"), device="cpu"))
 
 
-def test_photos_are_prepared_with_it_and_drawn_again(registered: HeadModel, tmp_path: Path) -> None:
+def test_photos_are_prepared_with_it_and_rendered_again(registered: HeadModel, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for name in ("a", "b"):
         write_png(tmp_path / "photos" / f"{name}.png", portrait())
     chosen = PrepareSettings(size=64, shape_start="landmarks", head="toy")
     prepare(tmp_path / "photos", tmp_path / "faces", chosen, progress=False)
-    faces = FittedFaces(tmp_path / "faces", split="all")
+    faces = TrainingSet(tmp_path / "faces", split="all")
     assert faces.model.name == "toy"
     assert FittedConditions(faces)(2, 32)[:, 3].amax() == 1
-    drawn = Drawings(faces, resolution=32).draw(2, torch.Generator().manual_seed(0))
-    assert bool(torch.isfinite(drawn.picture).all())
-    assert float(drawn.face.mean()) > 0.1
+    rendered = SyntheticHeads(faces, resolution=32).render(2, torch.Generator().manual_seed(0))
+    assert bool(torch.isfinite(rendered.image).all())
+    assert float(rendered.face.mean()) > 0.1
     assert shape_metric(faces.model).shape == (3, 3)
 
 
-def test_sweeps_and_descents_go_as_far_as_its_bounds() -> None:
+def test_sweeps_and_refinement_go_as_far_as_its_bounds() -> None:
     tiny = replace(untrained(), head_model=TOY)
     state = random_states(tiny, 1)[0]
-    labels = [drawing.label for drawing in sweep(tiny, state, "puff", frames=3)]
+    labels = [render.label for render in sweep(tiny, state, "puff", frames=3)]
     assert labels == ["puff -2.00", "puff 0.00", "puff 2.00"]
     unknowns = _Unknowns(tiny, state, RefineSettings())
     unknowns.expression.data = torch.tensor([[7.0, -7.0]])

@@ -9,8 +9,8 @@ from garface.heads import (
     MEDIAPIPE,
     FitSettings,
     Shared,
-    eye_distance,
     fit_landmarks,
+    interocular_distance,
     landmark_points,
     load_head,
 )
@@ -204,9 +204,9 @@ def test_one_photo_of_one_person_is_a_photo() -> None:
     torch.testing.assert_close(alone.identity, together.identity, rtol=0, atol=5e-3)
 
 
-def test_eye_distance_of_the_mean_head() -> None:
+def test_interocular_distance_of_the_mean_head() -> None:
     points = landmark_points(MODEL, MODEL.mean[None])
-    assert 58 < float(eye_distance(points)) < 70
+    assert 58 < float(interocular_distance(points)) < 70
 
 
 def test_precision_is_half_the_second_derivative_of_the_objective() -> None:

@@ -12,7 +12,7 @@ from garface.io import ANIMATIONS, write_animation, write_gif
 
 
 def ramp(count: int = 6, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    """A smooth picture that grows brighter: thousands of colours."""
+    """A smooth image that grows brighter: thousands of colours."""
     y, x = np.mgrid[:height, :width]
     still = np.stack([2 * x, 3 * y, x + y], axis=2)
     return [(still + 12 * step).clip(0, 255).astype(np.uint8) for step in range(count)]

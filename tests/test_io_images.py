@@ -1,4 +1,4 @@
-"""Tensors and pictures agree; sheets, animations and overlays show what they should."""
+"""Tensors and images agree; sheets, animations and overlays show what they should."""
 
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def test_gif_refuses_mixed_sizes(tmp_path: Path) -> None:
             write_gif(frames, tmp_path / "a.gif", fps)
 
 
-def test_sheet_places_pictures_by_rows_and_centres_small_ones() -> None:
+def test_sheet_places_images_by_rows_and_centres_small_ones() -> None:
     red, green, blue = plain((255, 0, 0)), plain((0, 255, 0)), plain((0, 0, 255), 4, 6)
     sheet = contact_sheet([red, green, blue], 2, gap=3)
     assert sheet.shape == (3 + 2 * 13, 3 + 2 * 15, 3)
@@ -98,7 +98,7 @@ def test_sheet_places_pictures_by_rows_and_centres_small_ones() -> None:
     assert (sheet[16:, 16:] == 255).all()
 
 
-def test_sheet_writes_labels_below_their_picture() -> None:
+def test_sheet_writes_labels_below_their_image() -> None:
     sheet = contact_sheet([plain((0, 255, 0), 30, 40)] * 2, 2, ["mesh", ""], gap=4)
     below = sheet[34:54]
     assert below[:, 4:44].min() < 100

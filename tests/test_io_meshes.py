@@ -102,7 +102,7 @@ def test_ply_refuses_other_files(tmp_path: Path) -> None:
     trimesh.Trimesh(VERTICES, TRIANGLES, process=False).export(tmp_path / "text.ply", encoding="ascii")
     quads = bytearray(whole)
     quads[whole.index(b"end_header\n") + 11 + 4 * 12] = 4
-    spoilt = {
+    corrupt = {
         "cut": whole[:-5],
         "empty": b"",
         "text": (tmp_path / "text.ply").read_bytes(),
@@ -113,7 +113,7 @@ def test_ply_refuses_other_files(tmp_path: Path) -> None:
         "headless": b"end_header\n",
         "count": whole.replace(b"element vertex 4", b"element vertex x"),
     }
-    for name, content in spoilt.items():
+    for name, content in corrupt.items():
         path = tmp_path / f"{name}.ply"
         path.write_bytes(content)
         with pytest.raises(InputError, match=f"{name}.ply"):

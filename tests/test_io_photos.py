@@ -1,4 +1,4 @@
-"""Anything users bring: every kind of picture is read right, every failure is one sentence that names the file."""
+"""Anything users bring: every kind of image is read right, every failure is one sentence that names the file."""
 
 import contextlib
 import hashlib
@@ -127,7 +127,7 @@ def test_focal_length_comes_from_exif(tmp_path: Path, scene: np.ndarray, value: 
     assert read_photo(save(tmp_path / "a.jpg", scene, exif=exif)).focal_35mm == expected
 
 
-def test_focal_length_in_pixels_spans_the_diagonal_of_a_whole_picture(tmp_path: Path) -> None:
+def test_focal_length_in_pixels_spans_the_diagonal_of_a_whole_image(tmp_path: Path) -> None:
     exif, film = Image.Exif(), np.zeros((240, 360, 3), np.uint8)
     exif.get_ifd(0x8769)[0xA405] = 28
     photo = read_photo(save(tmp_path / "film.jpg", film, exif=exif))
@@ -208,7 +208,7 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
     assert np.abs(read_photo(tmp_path / "a.tif").pixels.astype(int) - colours).max() <= 4
 
 
-def test_animation_gives_its_first_picture(tmp_path: Path) -> None:
+def test_animation_gives_its_first_image(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     for name in ("a.gif", "a.png", "a.webp", "a.tif"):
         frames[0].save(
@@ -216,7 +216,7 @@ def test_animation_gives_its_first_picture(tmp_path: Path) -> None:
         )
         photo = read_photo(tmp_path / name)
         np.testing.assert_array_equal(photo.pixels[4, 4], [255, 0, 0])
-        assert "3 pictures" in photo.notes[0]
+        assert "3 images" in photo.notes[0]
 
 
 def wide_gamut_profile() -> bytes:
@@ -256,10 +256,10 @@ def test_strips_join_without_a_trace(tmp_path: Path, scene: np.ndarray, monkeypa
     np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels, whole)
 
 
-def test_a_large_picture_below_the_limit_is_read_at_full_size(tmp_path: Path) -> None:
+def test_a_large_image_below_the_limit_is_read_at_full_size(tmp_path: Path) -> None:
     Image.new("L", (10_000, 10_000), 77).save(tmp_path / "a.png", compress_level=1)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Pillow's own warning about large pictures must not reach the user
+        warnings.simplefilter("error")  # Pillow's own warning about large images must not reach the user
         photo = read_photo(tmp_path / "a.png")
     assert photo.pixels.shape == (10_000, 10_000, 3)
     assert (photo.pixels[::997, ::991] == 77).all()
@@ -291,13 +291,13 @@ def test_noise_after_a_valid_start_never_escapes_as_another_error(tmp_path: Path
     for name in ("a.jpg", "a.png", "a.webp", "a.tif", "a.gif", "a.bmp", "a.jp2"):
         whole = np.frombuffer(save(tmp_path / name, scene).read_bytes(), np.uint8)
         for _ in range(20):
-            spoilt = whole.copy()
+            corrupt = whole.copy()
             where = generator.integers(0, len(whole), 8)
-            spoilt[where] = generator.integers(0, 256, 8)
-            (tmp_path / "spoilt").write_bytes(spoilt.tobytes())
+            corrupt[where] = generator.integers(0, 256, 8)
+            (tmp_path / "corrupt").write_bytes(corrupt.tobytes())
             with warnings.catch_warnings(), contextlib.suppress(InputError):
                 warnings.simplefilter("ignore")
-                assert read_photo(tmp_path / "spoilt").pixels.dtype == np.uint8
+                assert read_photo(tmp_path / "corrupt").pixels.dtype == np.uint8
 
 
 OTHERS = [b"Dear diary\n", b"<svg/>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.7\n", b"\0" * 64]
@@ -378,7 +378,7 @@ def test_twelve_bit_tiff_is_scaled_by_its_own_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_photo(tmp_path / "a.tif").pixels[0, :, 0], np.rint(values[0] / 4095 * 255))
 
 
-# Folders of pictures
+# Folders of images
 
 
 def test_folders_are_listed_in_order_without_the_rest(tmp_path: Path, scene: np.ndarray) -> None:
@@ -397,7 +397,7 @@ def test_folders_are_listed_in_order_without_the_rest(tmp_path: Path, scene: np.
 
 
 def test_nothing_to_list(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         list_photos(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         list_photos([tmp_path / "missing"])

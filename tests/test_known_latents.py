@@ -9,8 +9,8 @@ import torch
 from tiny_training import PLAIN, Balls, flat, settings, things
 from torch import Tensor
 
-from garface.datasets.fitted import FittedFaces
 from garface.datasets.known_latents import KnownLatents, copy_styles, known_latents, read_styles
+from garface.datasets.training_set import TrainingSet
 from garface.errors import InputError, SettingError
 from garface.losses import pyramid_error
 from garface.networks import load_generator, load_inverter
@@ -85,7 +85,7 @@ def test_styles_are_copied_and_found_by_the_portraits_numbers(tmp_path: Path) ->
     assert found is not None
     assert found.tolist() == [[4, 5], [0, 1]]
     for name in ("00002", "portrait"):
-        with pytest.raises(InputError, match=f"no style of the picture {name}"):
+        with pytest.raises(InputError, match=f"no style of the image {name}"):
             read_styles(out, ["00001", name])
 
 
@@ -108,16 +108,16 @@ KNOWN = dataclasses.replace(PLAIN, latent=1.0, prior=0.0)
 
 def test_a_training_with_known_latents_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = settings(tmp_path / "whole", latents="known", latent_every=2, weights=KNOWN)
-    parts = settings(tmp_path / "parts", latents="known", latent_every=2, weights=KNOWN, max_pictures=8)
+    parts = settings(tmp_path / "parts", latents="known", latent_every=2, weights=KNOWN, max_images=8)
     train_gar(whole, Balls(6))
     train_gar(parts, Balls(6))
-    train_gar(dataclasses.replace(parts, max_pictures=16), Balls(6))
+    train_gar(dataclasses.replace(parts, max_images=16), Balls(6))
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_renderer_and_inverter_learn_what_is_known(tmp_path: Path) -> None:
-    """The colour of a ball that was never shown is drawn from its latent, and its latent found from its picture."""
+    """The colour of a ball that was never shown is drawn from its latent, and its latent found from its image."""
     wanted = settings(
         tmp_path,
         latents="known",
@@ -125,14 +125,14 @@ def test_renderer_and_inverter_learn_what_is_known(tmp_path: Path) -> None:
         stages=((32, 10**9),),
         warm_start=10**9,
         batch=16,
-        max_pictures=16 * 200,
+        max_images=16 * 200,
         learning_rate=0.01,
         inverter_learning_rate=0.01,
     )
     train_gar(wanted, Balls(256))
     generator, inverter = load_generator(tmp_path / "gar.safetensors"), load_inverter(tmp_path / "inverter.safetensors")
     rows, balls = torch.arange(256, 320), Balls(320)
-    photo, condition = balls.pictures(rows, resolution=32), balls.conditions(rows, resolution=32)
+    photo, condition = balls.images(rows, resolution=32), balls.conditions(rows, resolution=32)
     latent = balls.known_latents(8, apart_from_geometry=True).latents[rows]
     with torch.no_grad():
         own, other = (generator(generator.mapping(z), normal_pyramid(condition)) for z in (latent, latent.roll(1, 0)))
@@ -152,7 +152,7 @@ def test_latents_that_are_not_known_are_an_error(tmp_path: Path) -> None:
         train_gar(settings(tmp_path, latents="guessed"), Balls(4))
 
 
-def test_the_first_batch_redraws_photos_from_their_own_latents(tmp_path: Path) -> None:
+def test_the_first_batch_reconstructs_photos_from_their_own_latents(tmp_path: Path) -> None:
     wanted = settings(tmp_path, latents="known", batch=8, warm_start=0, weights=KNOWN, swapped=0.5, style_mixing=0.0)
     balls = Balls(16)
     runtime = Runtime(wanted, configuration=configuration(wanted))
@@ -160,25 +160,25 @@ def test_the_first_batch_redraws_photos_from_their_own_latents(tmp_path: Path) -
     assert training.known is not None
     photo, condition = training.photos(balls, torch.arange(8))
     batch = Batch(photo, condition, condition, training.known[:8], None, torch.ones(()))
-    drawn = training.steps.draw(Phase(warm=False, noise=False, regularised=False), batch)
-    assert drawn.guess is None
-    assert torch.equal(drawn.latent[:4], training.known[:4])
-    assert torch.equal(drawn.latent[4:6], training.known[:2])
-    assert len(drawn.latent) == 8
+    generated = training.steps.generate(Phase(warm=False, noise=False, regularised=False), batch)
+    assert generated.guess is None
+    assert torch.equal(generated.latent[:4], training.known[:4])
+    assert torch.equal(generated.latent[4:6], training.known[:2])
+    assert len(generated.latent) == 8
 
 
 def test_the_inverter_alone_learns_known_latents_of_photos_and_of_nothing_mirrored(tmp_path: Path) -> None:
-    train_gar(settings(tmp_path / "gar", latents="known", weights=KNOWN, max_pictures=4), Balls(64))
+    train_gar(settings(tmp_path / "gar", latents="known", weights=KNOWN, max_images=4), Balls(64))
     wanted = InverterTrainingSettings(
         folder=tmp_path / "inverter",
         generator=str(tmp_path / "gar" / "gar.safetensors"),
         inverter=settings(tmp_path).inverter,
         latents="known",
         photos=1.0,
-        weights=InverterWeights(style=0.0, redrawing=0.0, photo=0.0, prior=0.0),
+        weights=InverterWeights(style=0.0, rerender=0.0, photo=0.0, prior=0.0),
         learning_rate=0.01,
         batch=16,
-        max_pictures=16 * 160,
+        max_images=16 * 160,
         tensorboard=False,
         progress=False,
         device="cpu",
@@ -186,16 +186,16 @@ def test_the_inverter_alone_learns_known_latents_of_photos_and_of_nothing_mirror
     balls = Balls(64)
     train_inverter(wanted, balls)
     rows = torch.arange(64)
-    guessed = load_inverter(tmp_path / "inverter" / "inverter.safetensors")(balls.pictures(rows, resolution=32)).mean
+    guessed = load_inverter(tmp_path / "inverter" / "inverter.safetensors")(balls.images(rows, resolution=32)).mean
     known = balls.known_latents(8, apart_from_geometry=True).latents
     assert float((guessed - known)[:, :3].square().mean()) < 0.5
     training = InverterTraining(wanted, balls, runtime=Runtime(wanted, configuration=configuration(wanted)))
-    photo, condition = balls.pictures(rows + 64, resolution=32), balls.conditions(rows + 64, resolution=32)
+    photo, condition = balls.images(rows + 64, resolution=32), balls.conditions(rows + 64, resolution=32)
     assert "latent" not in training._photo_terms(photo, condition, rows + 64)
 
 
 def test_a_selection_of_faces_with_repetitions_has_the_latents_of_the_whole(tmp_path: Path) -> None:
-    faces = FittedFaces.__new__(FittedFaces)
+    faces = TrainingSet.__new__(TrainingSet)
     faces.names = [f"{number:03d}" for number in range(40)]
     faces.arrays = {"style": styles(40).numpy()}
     whole = faces.known_latents(6, apart_from_geometry=False)

@@ -14,10 +14,10 @@ from tiny_evaluation import eyes_of
 from garface.errors import InputError, NoFaceError, SettingError
 from garface.heads import ARKIT_NAMES
 from garface.heads.tables import LEFT_EYE, RIGHT_EYE
-from garface.photo.finder import (
-    FaceFinder,
+from garface.photo.detector import (
+    DetectorSettings,
     FaceLandmarks,
-    FinderSettings,
+    LandmarkDetector,
     _merge,
     _Window,
     _window_levels,
@@ -26,8 +26,8 @@ from garface.photo.finder import (
 
 
 @pytest.fixture(scope="module")
-def finder() -> Iterator[FaceFinder]:
-    with FaceFinder() as made:
+def detector() -> Iterator[LandmarkDetector]:
+    with LandmarkDetector() as made:
         yield made
 
 
@@ -37,8 +37,8 @@ def photo() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def face(finder: FaceFinder, photo: NDArray[np.uint8]) -> FaceLandmarks:
-    return finder.find(photo)[0]
+def face(detector: LandmarkDetector, photo: NDArray[np.uint8]) -> FaceLandmarks:
+    return detector.find(photo)[0]
 
 
 def resized(photo: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -56,7 +56,7 @@ def test_face_is_where_it_is(face: FaceLandmarks) -> None:
     assert face.points.shape == (478, 2)
     assert face.points.dtype == np.float32
     np.testing.assert_allclose(eyes_of(face), [[246, 104], [204, 102]], atol=3)
-    assert face.eye_distance == pytest.approx(42.5, abs=2)
+    assert face.interocular_distance == pytest.approx(42.5, abs=2)
     left, top, right, bottom = face.box
     assert 170 < left < 190 < 260 < right < 280
     assert 60 < top < 80 < 170 < bottom < 190
@@ -90,54 +90,61 @@ def with_shut_eye(photo: NDArray[np.uint8], contour: NDArray[np.float32]) -> NDA
     return shut
 
 
-def test_sides_are_the_persons(finder: FaceFinder, photo: NDArray[np.uint8]) -> None:
+def test_sides_are_the_persons(detector: LandmarkDetector, photo: NDArray[np.uint8]) -> None:
     """Shutting the eye on the right of the photo, the person's left, raises eyeBlinkLeft more than the other."""
     large = resized(photo, 1024)
-    face = finder.find(large)[0]
+    face = detector.find(large)[0]
     blink = [ARKIT_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
     for side, contour in enumerate((LEFT_EYE, RIGHT_EYE)):
-        shut = finder.find(with_shut_eye(large, face.points[list(contour)]))[0]
+        shut = detector.find(with_shut_eye(large, face.points[list(contour)]))[0]
         rise = (shut.blendshapes - face.blendshapes)[blink]
         assert rise[side] > 0.1
         assert rise[side] > 2 * rise[1 - side]
 
 
-def test_mirrored_photo_mirrors_the_points(finder: FaceFinder, photo: NDArray[np.uint8], face: FaceLandmarks) -> None:
-    mirrored = finder.find(np.ascontiguousarray(photo[:, ::-1]))[0]
+def test_mirrored_photo_mirrors_the_points(
+    detector: LandmarkDetector, photo: NDArray[np.uint8], face: FaceLandmarks
+) -> None:
+    mirrored = detector.find(np.ascontiguousarray(photo[:, ::-1]))[0]
     expected = np.array([512, 0]) + eyes_of(face)[::-1] * [-1, 1]
-    np.testing.assert_allclose(eyes_of(mirrored), expected, atol=0.05 * face.eye_distance)
+    np.testing.assert_allclose(eyes_of(mirrored), expected, atol=0.05 * face.interocular_distance)
 
 
 @pytest.mark.parametrize("size", [300, 800])
 def test_points_scale_with_the_photo(
-    size: int, finder: FaceFinder, photo: NDArray[np.uint8], face: FaceLandmarks
+    size: int, detector: LandmarkDetector, photo: NDArray[np.uint8], face: FaceLandmarks
 ) -> None:
-    scaled = finder.find(resized(photo, size))[0]
+    scaled = detector.find(resized(photo, size))[0]
     error = np.linalg.norm(scaled.points * 512 / size - face.points, axis=1).mean()
-    assert error < 0.03 * face.eye_distance
+    assert error < 0.03 * face.interocular_distance
 
 
-def test_small_face_in_a_large_photo(finder: FaceFinder, photo: NDArray[np.uint8], face: FaceLandmarks) -> None:
-    """One part in fifteen of the picture: found only by searching windows."""
+def test_small_face_in_a_large_photo(detector: LandmarkDetector, photo: NDArray[np.uint8], face: FaceLandmarks) -> None:
+    """One part in fifteen of the image: found only by searching windows."""
     large = np.random.default_rng(0).normal(90, 8, (1536, 1536, 3)).clip(0, 255).astype(np.uint8)
     large[900:1412, 1000:1512] = photo
-    assert not finder._look(large)
-    (found,) = finder.find(large)
+    assert not detector._look(large)
+    (found,) = detector.find(large)
     error = np.linalg.norm(found.points - face.points - [1000, 900], axis=1).mean()
-    assert error < 0.03 * face.eye_distance
+    assert error < 0.03 * face.interocular_distance
 
 
-def test_face_that_fills_the_photo(finder: FaceFinder, photo: NDArray[np.uint8], face: FaceLandmarks) -> None:
+def test_face_that_fills_the_photo(detector: LandmarkDetector, photo: NDArray[np.uint8], face: FaceLandmarks) -> None:
     left, top, right, bottom = (round(side) for side in face.box)
-    (found,) = finder.find(photo[top:bottom, left:right])
-    assert np.linalg.norm(found.points - face.points + np.array([left, top]), axis=1).mean() < 0.05 * face.eye_distance
+    (found,) = detector.find(photo[top:bottom, left:right])
+    assert (
+        np.linalg.norm(found.points - face.points + np.array([left, top]), axis=1).mean()
+        < 0.05 * face.interocular_distance
+    )
 
 
-def test_two_faces_come_largest_first(finder: FaceFinder, photo: NDArray[np.uint8], face: FaceLandmarks) -> None:
+def test_two_faces_come_largest_first(
+    detector: LandmarkDetector, photo: NDArray[np.uint8], face: FaceLandmarks
+) -> None:
     both = np.zeros((512, 896, 3), np.uint8)
     both[:384, :384] = resized(photo, 384)
     both[:, 384:] = photo
-    first, second = finder.find(both)
+    first, second = detector.find(both)
     np.testing.assert_allclose(eyes_of(first), eyes_of(face) + np.array([384, 0]), atol=1.5)
     np.testing.assert_allclose(eyes_of(second), eyes_of(face) * 0.75, atol=1.5)
     assert choose_faces([first, second], "largest") == [first]
@@ -145,33 +152,33 @@ def test_two_faces_come_largest_first(finder: FaceFinder, photo: NDArray[np.uint
     assert choose_faces([first, second], 2) == [second]
 
 
-def test_photo_without_a_face(finder: FaceFinder) -> None:
+def test_photo_without_a_face(detector: LandmarkDetector) -> None:
     with pytest.raises(NoFaceError, match="480 x 320"):
-        finder.find(np.full((320, 480, 3), 128, np.uint8))
+        detector.find(np.full((320, 480, 3), 128, np.uint8))
 
 
-def test_cat_is_no_person(finder: FaceFinder) -> None:
+def test_cat_is_no_person(detector: LandmarkDetector) -> None:
     """A window seems to show a face, which must not be believed unless a second look shows it too."""
     with pytest.raises(NoFaceError):
-        finder.find(skimage.data.chelsea())
+        detector.find(skimage.data.chelsea())
 
 
-def test_face_too_small_names_its_size(finder: FaceFinder, photo: NDArray[np.uint8]) -> None:
+def test_face_too_small_names_its_size(detector: LandmarkDetector, photo: NDArray[np.uint8]) -> None:
     with pytest.raises(NoFaceError, match=r"has 1[01] px .* at least 16"):
-        finder.find(resized(photo, 128))
+        detector.find(resized(photo, 128))
 
 
 def test_smaller_faces_are_allowed_by_the_settings(photo: NDArray[np.uint8]) -> None:
-    with FaceFinder(FinderSettings(smallest_eye_distance=5)) as finder:
-        assert finder.find(resized(photo, 128))[0].eye_distance == pytest.approx(10.6, abs=1.5)
+    with LandmarkDetector(DetectorSettings(smallest_interocular_distance=5)) as detector:
+        assert detector.find(resized(photo, 128))[0].interocular_distance == pytest.approx(10.6, abs=1.5)
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 5), (5, 5, 4)])
-def test_other_arrays_are_refused(shape: tuple[int, ...], finder: FaceFinder) -> None:
+def test_other_arrays_are_refused(shape: tuple[int, ...], detector: LandmarkDetector) -> None:
     with pytest.raises(InputError, match="RGB"):
-        finder.find(np.zeros(shape, np.uint8))
+        detector.find(np.zeros(shape, np.uint8))
     with pytest.raises(InputError, match="float32"):
-        finder.find(np.zeros((5, 5, 3), np.float32))  # type: ignore[arg-type]
+        detector.find(np.zeros((5, 5, 3), np.float32))  # type: ignore[arg-type]
 
 
 def test_choosing_a_face_that_is_not_there() -> None:
@@ -182,15 +189,15 @@ def test_choosing_a_face_that_is_not_there() -> None:
             choose_faces([made_up(0, 0, 10)], wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("settings", [FinderSettings(confidence=0.0), FinderSettings(most_faces=0)])
-def test_settings_out_of_range(settings: FinderSettings) -> None:
+@pytest.mark.parametrize("settings", [DetectorSettings(confidence=0.0), DetectorSettings(most_faces=0)])
+def test_settings_out_of_range(settings: DetectorSettings) -> None:
     with pytest.raises(SettingError):
-        FaceFinder(settings)
+        LandmarkDetector(settings)
 
 
 def test_nothing_is_said_on_standard_error(photo: NDArray[np.uint8], capfd: pytest.CaptureFixture[str]) -> None:
-    with FaceFinder() as finder:
-        finder.find(photo)
+    with LandmarkDetector() as detector:
+        detector.find(photo)
     assert capfd.readouterr().err == ""
 
 
@@ -221,4 +228,4 @@ def test_helpers_have_closed_forms() -> None:
     assert face.centre.tolist() == [25, 35]
     points = face.points.copy()
     points[list(LEFT_EYE)], points[list(RIGHT_EYE)] = [30, 20], [10, 20]
-    assert replace(face, points=points).eye_distance == 20
+    assert replace(face, points=points).interocular_distance == 20

@@ -27,27 +27,27 @@ def test_relativistic_losses_see_only_the_difference_and_oppose_each_other() -> 
 
 
 def test_r1_is_the_squared_gradient_of_each_sample() -> None:
-    pictures = torch.randn(3, 3, 4, 4).requires_grad_()
-    logits = 0.5 * pictures.square().flatten(1).sum(1, keepdim=True)
-    expected = pictures.square().flatten(1).sum(1)
-    torch.testing.assert_close(losses.r1_penalty(pictures, logits), expected)
+    images = torch.randn(3, 3, 4, 4).requires_grad_()
+    logits = 0.5 * images.square().flatten(1).sum(1, keepdim=True)
+    expected = images.square().flatten(1).sum(1)
+    torch.testing.assert_close(losses.r1_penalty(images, logits), expected)
 
 
 def test_path_lengths_of_linear_maps_are_the_norms_of_the_projected_direction() -> None:
     torch.manual_seed(0)
     matrix = torch.randn(3 * 8 * 8, 5)
     w, maps = torch.randn(2, 5).requires_grad_(), torch.randn(2, 3, 8, 8).requires_grad_()
-    pictures = (w @ matrix.T).view(2, 3, 8, 8) + 2 * maps
+    images = (w @ matrix.T).view(2, 3, 8, 8) + 2 * maps
     projection = torch.randn(2, 3, 8, 8)
-    lengths = losses.path_lengths(pictures, [w, maps, torch.ones(2, 1).requires_grad_()], projection)
+    lengths = losses.path_lengths(images, [w, maps, torch.ones(2, 1).requires_grad_()], projection)
     expected = (projection.flatten(1) @ matrix).norm(dim=1) / 8 + 2 * projection.flatten(1).norm(dim=1) / 8
     torch.testing.assert_close(lengths, expected)
 
 
 def test_path_lengths_have_a_finite_gradient_where_an_input_has_no_influence() -> None:
     w, strength = torch.randn(2, 5).requires_grad_(), torch.zeros(()).requires_grad_()
-    pictures = (w.sum(1) * strength).view(2, 1, 1, 1).expand(2, 3, 4, 4)
-    losses.path_lengths(pictures, [w], torch.randn(2, 3, 4, 4)).sum().backward()
+    images = (w.sum(1) * strength).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+    losses.path_lengths(images, [w], torch.randn(2, 3, 4, 4)).sum().backward()
     assert torch.isfinite(strength.grad)
 
 
@@ -84,11 +84,11 @@ def test_normal_consistency_is_zero_for_the_truth_and_blind_outside_the_face() -
 
 
 def test_normal_consistency_of_an_empty_condition_is_zero_and_finite() -> None:
-    picture = torch.randn(1, 3, 8, 8).requires_grad_()
-    loss = losses.normal_consistency(picture, torch.zeros(1, 4, 8, 8), lambda x: x)
+    image = torch.randn(1, 3, 8, 8).requires_grad_()
+    loss = losses.normal_consistency(image, torch.zeros(1, 4, 8, 8), lambda x: x)
     loss.sum().backward()
     assert loss.item() == 0
-    assert torch.isfinite(picture.grad).all()
+    assert torch.isfinite(image.grad).all()
 
 
 def test_swaps_compare_what_the_critics_see() -> None:
@@ -117,21 +117,21 @@ def test_charbonnier_is_quadratic_near_zero_and_linear_far_with_finite_gradient(
 
 
 @pytest.mark.parametrize("loss", [losses.photometric_error, losses.pyramid_error, losses.gradient_error])
-def test_picture_losses_vanish_on_equal_pictures_and_ignore_what_is_masked(loss) -> None:
+def test_image_losses_vanish_on_equal_images_and_ignore_what_is_masked(loss) -> None:
     torch.manual_seed(0)
-    picture, mask = torch.rand(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)
+    image, mask = torch.rand(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)
     mask[:, :, :8] = 1
-    other = picture.clone()
+    other = image.clone()
     other[:, :, 9:] += 0.7
-    assert loss(picture, picture).abs().max() == 0
-    assert loss(picture, other, mask).abs().max() < 1e-6
-    assert (loss(picture, other) > 0.01).all()
+    assert loss(image, image).abs().max() == 0
+    assert loss(image, other, mask).abs().max() < 1e-6
+    assert (loss(image, other) > 0.01).all()
 
 
 def test_pyramid_error_of_a_constant_shift_is_the_shift_at_every_level() -> None:
-    picture = torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(losses.pyramid_error(picture, picture + 0.3), torch.full((2,), 0.3))
-    assert losses.gradient_error(picture, picture + 0.3).max() < 1e-6
+    image = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(losses.pyramid_error(image, image + 0.3), torch.full((2,), 0.3))
+    assert losses.gradient_error(image, image + 0.3).max() < 1e-6
 
 
 def test_structural_similarity_agrees_with_skimage() -> None:
@@ -164,7 +164,7 @@ def test_kl_and_likelihood_agree_with_torch_distributions() -> None:
     torch.testing.assert_close(losses.gaussian_prior(value) + constant, -standard.log_prob(value))
 
 
-def test_noise_autocorrelation_tells_white_noise_from_a_picture() -> None:
+def test_noise_autocorrelation_tells_white_noise_from_an_image() -> None:
     torch.manual_seed(0)
     white = torch.randn(2, 1, 64, 64)
     smooth = torch.nn.functional.avg_pool2d(white, 5, stride=1, padding=2)
@@ -189,26 +189,26 @@ def test_mirroring_normals_is_the_normal_map_of_the_mirrored_surface() -> None:
 
 
 def augmented(
-    picture: Tensor, condition: Tensor, source: torch.Generator, config: losses.AugmentConfig | None = None
+    image: Tensor, condition: Tensor, source: torch.Generator, config: losses.AugmentConfig | None = None
 ) -> tuple[Tensor, Tensor]:
     """Pairs changed alike."""
-    batch, _, height, width = picture.shape
+    batch, _, height, width = image.shape
     change = losses.draw_augmentation((batch, height, width), source, config)
-    return change.on_picture(picture), change.on_normals(condition)
+    return change.on_image(image), change.on_normals(condition)
 
 
-def test_augmentation_mirrors_picture_and_normals_together() -> None:
+def test_augmentation_mirrors_image_and_normals_together() -> None:
     config = losses.AugmentConfig(flip=0.5, colour=0, translation=0, cutout=0)
-    picture, condition = torch.randn(16, 3, 8, 8), torch.randn(16, 4, 8, 8)
-    moved, normals = augmented(picture, condition, seeded(), config)
-    mirrored = [torch.equal(m, p.flip(2)) for m, p in zip(moved, picture)]
+    image, condition = torch.randn(16, 3, 8, 8), torch.randn(16, 4, 8, 8)
+    moved, normals = augmented(image, condition, seeded(), config)
+    mirrored = [torch.equal(m, p.flip(2)) for m, p in zip(moved, image)]
     assert 0 < sum(mirrored) < 16
     for k, flipped in enumerate(mirrored):
         expected = losses.mirror_normals(condition[k : k + 1])[0] if flipped else condition[k]
         assert torch.equal(normals[k], expected)
 
 
-def test_geometry_of_the_augmentation_is_the_same_for_picture_and_normals() -> None:
+def test_geometry_of_the_augmentation_is_the_same_for_image_and_normals() -> None:
     config = losses.AugmentConfig(flip=0, colour=0)
     marks = torch.arange(1.0, 16 * 16 + 1).view(1, 1, 16, 16).expand(8, -1, -1, -1)
     moved, condition = augmented(marks.repeat(1, 3, 1, 1), marks.repeat(1, 4, 1, 1), seeded(), config)
@@ -219,10 +219,10 @@ def test_geometry_of_the_augmentation_is_the_same_for_picture_and_normals() -> N
 
 def test_colour_leaves_the_normals_alone() -> None:
     config = losses.AugmentConfig(flip=0, translation=0, cutout=0)
-    picture, condition = torch.randn(4, 3, 8, 8), torch.randn(4, 4, 8, 8)
-    moved, normals = augmented(picture, condition, seeded(), config)
+    image, condition = torch.randn(4, 3, 8, 8), torch.randn(4, 4, 8, 8)
+    moved, normals = augmented(image, condition, seeded(), config)
     assert torch.equal(normals, condition)
-    assert not torch.allclose(moved, picture)
+    assert not torch.allclose(moved, image)
 
 
 def test_translation_moves_right_and_down_and_fills_with_zero() -> None:
@@ -244,23 +244,23 @@ def test_cutout_blanks_a_square_about_its_centre() -> None:
 
 
 def test_augmentation_repeats_with_its_seed_does_nothing_at_zero_and_keeps_gradients() -> None:
-    picture, condition = torch.randn(4, 3, 16, 16).requires_grad_(), torch.randn(4, 4, 16, 16).requires_grad_()
-    runs = [augmented(picture, condition, seeded(s)) for s in (1, 1, 2)]
+    image, condition = torch.randn(4, 3, 16, 16).requires_grad_(), torch.randn(4, 4, 16, 16).requires_grad_()
+    runs = [augmented(image, condition, seeded(s)) for s in (1, 1, 2)]
     assert torch.equal(runs[0][0], runs[1][0])
     assert not torch.equal(runs[0][0], runs[2][0])
-    still, same = augmented(picture, condition, seeded(), losses.AugmentConfig(flip=0, probability=0))
-    torch.testing.assert_close(still, picture)
+    still, same = augmented(image, condition, seeded(), losses.AugmentConfig(flip=0, probability=0))
+    torch.testing.assert_close(still, image)
     torch.testing.assert_close(same, condition)
     (runs[0][0].square().sum() + runs[0][1].square().sum()).backward()
-    assert picture.grad.abs().sum() > 0
+    assert image.grad.abs().sum() > 0
     assert condition.grad.abs().sum() > 0
 
 
-def test_windows_are_squares_of_the_picture_half_of_them_in_full_detail() -> None:
+def test_windows_are_squares_of_the_image_half_of_them_in_full_detail() -> None:
     config = losses.AugmentConfig(flip=0, colour=0, translation=0, cutout=0, window=16)
     ramp = torch.arange(32.0).expand(1, 1, 32, 32) + 0.5
-    pictures = torch.cat([ramp, ramp.mT, ramp], 1).expand(64, -1, -1, -1)
-    seen, normals = augmented(pictures, torch.cat([pictures, pictures[:, :1]], 1), seeded(), config)
+    images = torch.cat([ramp, ramp.mT, ramp], 1).expand(64, -1, -1, -1)
+    seen, normals = augmented(images, torch.cat([images, images[:, :1]], 1), seeded(), config)
     assert seen.shape == (64, 3, 16, 16)
     assert torch.equal(normals[:, :3], seen)
     inner = slice(1, -1)  # at the very edge the bilinear filter meets the border
@@ -275,8 +275,8 @@ def test_windows_are_squares_of_the_picture_half_of_them_in_full_detail() -> Non
 
 def test_one_augmentation_changes_two_batches_alike() -> None:
     change = losses.draw_augmentation((4, 16, 16), seeded(), losses.AugmentConfig(window=8))
-    pictures = torch.randn(4, 3, 16, 16)
-    assert torch.equal(change.on_picture(pictures), change.on_picture(pictures.clone()))
+    images = torch.randn(4, 3, 16, 16)
+    assert torch.equal(change.on_image(images), change.on_image(images.clone()))
     with pytest.raises(SettingError, match="a window of 32 px does not fit"):
         losses.draw_augmentation((4, 16, 16), seeded(), losses.AugmentConfig(window=32))
 
@@ -290,7 +290,7 @@ def test_hinge_stops_at_the_margin_and_objectives_agree_with_their_parts() -> No
         assert bool((game.discriminator(real + 1, fake - 1) <= game.discriminator(real, fake)).all()), name
 
 
-def test_without_a_source_changes_are_drawn_by_the_default_one_and_senseless_strengths_are_refused() -> None:
+def test_without_a_source_changes_are_rendered_by_the_default_one_and_senseless_strengths_are_refused() -> None:
     torch.manual_seed(4)
     default = losses.draw_augmentation((6, 8, 8), None)
     given = losses.draw_augmentation((6, 8, 8), torch.Generator().manual_seed(4))

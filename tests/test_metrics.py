@@ -35,7 +35,7 @@ def test_masked_psnr_sees_only_the_mask() -> None:
     torch.testing.assert_close(psnr(a, b, mask), 10 * torch.log10(torch.tensor([4 / 0.04])))
 
 
-def test_psnr_of_equal_pictures_is_infinite_and_their_ssim_one() -> None:
+def test_psnr_of_equal_images_is_infinite_and_their_ssim_one() -> None:
     a = torch.rand(2, 3, 16, 16)
     assert torch.isinf(psnr(a, a)).all()
     torch.testing.assert_close(ssim(a, a), torch.ones(2))

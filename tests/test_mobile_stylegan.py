@@ -129,9 +129,9 @@ def test_splits_have_their_own_ports(tmp_path: Path) -> None:
     assert np.array_equal(run(graph, given, tmp_path), given[:, [3, 4, 5, 2, 0, 1]])
 
 
-def correlate(picture: NDArray, weight: NDArray, pad: int) -> NDArray:
+def correlate(image: NDArray, weight: NDArray, pad: int) -> NDArray:
     """Plain (in, h, w) * (out, in, kh, kw) correlation."""
-    padded = np.pad(picture, ((0, 0), (pad, pad), (pad, pad)))
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
     high, wide = (padded.shape[i] - weight.shape[i + 1] + 1 for i in (1, 2))
     windows = [
         [np.tensordot(weight, padded[:, y : y + weight.shape[2], x : x + weight.shape[3]], 3) for x in range(wide)]
@@ -217,7 +217,7 @@ def test_portraits_without_openvino(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     np.testing.assert_allclose(source.latent(3), 2 * z[0], atol=1e-5)
     style = np.zeros(512, np.float32)
     style[:3] = [-1, 0, 9]
-    assert source.draw(style)[0, 0].tolist() == [0, 128, 255]
+    assert source.generate(style)[0, 0].tolist() == [0, 128, 255]
 
 
 def needs_networks() -> None:
@@ -226,7 +226,7 @@ def needs_networks() -> None:
         pytest.skip("the networks are not in the cache; `garface models fetch random-face-synthesis-bin` fetches them")
 
 
-def test_both_engines_draw_the_same() -> None:
+def test_both_engines_render_the_same() -> None:
     needs_networks()
     pytest.importorskip("openvino")
     settings = SynthesisSettings()
@@ -234,9 +234,9 @@ def test_both_engines_draw_the_same() -> None:
     ours = MobileStyleGan(settings, "torch")
     style = official.latent(7)
     np.testing.assert_allclose(ours.latent(7), style, atol=1e-4)
-    picture = official._synthesis(style[None])
-    assert picture.std() > 0.3
-    np.testing.assert_allclose(ours._synthesis(style[None]), picture, atol=1e-4)
+    image = official._synthesis(style[None])
+    assert image.std() > 0.3
+    np.testing.assert_allclose(ours._synthesis(style[None]), image, atol=1e-4)
 
 
 def test_latents_of_the_recipe_need_no_openvino() -> None:

@@ -63,7 +63,7 @@ def make_style(generator: StyleGenerator, batch: int = BATCH) -> Tensor:
 
 @pytest.mark.parametrize("injection", ["per_channel", "single", "none"])
 @pytest.mark.parametrize("gain_offset", [True, False])
-def test_every_injection_draws_and_only_none_ignores_the_normals(injection: str, gain_offset: bool) -> None:
+def test_every_injection_renders_and_only_none_ignores_the_normals(injection: str, gain_offset: bool) -> None:
     generator = trained(make_generator(injection=injection, gain_offset=gain_offset))
     noise, w = generator.sample_noise(BATCH), make_style(generator)
     first, second = (generator(w, make_pyramid(seed=s), noise) for s in (3, 4))
@@ -132,12 +132,12 @@ def test_w_plus_with_equal_styles_is_w_and_each_layer_listens_to_its_own() -> No
     assert generator.layers == len(generator.noise_shapes()) == 5
     noise, w, pyramid = generator.sample_noise(BATCH), make_style(generator), make_pyramid()
     plus = w[:, None].repeat(1, generator.layers, 1)
-    picture = generator(w, pyramid, noise)
-    assert torch.equal(picture, generator(plus, pyramid, noise))
+    image = generator(w, pyramid, noise)
+    assert torch.equal(image, generator(plus, pyramid, noise))
     for k in range(generator.layers):
         changed = plus.clone()
         changed[:, k] += 1.0
-        assert not torch.allclose(picture, generator(changed, pyramid, noise), atol=1e-4), k
+        assert not torch.allclose(image, generator(changed, pyramid, noise), atol=1e-4), k
 
 
 def test_one_sample_does_not_depend_on_the_rest_of_the_batch() -> None:
@@ -178,8 +178,8 @@ def test_path_lengths_of_w_and_all_normals_differentiate_twice(autocast: bool) -
     w = make_style(generator).detach().requires_grad_()
     pyramid = {r: x.requires_grad_() for r, x in make_pyramid().items()}
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        picture = generator(w, pyramid)
-    lengths = path_lengths(picture, [w, *pyramid.values()], torch.randn_like(picture))
+        image = generator(w, pyramid)
+    lengths = path_lengths(image, [w, *pyramid.values()], torch.randn_like(image))
     assert lengths.shape == (BATCH,)
     lengths.square().sum().backward()
     reached = {n: p.grad for n, p in generator.named_parameters() if p.grad is not None}
@@ -193,10 +193,10 @@ def test_r1_differentiates_twice(conditional: bool, autocast: bool) -> None:
     torch.manual_seed(0)
     critic = Discriminator(DiscriminatorConfig(resolution=16, channels=CHANNELS, conditional=conditional))
     critic.to(memory_format=torch.channels_last)
-    picture = torch.randn(BATCH, 3, 16, 16).requires_grad_()
+    image = torch.randn(BATCH, 3, 16, 16).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        logits = critic(picture, make_pyramid()[16] if conditional else None)
-    r1_penalty(picture, logits).sum().backward()
+        logits = critic(image, make_pyramid()[16] if conditional else None)
+    r1_penalty(image, logits).sum().backward()
     gradients = {n: p.grad for n, p in critic.named_parameters() if p.grad is not None}
     assert all(torch.isfinite(g).all() for g in gradients.values())
     assert gradients["blocks.16.first.weight"].abs().sum() > 0
@@ -206,8 +206,8 @@ def test_discriminator_enters_at_every_side_and_sees_the_condition() -> None:
     torch.manual_seed(0)
     critic = Discriminator(DiscriminatorConfig(resolution=16, channels=CHANNELS))
     for r in SIDES:
-        picture = torch.randn(BATCH, 3, r, r)
-        one, two = (critic(picture, make_pyramid(seed=s)[r]) for s in (3, 4))
+        image = torch.randn(BATCH, 3, r, r)
+        one, two = (critic(image, make_pyramid(seed=s)[r]) for s in (3, 4))
         assert one.shape == (BATCH, 1)
         assert not torch.allclose(one, two)
 
@@ -215,9 +215,9 @@ def test_discriminator_enters_at_every_side_and_sees_the_condition() -> None:
 def test_discriminator_notices_a_collapsed_batch() -> None:
     torch.manual_seed(0)
     critic = Discriminator(DiscriminatorConfig(resolution=16, channels=CHANNELS, conditional=False))
-    pictures = torch.randn(BATCH, 3, 16, 16)
-    collapsed = pictures[:1].expand(BATCH, -1, -1, -1)
-    assert not torch.allclose(critic(pictures)[0], critic(collapsed)[0], atol=1e-4)
+    images = torch.randn(BATCH, 3, 16, 16)
+    collapsed = images[:1].expand(BATCH, -1, -1, -1)
+    assert not torch.allclose(critic(images)[0], critic(collapsed)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("conditional", [True, False])
@@ -235,13 +235,13 @@ def make_inverter() -> Inverter:
     return Inverter(InverterConfig(resolution=16, latent_dim=8, channels=CHANNELS, hidden=24))
 
 
-def test_inverter_gradient_is_finite_on_a_constant_picture() -> None:
+def test_inverter_gradient_is_finite_on_a_constant_image() -> None:
     inverter = make_inverter()
-    picture = torch.zeros(2, 3, 16, 16).requires_grad_()
-    mean, log_variance = inverter(picture)
+    image = torch.zeros(2, 3, 16, 16).requires_grad_()
+    mean, log_variance = inverter(image)
     (mean.square().sum() + log_variance.exp().sum()).backward()
     assert mean.shape == log_variance.shape == (2, 8)
-    assert torch.isfinite(picture.grad).all()
+    assert torch.isfinite(image.grad).all()
     assert all(torch.isfinite(p.grad).all() for p in inverter.parameters() if p.grad is not None)
 
 
@@ -270,9 +270,9 @@ def test_estimated_normals_are_unit_length_even_where_the_network_says_zero() ->
     with torch.no_grad():
         estimator.normal.weight.zero_()
         estimator.normal.bias.zero_()
-    picture = torch.randn(1, 3, 32, 32).requires_grad_()
-    estimator(picture).sum().backward()
-    assert torch.isfinite(picture.grad).all()
+    image = torch.randn(1, 3, 32, 32).requires_grad_()
+    estimator(image).sum().backward()
+    assert torch.isfinite(image.grad).all()
 
 
 @pytest.mark.parametrize(
@@ -345,18 +345,18 @@ def test_a_widened_discriminator_says_the_same_and_learns_with_all_its_channels(
         torch.nn.init.normal_(parameter)
     more = {side: count if side == 4 else 2 * count + 1 for side, count in CHANNELS.items()}
     wide = widened(critic, more)
-    picture, condition = torch.rand(4, 3, 16, 16), torch.rand(4, 4, 16, 16) if conditional else None
+    image, condition = torch.rand(4, 3, 16, 16), torch.rand(4, 4, 16, 16) if conditional else None
     assert wide.config == replace(config, channels=more)
-    torch.testing.assert_close(wide(picture, condition), critic(picture, condition))
-    small = (picture[..., ::2, ::2], None if condition is None else condition[..., ::2, ::2])
+    torch.testing.assert_close(wide(image, condition), critic(image, condition))
+    small = (image[..., ::2, ::2], None if condition is None else condition[..., ::2, ::2])
     torch.testing.assert_close(wide(*small), critic(*small))
     step = torch.optim.SGD(wide.parameters(), lr=0.01)
     for _ in range(2):  # what listens to new features learns first, then they do
         before = [parameter.detach().clone() for parameter in wide.parameters()]
         step.zero_grad()
-        wide(picture, condition).sum().backward()
+        wide(image, condition).sum().backward()
         step.step()
-    entrances = ("enter.4.", "enter.8.")  # not used by pictures of full size
+    entrances = ("enter.4.", "enter.8.")  # not used by images of full size
     for (name, parameter), old in zip(wide.named_parameters(), before):
         if not name.startswith(entrances) and parameter.ndim > 1:
             assert bool((parameter != old).flatten(1).any(1).all()), name

@@ -51,7 +51,7 @@ def test_what_is_saved_is_loaded_frozen(kind: str, tmp_path: Path) -> None:
     assert not loaded.training
 
 
-def test_half_precision_weights_draw_nearly_the_same_picture(tmp_path: Path) -> None:
+def test_half_precision_weights_render_nearly_the_same_image(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = StyleGeneratorConfig(resolution=16, channels={4: 32, 8: 32, 16: 16})
     made = StyleGenerator(config)
@@ -60,8 +60,8 @@ def test_half_precision_weights_draw_nearly_the_same_picture(tmp_path: Path) -> 
     loaded = load_generator(tmp_path / "x.safetensors")
     z, noise = torch.randn(2, 256), made.sample_noise(2)
     pyramid = {r: torch.randn(2, 4, r, r) for r in (4, 8, 16)}
-    pictures = [g(g.mapping(z), pyramid, noise) for g in (made, loaded)]
-    assert (pictures[0] - pictures[1]).abs().max() < 0.01 * pictures[0].std()
+    images = [g(g.mapping(z), pyramid, noise) for g in (made, loaded)]
+    assert (images[0] - images[1]).abs().max() < 0.01 * images[0].std()
 
 
 @pytest.mark.parametrize("kind", list(MADE))

@@ -42,7 +42,7 @@ def settings(folder: Path, **changes: object) -> OutputBlockTrainingSettings:
         "discriminator": DiscriminatorConfig(resolution=32, channels={4: 8, 8: 8, 16: 6, 32: 4}, conditional=False),
         "window": 32,
         "batch": 2,
-        "max_pictures": 16,
+        "max_images": 16,
         "distinct": 8,
         "measured": 4,
         "measure_every": 8,
@@ -72,7 +72,7 @@ def test_averaged_kernels_commute_with_doubling() -> None:
     torch.testing.assert_close(F.conv2d(x, averaged_kernels(kernels), padding=1, groups=3), twin)
 
 
-def test_a_copied_block_draws_what_smooth_upper_levels_draw() -> None:
+def test_a_copied_block_renders_what_smooth_upper_levels_render() -> None:
     """Where features are the same everywhere and the details they carry are zero, the low levels are exact."""
     backbone = as_constants(tiny_backbone(5))
     for level in backbone.levels.values():
@@ -85,9 +85,9 @@ def test_a_copied_block_draws_what_smooth_upper_levels_draw() -> None:
     begin_as(block, backbone)
     x, w = torch.zeros(1, 8, SIDE, SIDE), torch.from_numpy(styles(0))[None]
     x[:, :2] = torch.tensor([0.7, -0.4])[:, None, None]
-    drawn = backbone.picture(backbone.raised(x, w, SIDE, 64), w)
+    rendered = backbone.image(backbone.raised(x, w, SIDE, 64), w)
     middle = slice(6, -6)
-    torch.testing.assert_close(block(x, w)[..., middle, middle], F.avg_pool2d(drawn, 4)[..., middle, middle])
+    torch.testing.assert_close(block(x, w)[..., middle, middle], F.avg_pool2d(rendered, 4)[..., middle, middle])
 
 
 def test_regression_explains_what_is_linear() -> None:
@@ -97,10 +97,10 @@ def test_regression_explains_what_is_linear() -> None:
     block.project.data.normal_(generator=source)
     block.bias.data.normal_(generator=source)
     with torch.no_grad():
-        pictures = block(features, w)
+        images = block(features, w)
     fresh = OutputBlock(BLOCK)
-    regress_rest(fresh, Lesson(features, w, pictures), ridge=1e-9)
-    torch.testing.assert_close(fresh(features, w), pictures, rtol=1e-3, atol=1e-3)
+    regress_rest(fresh, Lesson(features, w, images), ridge=1e-9)
+    torch.testing.assert_close(fresh(features, w), images, rtol=1e-3, atol=1e-3)
 
 
 def test_every_part_of_the_block_learns_and_gradients_reach_its_inputs() -> None:
@@ -110,9 +110,9 @@ def test_every_part_of_the_block_learns_and_gradients_reach_its_inputs() -> None
     torch.nn.init.normal_(block.leave, std=0.1)
     x = torch.randn(2, 8, SIDE, SIDE).contiguous(memory_format=torch.channels_last).requires_grad_()
     w = torch.randn(2, STYLE_DIM, requires_grad=True)
-    picture = block(x, w)
-    assert picture.shape == (2, 3, 2 * SIDE, 2 * SIDE)
-    picture.square().mean().backward()
+    image = block(x, w)
+    assert image.shape == (2, 3, 2 * SIDE, 2 * SIDE)
+    image.square().mean().backward()
     assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in (*block.parameters(), x, w))
     shares = {name: rate_share(name, p) for name, p in block.named_parameters()}
     assert min(shares.values()) > 0
@@ -162,17 +162,17 @@ def test_energy_is_that_of_the_bands_wherever_they_lie() -> None:
     assert float(energy_term(rows / 2, rows)) == pytest.approx(0.2 / 3, abs=1e-3)
 
 
-def test_the_teacher_draws_once_and_keeps(tmp_path: Path) -> None:
+def test_the_teacher_renders_once_and_keeps(tmp_path: Path) -> None:
     first = teacher(tmp_path).lesson(torch.tensor([3, 5]))
     with torch.no_grad():
         exact = shrunk(tiny_backbone(5)(torch.from_numpy(styles(3))[None]), 32)
-    torch.testing.assert_close(first.pictures[:1], exact.clamp(-1, 1), rtol=0, atol=0.5 / 127.5 + 1e-5)
+    torch.testing.assert_close(first.images[:1], exact.clamp(-1, 1), rtol=0, atol=0.5 / 127.5 + 1e-5)
     again = teacher(tmp_path)
-    again._draw = None  # type: ignore[assignment, method-assign]
+    again._store = None  # type: ignore[assignment, method-assign]
     kept = again.lesson(torch.tensor([5, 3]))
-    assert torch.equal(kept.pictures, first.pictures.flip(0))
+    assert torch.equal(kept.images, first.images.flip(0))
     torch.testing.assert_close(kept.features, first.features.flip(0))
-    with pytest.raises(OutputError, match=r"pictures\.npy holds \(8, 32, 32, 3\)"):
+    with pytest.raises(OutputError, match=r"images\.npy holds \(8, 32, 32, 3\)"):
         teacher(tmp_path, count=9)
 
 
@@ -183,20 +183,20 @@ def test_distillation_learns_what_a_block_lacks_and_says_how_well(tmp_path: Path
     begin_as(lacking, tiny_backbone(5))
     with torch.no_grad():
         lacking.colour.zero_()
-    card = WeightsCard("output-block", to_dict(BLOCK), licence="CC0", trained_on="nothing", pictures=100)
+    card = WeightsCard("output-block", to_dict(BLOCK), licence="CC0", trained_on="nothing", images=100)
     save_weights(tmp_path / "start.safetensors", lacking.state_dict(), card)
     rates = {"learning_rate": 0.03, "decay_over": 320, "average_half_life": 20.0}
     start = str(tmp_path / "start.safetensors")
-    train(tmp_path / "run", start=start, max_pictures=320, log_every=40, measure_every=40, **rates)
+    train(tmp_path / "run", start=start, max_images=320, log_every=40, measure_every=40, **rates)
     log = lines(tmp_path / "run")
     assert log[-1]["absolute"] < 0.7 * log[0]["absolute"]
     written = load_weights(tmp_path / "run" / "output-block.safetensors").card
-    assert (written.kind, written.pictures) == ("output-block", 420)
-    assert written.figures["psnr_db"] == pytest.approx(log[-1]["psnr"], abs=0.02)
+    assert (written.kind, written.images) == ("output-block", 420)
+    assert written.metrics["psnr_db"] == pytest.approx(log[-1]["psnr"], abs=0.02)
     learned = load_output_block(tmp_path / "run" / "output-block.safetensors")
     seen = teacher(tmp_path / "again").lesson(torch.arange(4))
     errors = [
-        difference_terms(block(seen.features, seen.styles), seen.pictures)["squared"].mean().item()
+        difference_terms(block(seen.features, seen.styles), seen.images)["squared"].mean().item()
         for block in (learned, lacking)
     ]
     assert errors[0] < errors[1] / 3
@@ -206,7 +206,7 @@ def test_a_stopped_distillation_resumes_exactly_with_every_term(tmp_path: Path) 
     weights = OutputBlockWeights(perceptual=0.5, adversarial=0.1)
     for name, stops in {"whole": (16,), "parts": (6, 16)}.items():
         for stop in stops:
-            train(tmp_path / name, max_pictures=stop, weights=weights, adversarial_from=4, r1_every=2, sheet_every=8)
+            train(tmp_path / name, max_images=stop, weights=weights, adversarial_from=4, r1_every=2, sheet_every=8)
     whole, parts = (things(tmp_path / name) for name in ("whole", "parts"))
     for part in ("block", "average", "discriminator"):
         assert all(torch.equal(whole[part][name], parts[part][name]) for name in whole[part])
@@ -218,17 +218,17 @@ def test_a_stopped_distillation_resumes_exactly_with_every_term(tmp_path: Path) 
 def test_it_goes_on_from_weights(tmp_path: Path) -> None:
     train(tmp_path / "first")
     start = tmp_path / "first" / "output-block.safetensors"
-    train(tmp_path / "second", start=str(start), max_pictures=2, block=OutputBlockConfig(), window=32)
+    train(tmp_path / "second", start=str(start), max_images=2, block=OutputBlockConfig(), window=32)
     began, ended = load_weights(start), load_weights(tmp_path / "second" / "output-block.safetensors")
-    assert (ended.card.pictures, ended.card.config) == (18, began.card.config)
+    assert (ended.card.images, ended.card.config) == (18, began.card.config)
     moved = (ended.tensors["colour"] - began.tensors["colour"]).abs().max()
     assert 0 < float(moved) < 0.01
 
 
-def test_what_is_held_back_of_portraits_is_held_back_here() -> None:
-    learned, held = split_seeds(9, 3)
+def test_what_is_held_out_of_portraits_is_held_out_here() -> None:
+    learned, held_out = split_seeds(9, 3)
     assert learned.tolist() == [0, 1, 2, 3, 4, 5, 6, 8, 9]
-    assert held.tolist() == [7, 17, 27]
+    assert held_out.tolist() == [7, 17, 27]
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,14 @@ def plain_network(weights: dict[str, Tensor]) -> nn.Sequential:
 @pytest.mark.parametrize("size", [(32, 32), (45, 67)])
 def test_the_trunk_is_that_chain_of_layers(size: tuple[int, int]) -> None:
     weights = little_weights()
-    pictures = torch.rand(2, 3, *size) * 2 - 1
-    values = (pictures - weights["scaling_layer.shift"]) / weights["scaling_layer.scale"]
+    images = torch.rand(2, 3, *size) * 2 - 1
+    values = (images - weights["scaling_layer.shift"]) / weights["scaling_layer.scale"]
     expected = []
     for place, layer in enumerate(plain_network(weights)):
         values = layer(values)
         if place in (3, 9, 17, 25, 33):
             expected.append(values)
-    features = FeatureTrunk(weights)(pictures)
+    features = FeatureTrunk(weights)(images)
     assert [feature.shape[1] for feature in features] == list(CHANNELS)
     for feature, wanted in zip(features, expected, strict=True):
         torch.testing.assert_close(feature, wanted)
@@ -72,10 +72,10 @@ def test_a_network_around_the_trunk_cannot_thaw_or_store_it() -> None:
     trunk = FeatureTrunk(little_weights())
     around = nn.ModuleDict({"trunk": trunk, "head": nn.Conv2d(12, 1, 1)}).train().requires_grad_(True)
     assert {name.split(".")[0] for name in around.state_dict()} == {"head"}
-    pictures = torch.rand(1, 3, 32, 32, requires_grad=True)
-    around["head"](trunk(pictures)[-1]).sum().backward()
-    assert pictures.grad is not None
-    assert pictures.grad.abs().sum() > 0
+    images = torch.rand(1, 3, 32, 32, requires_grad=True)
+    around["head"](trunk(images)[-1]).sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
     assert all(value.grad is None for value in trunk.buffers())
 
 
@@ -88,19 +88,19 @@ def test_head_weights_are_those_of_the_file_and_never_negative() -> None:
 
 
 def test_half_precision_is_near() -> None:
-    trunk, pictures = FeatureTrunk(little_weights()), torch.rand(1, 3, 32, 32) * 2 - 1
-    exact = trunk(pictures)
+    trunk, images = FeatureTrunk(little_weights()), torch.rand(1, 3, 32, 32) * 2 - 1
+    exact = trunk(images)
     with torch.autocast("cpu", torch.bfloat16):
-        cast = trunk(pictures)
-    for rough in (cast, trunk.bfloat16()(pictures)):
+        cast = trunk(images)
+    for rough in (cast, trunk.bfloat16()(images)):
         for feature, wanted in zip(rough, exact):
             assert feature.dtype == torch.bfloat16
             assert (feature.float() - wanted).abs().max() < 0.05 * wanted.abs().max()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 64, 64), (3, 64, 64), (1, 3, 31, 64)])
-def test_pictures_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(SettingError, match="pictures must have"):
+def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingError, match="images must have"):
         FeatureTrunk(little_weights())(torch.zeros(shape))
 
 
@@ -156,10 +156,10 @@ def astronaut() -> Tensor:
     return to_tensor(data.astronaut()[30:158, 160:288].copy())
 
 
-def blurred(picture: Tensor, sigma: float) -> Tensor:
+def blurred(image: Tensor, sigma: float) -> Tensor:
     line = torch.exp(-0.5 * (torch.arange(-15.0, 16) / sigma) ** 2)
     kernel = torch.outer(line, line)[None, None] / line.sum() ** 2
-    padded = F.pad(picture, (15,) * 4, mode="reflect")
+    padded = F.pad(image, (15,) * 4, mode="reflect")
     return F.conv2d(padded.transpose(0, 1), kernel).transpose(0, 1)
 
 
@@ -186,8 +186,8 @@ def test_the_real_trunk_judges_a_photo() -> None:
         (512, 8, 8),
     ]
 
-    def distance(picture: Tensor) -> float:
-        return float(losses.perceptual_distance(trunk(picture), reference, trunk.head_weights))
+    def distance(image: Tensor) -> float:
+        return float(losses.perceptual_distance(trunk(image), reference, trunk.head_weights))
 
     by_blur = [distance(blurred(photo, sigma)) for sigma in (0.5, 1, 2, 4)]
     assert distance(photo) == 0

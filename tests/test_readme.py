@@ -209,7 +209,7 @@ def test_every_command_of_the_line_is_in_a_document() -> None:
         "evaluate photos",
         "evaluate fit",
         "evaluate geometry",
-        "evaluate faces",
+        "evaluate likeness",
         "render random",
         "render sweep",
         "models fetch",

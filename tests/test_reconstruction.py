@@ -19,7 +19,7 @@ from garface.losses import gaussian_prior
 from garface.metrics import psnr
 from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig, to_dict
 from garface.photo.align import ffhq_similarity
-from garface.photo.finder import FaceFinder
+from garface.photo.detector import LandmarkDetector
 from garface.photo.fitting import align_face, fit_aligned
 from garface.reconstruction import (
     COSTS,
@@ -95,16 +95,16 @@ def target_of(renderer: Renderer, state: FaceState) -> Target:
     head = state.pose.apply(model.vertices(state.identity, state.expression))
     points = state.camera.project(landmark_points(model, head))
     with torch.no_grad():
-        picture = state.draw(renderer)
-    return Target(picture, torch.ones_like(picture[:, :1]), points, torch.zeros_like(state.identity))
+        image = state.render(renderer)
+    return Target(image, torch.ones_like(image[:, :1]), points, torch.zeros_like(state.identity))
 
 
-def test_descent_finds_the_picture_of_another_latent(renderer: Renderer) -> None:
+def test_refinement_finds_the_image_of_another_latent(renderer: Renderer) -> None:
     truth, start = state_of(renderer, 2), state_of(renderer, 2, seed=5)
     start = replace(start, identity=truth.identity, expression=truth.expression)
     target = target_of(renderer, truth)
     state, history = refine(renderer, start, target, RefineSettings(steps=40))
-    before, after = psnr(start.draw(renderer), target.picture), psnr(state.draw(renderer), target.picture)
+    before, after = psnr(start.render(renderer), target.image), psnr(state.render(renderer), target.image)
     assert bool((after > before + 3).all())
     assert len(history) == 40
     assert bool((history[-1]["photometric"] < 0.6 * history[0]["photometric"]).all())
@@ -143,7 +143,7 @@ def test_faces_of_one_person_share_an_identity_whose_prior_counts_once(renderer:
         w=start.w[[0, 0]],
         noise=[layer[[0, 0]] for layer in start.noise],
     )
-    twice = Target(target.picture[[0, 0]], target.mask[[0, 0]], target.points[[0, 0]], target.identity[[0, 0]])
+    twice = Target(target.image[[0, 0]], target.mask[[0, 0]], target.points[[0, 0]], target.identity[[0, 0]])
     settings = replace(settings, terms={name: term for name, term in COSTS.items() if name != "identity"})
     same, _ = refine(renderer, double, twice, replace(settings, shared=Shared(identity=True)))
     alone, _ = refine(renderer, start[0], target[0], settings)
@@ -174,7 +174,7 @@ def test_photos_of_a_batch_come_out_as_they_do_alone_and_bad_ones_say_why(model_
     settings = ReconstructionSettings(model=str(model_folder), device="cpu", texture_size=64, batch=2)
     photos = [astronaut(), np.full((64, 64, 3), 90, np.uint8), astronaut()[:, ::-1].copy(), astronaut()[:400].copy()]
     told: list[tuple[str, float]] = []
-    with Reconstructor(settings, descent=RefineSettings(steps=2)) as reconstructor:
+    with Reconstructor(settings, refinement=RefineSettings(steps=2)) as reconstructor:
         found = reconstructor.reconstruct_batch(photos, names=list("abcd"), tell=lambda *stage: told.append(stage))
         alone = reconstructor.reconstruct(photos[3], name="d")[0]
         with pytest.raises(SettingError, match="4 photos cannot be reconstructed under 1 names"):
@@ -210,7 +210,7 @@ def test_work_can_be_cancelled_in_every_stage_and_nothing_is_left(
         if told.count(stage) == 2 or (stage == "find" and now == stage):  # inside it, where it tells of an inside
             raise Stop
 
-    with Reconstructor(settings, descent=RefineSettings(steps=2)) as reconstructor:
+    with Reconstructor(settings, refinement=RefineSettings(steps=2)) as reconstructor:
         jobs = [Job(name, astronaut()) for name in "ab"]
         with pytest.raises(Stop):
             list(reconstruct_collection(reconstructor, jobs, tmp_path / "out", progress=cancel))
@@ -273,7 +273,7 @@ def test_a_result_folder_is_complete(saved: Path) -> None:
         "latent.safetensors",
     }
     report = read_report(saved)
-    assert set(report) >= {"identity", "expression", "camera", "figures", "seconds", "history", "versions", "weights"}
+    assert set(report) >= {"identity", "expression", "camera", "metrics", "seconds", "history", "versions", "weights"}
     assert len(report["expression"]) == 52
     assert set(report["seconds"]) == {"read", "find", "fit", "invert", "texture"}
     json.dumps(report, allow_nan=False)
@@ -290,9 +290,9 @@ def test_the_reported_camera_projects_the_saved_head_onto_the_photo(saved: Path)
     pixels = centre + camera["focal_px"] * placed[:, :2] * [1, -1] / -placed[:, 2:]
     model = load_head()
     points = landmark_points(model, torch.from_numpy(pixels)[None])[0].numpy()
-    with FaceFinder() as finder:
-        found = finder.find(astronaut())[0]
-    assert np.median(np.linalg.norm(points - found.points, axis=1)) < 0.04 * found.eye_distance
+    with LandmarkDetector() as detector:
+        found = detector.find(astronaut())[0]
+    assert np.median(np.linalg.norm(points - found.points, axis=1)) < 0.04 * found.interocular_distance
 
 
 def test_the_confidence_mask_is_saved_in_grey_and_hidden_parts_are_black(saved: Path) -> None:
@@ -306,10 +306,10 @@ def test_the_confidence_mask_is_saved_in_grey_and_hidden_parts_are_black(saved: 
     assert values.max() > 250
 
 
-def test_a_saved_state_draws_the_same_picture(saved: Path, renderer: Renderer) -> None:
+def test_a_saved_state_renders_the_same_image(saved: Path, renderer: Renderer) -> None:
     state = load_state(saved, renderer)
-    drawn = to_uint8(state.draw(renderer)[0].clamp(-1, 1))
-    assert np.abs(drawn.astype(int) - read_photo(saved / "render.png").pixels).max() <= 1
+    rendered = to_uint8(state.render(renderer)[0].clamp(-1, 1))
+    assert np.abs(rendered.astype(int) - read_photo(saved / "render.png").pixels).max() <= 1
 
 
 def test_the_same_seed_gives_the_same_bytes(model_folder: Path, saved: Path, tmp_path: Path) -> None:
@@ -321,8 +321,8 @@ def test_the_same_seed_gives_the_same_bytes(model_folder: Path, saved: Path, tmp
 
 def test_crop_and_photo_share_one_camera() -> None:
     """A point projects to the same place through the crop's camera and through the photo's."""
-    with FaceFinder() as finder:
-        face = finder.find(astronaut())[0]
+    with LandmarkDetector() as detector:
+        face = detector.find(astronaut())[0]
     aligned = align_face(astronaut(), face, 128)
     fit = fit_aligned(load_head(), [aligned])
     camera, pose = aligned.to_photo(fit.camera, fit.pose)
@@ -343,17 +343,17 @@ def test_the_rows_to_compare_with_start_and_descend_as_they_say(renderer: Render
     plain = ReconstructionSettings(quality="fast", texture_size=16)
     compared = {
         "fitted": plain,
-        "graphics": replace(plain, quality="standard", drawn_by="graphics"),
+        "classic": replace(plain, quality="standard", renderer="classic"),
         "from the mean": replace(plain, latent_start="mean"),
     }
     faces = {}
     for name, settings in compared.items():
         with Reconstructor(settings, renderer=renderer) as reconstructor:
             faces[name] = reconstructor.reconstruct(np.ascontiguousarray(astronaut()[:240, 100:340]))[0]
-    fitted, graphics, mean = faces.values()
-    assert not torch.allclose(graphics.identity, fitted.identity, atol=1e-3)
-    assert torch.equal(graphics.state.w, fitted.state.w)
-    assert graphics.history[-1]["photometric"] < graphics.history[0]["photometric"]
+    fitted, classic, mean = faces.values()
+    assert not torch.allclose(classic.identity, fitted.identity, atol=1e-3)
+    assert torch.equal(classic.state.w, fitted.state.w)
+    assert classic.history[-1]["photometric"] < classic.history[0]["photometric"]
     assert torch.equal(mean.identity, fitted.identity)
     torch.testing.assert_close(mean.state.w[0], renderer.mean_style.expand_as(mean.state.w[0]))
 
@@ -361,7 +361,7 @@ def test_the_rows_to_compare_with_start_and_descend_as_they_say(renderer: Render
 def test_settings_are_checked(model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="quality"):
         Reconstructor(ReconstructionSettings(quality="great", model=str(model_folder)))  # type: ignore[arg-type]
-    for wrong in ({"drawn_by": "hand"}, {"latent_start": "nowhere"}, {"shape_start": "guess"}):
+    for wrong in ({"renderer": "hand"}, {"latent_start": "nowhere"}, {"shape_start": "guess"}):
         with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be"):
             Reconstructor(ReconstructionSettings(model=str(model_folder), **wrong))  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="no setting 'qualty'"):

@@ -10,12 +10,12 @@ from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix
 from garface.rendering import antialias, barycentrics, interpolate, normal_map, rasterise
 
 
-def blur(picture: Tensor, sigma: float) -> Tensor:
+def blur(image: Tensor, sigma: float) -> Tensor:
     offsets = torch.arange(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1)
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
-    flat = picture.flatten(0, 1)[:, None]
+    flat = image.flatten(0, 1)[:, None]
     flat = conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, len(kernel) // 2))
-    return conv2d(flat, kernel.view(1, 1, -1, 1), padding=(len(kernel) // 2, 0)).view_as(picture)
+    return conv2d(flat, kernel.view(1, 1, -1, 1), padding=(len(kernel) // 2, 0)).view_as(image)
 
 
 def camera(size: int) -> Camera:
@@ -49,7 +49,7 @@ def test_the_other_side_and_the_other_axis_behave_alike() -> None:
     vertices, topology, view = quad(2.7, 20.0)
     upright = coverage(vertices, topology, view)
     torch.testing.assert_close(upright[0].sum(-1), torch.full((8,), 8 - 2.7), atol=1e-5, rtol=0)
-    turned = vertices[..., [1, 0, 2]] * torch.tensor([-1.0, -1.0, 1.0])  # swap x and y of the picture, then the walk
+    turned = vertices[..., [1, 0, 2]] * torch.tensor([-1.0, -1.0, 1.0])  # swap x and y of the image, then the walk
     mirrored = Topology.build(topology.triangles.flip(-1), 4)
     torch.testing.assert_close(coverage(turned, mirrored, view), upright.transpose(1, 2), atol=1e-6, rtol=0)
 
@@ -78,7 +78,7 @@ def test_area_of_a_growing_sphere(rings: int, size: int) -> None:
 @pytest.mark.parametrize(("shape", "yaw", "seed"), [(sphere, 0.0, 0), (bumpy_head, 0.5, 1), (bumpy_head, 1.2, 2)])
 @pytest.mark.parametrize("channels", [slice(0, 4), slice(3, 4)])
 def test_gradients_point_where_finite_differences_do(shape, yaw: float, seed: int, channels: slice) -> None:
-    """Against central differences of a blurred, 8 x 8 supersampled, unblended picture."""
+    """Against central differences of a blurred, 8 x 8 supersampled, unblended image."""
     size, samples, step = 48, 8, 1.0
     generator = torch.Generator().manual_seed(seed)
     vertices, triangles = shape()
@@ -92,8 +92,8 @@ def test_gradients_point_where_finite_differences_do(shape, yaw: float, seed: in
         shift = parameters[None, 3:6] * torch.tensor([1.0, 1.0, 4.0]) - torch.tensor([0.0, 0.0, 600.0])
         return Pose(turn, shift).apply((vertices + torch.einsum("k,kvc->vc", parameters[6:], modes))[None])
 
-    def loss(picture: Tensor) -> Tensor:
-        return (blur(picture, 1.5) - target)[:, channels].square().sum()
+    def loss(image: Tensor) -> Tensor:
+        return (blur(image, 1.5) - target)[:, channels].square().sum()
 
     @torch.no_grad()
     def reference(parameters: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def test_gradients_point_where_finite_differences_do(shape, yaw: float, seed: in
     assert 0.85 < gradient.norm() / expected.norm() < 1.15
 
 
-def test_blending_comes_closer_to_the_true_picture() -> None:
+def test_blending_comes_closer_to_the_true_image() -> None:
     vertices, triangles = bumpy_head()
     topology = Topology.build(triangles, len(vertices))
     turn = axis_angle_to_matrix(torch.tensor([[0.1, 0.6, 0.0]]))
@@ -132,22 +132,22 @@ def scene_of_two(front: float, back: float) -> tuple[Tensor, Topology]:
 
 
 def paint_ball(vertices: Tensor, topology: Topology, view: Camera) -> tuple[Tensor, Tensor]:
-    """Draw the ball white and the wall black; return the picture before and after blending."""
+    """Draw the ball white and the wall black; return the image before and after blending."""
     ids = rasterise(vertices, topology.triangles, view)
     white = torch.ones(1, vertices.shape[1], 1)
     white[:, -4:] = 0
     where = barycentrics(vertices, topology.triangles, ids, view)
-    picture = interpolate(white, topology.triangles, ids, where)
-    return picture, antialias(picture, ids, vertices, topology, view)
+    image = interpolate(white, topology.triangles, ids, where)
+    return image, antialias(image, ids, vertices, topology, view)
 
 
 def test_outlines_against_another_surface_carry_gradients_and_hidden_ones_do_not() -> None:
     vertices, topology = scene_of_two(front=-900.0, back=-600.0)
     vertices.requires_grad_()
-    picture, blended = paint_ball(vertices, topology, camera(128))
-    assert 1500 < picture.sum() < 2500
+    image, blended = paint_ball(vertices, topology, camera(128))
+    assert 1500 < image.sum() < 2500
     exact = math.pi * (3 * 128) ** 2 * 40**2 / (600**2 - 40**2)
-    assert abs(blended.sum().item() - exact) < abs(picture.sum().item() - exact) + 1
+    assert abs(blended.sum().item() - exact) < abs(image.sum().item() - exact) + 1
     (gradient,) = torch.autograd.grad(blended.sum(), vertices)
     outward = vertices.detach()[0, :-4] - torch.tensor([0.0, 0.0, -600.0])
     assert (gradient[0, :-4] * outward).sum() / 40 == pytest.approx(2 * exact / 40, rel=0.03)
@@ -155,13 +155,13 @@ def test_outlines_against_another_surface_carry_gradients_and_hidden_ones_do_not
 
     hidden, topology = scene_of_two(front=-500.0, back=-600.0)
     hidden.requires_grad_()
-    picture, blended = paint_ball(hidden, topology, camera(48))
-    assert torch.equal(picture, blended)
+    image, blended = paint_ball(hidden, topology, camera(48))
+    assert torch.equal(image, blended)
     (gradient,) = torch.autograd.grad(normal_map(hidden, topology, camera(48)).square().sum(), hidden)
     assert (gradient[0, :-4] == 0).all()
 
 
-def test_blends_stay_within_the_drawn_colours() -> None:
+def test_blends_stay_within_the_rendered_colours() -> None:
     """Even for slivers and specks, whose pixels are crossed from all sides."""
     generator = torch.Generator().manual_seed(1)
     centres = torch.randn(2, 300, 1, 3, generator=generator) * torch.tensor([60.0, 60.0, 100.0])
@@ -177,7 +177,7 @@ def test_blends_stay_within_the_drawn_colours() -> None:
     assert torch.isfinite(vertices.grad).all()
 
 
-def test_pictures_of_a_batch_do_not_touch() -> None:
+def test_images_of_a_batch_do_not_touch() -> None:
     vertices, triangles = bumpy_head(20, 24)
     topology = Topology.build(triangles, len(vertices))
     turns = axis_angle_to_matrix(torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.9, 0.0]]))

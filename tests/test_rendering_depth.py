@@ -15,7 +15,7 @@ def ball() -> tuple[torch.Tensor, Topology]:
     return vertices[None] - torch.tensor([0.0, 0.0, DISTANCE]), Topology.build(triangles, len(vertices))
 
 
-def drawn(*, antialiased: bool = True, unit: float = 100.0, origin: float = -DISTANCE) -> torch.Tensor:
+def rendered(*, antialiased: bool = True, unit: float = 100.0, origin: float = -DISTANCE) -> torch.Tensor:
     return depth_map(*ball(), VIEW, origin=torch.tensor([origin]), unit=unit, antialiased=antialiased)
 
 
@@ -26,20 +26,22 @@ def test_the_depth_of_a_ball_is_that_of_its_equation() -> None:
     hit = -(along - root.clamp(min=0).sqrt()) / squared  # camera z where each ray enters the ball
     inner = root > 0.1 * RADIUS**2
     assert inner.float().mean() > 0.4
-    torch.testing.assert_close(drawn(antialiased=False)[:, 0][inner], (hit[inner] + DISTANCE) / 100, atol=5e-3, rtol=0)
+    torch.testing.assert_close(
+        rendered(antialiased=False)[:, 0][inner], (hit[inner] + DISTANCE) / 100, atol=5e-3, rtol=0
+    )
 
 
 def test_nearer_is_higher_and_unit_and_origin_only_scale_and_shift() -> None:
-    base = drawn(antialiased=False)
+    base = rendered(antialiased=False)
     assert base[0, 0, 32, 32] > base[0, 0, 32, 48] > 0  # the pole stands out most
-    other = drawn(antialiased=False, unit=50.0, origin=-DISTANCE - 25.0)
+    other = rendered(antialiased=False, unit=50.0, origin=-DISTANCE - 25.0)
     mask = base[:, 1] > 0
     torch.testing.assert_close(other[:, 0][mask], 2 * base[:, 0][mask] + 0.5, atol=1e-4, rtol=0)
     assert bool((other[:, 0][~mask] == 0).all())
 
 
 def test_the_mask_is_that_of_the_normal_map_and_the_depth_is_multiplied_by_it() -> None:
-    depth, normals = drawn(origin=-DISTANCE - 100.0), normal_map(*ball(), VIEW)
+    depth, normals = rendered(origin=-DISTANCE - 100.0), normal_map(*ball(), VIEW)
     torch.testing.assert_close(depth[:, 1], normals[:, 3])
     partial = (depth[:, 1] > 0.05) & (depth[:, 1] < 0.95)
     assert partial.sum() > 50

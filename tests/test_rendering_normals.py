@@ -23,16 +23,16 @@ def test_normals_of_a_ball_are_its_directions() -> None:
     root = along.square() - squared * (600**2 - 80**2)
     hit = ray * (along - root.clamp(min=0).sqrt()) / squared
     expected = ((hit + torch.tensor([0.0, 0.0, 600.0])) / 80).permute(0, 3, 1, 2)
-    drawn = ball_map(antialiased=False)
+    rendered = ball_map(antialiased=False)
     inner = (root > 0.1 * 80**2).squeeze(-1)[:, None].expand(-1, 3, -1, -1)
     assert inner.float().mean() > 0.4
-    torch.testing.assert_close(drawn[:, :3][inner], expected[inner], atol=0.02, rtol=0)
+    torch.testing.assert_close(rendered[:, :3][inner], expected[inner], atol=0.02, rtol=0)
 
 
 def test_normals_are_unit_inside_zero_outside_and_premultiplied_between() -> None:
-    drawn = ball_map()
-    length, mask = drawn[:, :3].norm(dim=1), drawn[:, 3]
-    assert (drawn[:, :3].permute(0, 2, 3, 1)[mask == 0] == 0).all()
+    rendered = ball_map()
+    length, mask = rendered[:, :3].norm(dim=1), rendered[:, 3]
+    assert (rendered[:, :3].permute(0, 2, 3, 1)[mask == 0] == 0).all()
     torch.testing.assert_close(length[mask == 1], torch.ones(int((mask == 1).sum())))
     partial = (mask > 0.05) & (mask < 0.95)
     assert partial.sum() > 50
@@ -40,21 +40,21 @@ def test_normals_are_unit_inside_zero_outside_and_premultiplied_between() -> Non
 
 
 def test_up_right_and_toward_the_viewer_are_positive() -> None:
-    drawn = ball_map()[0]
-    assert drawn[0, 32, 50] > 0.5  # right of the centre
-    assert drawn[1, 14, 32] > 0.5  # above the centre
-    assert drawn[2, 32, 32] > 0.99
-    assert drawn[2][drawn[3] == 1].min() > 0  # nothing seen faces away
+    rendered = ball_map()[0]
+    assert rendered[0, 32, 50] > 0.5  # right of the centre
+    assert rendered[1, 14, 32] > 0.5  # above the centre
+    assert rendered[2, 32, 32] > 0.99
+    assert rendered[2][rendered[3] == 1].min() > 0  # nothing seen faces away
 
 
 def test_pyramid_levels_are_averages_and_keep_the_sum() -> None:
-    drawn = ball_map()
-    pyramid = normal_pyramid(drawn)
+    rendered = ball_map()
+    pyramid = normal_pyramid(rendered)
     assert list(pyramid) == [4, 8, 16, 32, 64]
-    assert pyramid[64] is drawn
-    for level, picture in pyramid.items():
-        blocks = drawn.unflatten(2, (level, 64 // level)).unflatten(4, (level, 64 // level)).mean((3, 5))
-        torch.testing.assert_close(picture, blocks, atol=1e-6, rtol=0)
+    assert pyramid[64] is rendered
+    for level, image in pyramid.items():
+        blocks = rendered.unflatten(2, (level, 64 // level)).unflatten(4, (level, 64 // level)).mean((3, 5))
+        torch.testing.assert_close(image, blocks, atol=1e-6, rtol=0)
 
 
 def test_pyramid_refuses_other_sizes() -> None:

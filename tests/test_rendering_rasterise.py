@@ -18,7 +18,7 @@ def camera(size: int = 48, batch: int = 1) -> Camera:
 
 
 def head_views() -> tuple[Tensor, Tensor, Camera]:
-    """Three poses, the last so near that perspective is strong and parts leave the picture."""
+    """Three poses, the last so near that perspective is strong and parts leave the image."""
     vertices, triangles = bumpy_head(24, 32)
     turns = axis_angle_to_matrix(torch.tensor([[0.1, 0.0, 0.0], [0.2, 0.8, 0.1], [0.0, -0.4, 1.0]]))
     pose = Pose(turns, torch.tensor([[0.0, 0.0, -600.0], [10.0, 5.0, -500.0], [40.0, 0.0, -250.0]]))
@@ -26,7 +26,7 @@ def head_views() -> tuple[Tensor, Tensor, Camera]:
 
 
 def soup(count: int = 150) -> tuple[Tensor, Tensor, Camera]:
-    """Random triangles that pierce each other, cross the near plane and reach far outside the picture."""
+    """Random triangles that pierce each other, cross the near plane and reach far outside the image."""
     generator = torch.Generator().manual_seed(5)
     centres = torch.randn(2, count, 1, 3, generator=generator) * torch.tensor([80.0, 80.0, 150.0])
     corners = centres + torch.randn(2, count, 3, 3, generator=generator) * 40
@@ -68,7 +68,7 @@ def test_back_ends_agree_on_every_pixel(scene) -> None:
 
 
 @pytest.mark.parametrize("scene", [head_views, soup])
-def test_chunks_do_not_change_the_picture(scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_do_not_change_the_image(scene, monkeypatch: pytest.MonkeyPatch) -> None:
     vertices, triangles, view = scene()
     whole = rasterise(vertices, triangles, view, backend="torch")
     monkeypatch.setattr(_raster_torch, "PAIRS_PER_CHUNK", 100)
@@ -78,21 +78,21 @@ def test_chunks_do_not_change_the_picture(scene, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu() -> None:
     for vertices, triangles, view in (head_views(), soup()):
-        drawn = rasterise(vertices.cuda(), triangles.cuda(), view.to("cuda")).cpu()
-        assert (drawn != rasterise(vertices, triangles, view)).float().mean() < 1e-3  # projections may round apart
+        rendered = rasterise(vertices.cuda(), triangles.cuda(), view.to("cuda")).cpu()
+        assert (rendered != rasterise(vertices, triangles, view)).float().mean() < 1e-3  # projections may round apart
 
 
 @pytest.mark.parametrize("scene", [head_views, soup])
 def test_rays_cast_one_by_one_see_the_same(scene) -> None:
     vertices, triangles, view = scene()
     view = view.resized(24, 24)
-    drawn = {backend: rasterise(vertices, triangles, view, backend=backend) for backend in BACKENDS}
+    rendered = {backend: rasterise(vertices, triangles, view, backend=backend) for backend in BACKENDS}
     for index in range(len(vertices)):
         ids, margin = oracle(vertices[index], triangles, view[index])
         clear = margin > 2e-3
         assert clear.float().mean() > 0.7
         for backend in BACKENDS:
-            assert torch.equal(drawn[backend][index][clear], ids[clear])
+            assert torch.equal(rendered[backend][index][clear], ids[clear])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -118,36 +118,36 @@ def test_every_pixel_centre_on_shared_edges_and_corners_is_owned_once(backend: s
 def test_closed_meshes_have_no_pinholes(backend: str) -> None:
     vertices, triangles = sphere(60, 70)
     view = camera(64)
-    drawn = rasterise(vertices[None] - torch.tensor([0.0, 0.0, 500.0]), triangles, view, backend=backend)[0] >= 0
+    rendered = rasterise(vertices[None] - torch.tensor([0.0, 0.0, 500.0]), triangles, view, backend=backend)[0] >= 0
     ray = view.rays()[0].double()
     along = ray / ray.norm(dim=-1, keepdim=True)
     distance = torch.linalg.cross(along, torch.tensor([0.0, 0.0, -500.0]).double().expand_as(along)).norm(dim=-1)
-    assert drawn[distance < 79.5].all()
-    assert not drawn[distance > 80].any()
+    assert rendered[distance < 79.5].all()
+    assert not rendered[distance > 80].any()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_back_faces_near_and_broken_triangles_are_not_drawn(backend: str) -> None:
+def test_back_faces_near_and_broken_triangles_are_not_rendered(backend: str) -> None:
     corners = torch.tensor([[[-50.0, -50.0, -300.0], [50.0, -50.0, -300.0], [0.0, 60.0, -300.0]]])
     view = camera()
 
-    def drawn(vertices: Tensor, walk: list[int]) -> int:
+    def rendered(vertices: Tensor, walk: list[int]) -> int:
         return int((rasterise(vertices, torch.tensor([walk]), view, backend=backend) >= 0).sum())
 
-    assert drawn(corners, [0, 1, 2]) > 100
-    assert drawn(corners, [0, 2, 1]) == 0
+    assert rendered(corners, [0, 1, 2]) > 100
+    assert rendered(corners, [0, 2, 1]) == 0
     for depth in (-0.5, 0.0, 30.0):
         near = corners.clone()
         near[0, 2, 2] = depth
-        assert drawn(near, [0, 1, 2]) == 0
+        assert rendered(near, [0, 1, 2]) == 0
     for bad in (math.nan, math.inf):
         for axis in range(3):
             broken = corners.clone()
             broken[0, 1, axis] = bad
-            assert drawn(broken, [0, 1, 2]) == 0
+            assert rendered(broken, [0, 1, 2]) == 0
 
 
-def test_what_cannot_be_drawn_is_named() -> None:
+def test_what_cannot_be_rendered_is_named() -> None:
     vertices, triangles, view = head_views()
     with pytest.raises(SettingError, match="backend"):
         rasterise(vertices, triangles, view, backend="cuda")  # type: ignore[arg-type]
@@ -178,13 +178,13 @@ def test_interpolation_is_perspective_correct() -> None:
     triangles, view = torch.tensor([[0, 1, 2], [0, 2, 3]]), camera()
     ids = rasterise(floor, triangles, view)
     texture = floor[..., [0, 2]] / 100
-    drawn = interpolate(texture, triangles, ids, barycentrics(floor, triangles, ids, view))
+    rendered = interpolate(texture, triangles, ids, barycentrics(floor, triangles, ids, view))
     ray = view.rays()
     hit = ray * (-50 / ray[..., 1:2])
     expected = (hit[..., [0, 2]] / 100).permute(0, 3, 1, 2)
-    seen = (ids >= 0)[:, None].expand_as(drawn)
+    seen = (ids >= 0)[:, None].expand_as(rendered)
     assert seen.float().mean() > 0.2
-    torch.testing.assert_close(drawn[seen], expected[seen], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(rendered[seen], expected[seen], atol=1e-3, rtol=1e-3)
 
 
 def test_gradients_are_those_of_the_closed_form() -> None:
@@ -201,7 +201,7 @@ def test_gradients_are_those_of_the_closed_form() -> None:
     assert torch.autograd.gradcheck(draw, inputs, eps=1e-5, atol=1e-6)
 
 
-def test_one_set_of_attributes_serves_all_pictures() -> None:
+def test_one_set_of_attributes_serves_all_images() -> None:
     vertices, triangles, view = head_views()
     ids = rasterise(vertices, triangles, view)
     weights = barycentrics(vertices, triangles, ids, view)
@@ -210,7 +210,7 @@ def test_one_set_of_attributes_serves_all_pictures() -> None:
     assert torch.equal(shared, interpolate(colours.expand(3, -1, -1), triangles, ids, weights))
 
 
-def test_an_empty_picture_has_zero_gradients() -> None:
+def test_an_empty_image_has_zero_gradients() -> None:
     vertices, triangles = sphere(6, 8)
     away = (vertices + torch.tensor([5000.0, 0.0, -400.0]))[None].requires_grad_()
     ids = rasterise(away, triangles, camera())

@@ -42,9 +42,9 @@ def test_one_lamp_is_the_cosine_within_the_known_bound() -> None:
     direction = normalize(torch.tensor([0.3, 0.5, 0.8]), dim=0)
     normals = normalize(torch.randn(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)), dim=1)
     cosine = torch.einsum("bchw,c->bhw", normals, direction)[:, None].expand(-1, 3, -1, -1)
-    drawn = irradiance(normals, lamp(direction))
-    torch.testing.assert_close(drawn, 0.25 + cosine / 2 + 5 / 32 * (3 * cosine**2 - 1), atol=1e-5, rtol=0)
-    error = (drawn - cosine.clamp(min=0)).abs()
+    rendered = irradiance(normals, lamp(direction))
+    torch.testing.assert_close(rendered, 0.25 + cosine / 2 + 5 / 32 * (3 * cosine**2 - 1), atol=1e-5, rtol=0)
+    error = (rendered - cosine.clamp(min=0)).abs()
     assert error.max() <= 3 / 32 + 1e-5
     assert error.square().mean().sqrt() < 0.06
 
@@ -60,12 +60,12 @@ def test_srgb_matches_its_standard_values_and_inverts() -> None:
     assert zero.grad.item() == pytest.approx(12.92)
 
 
-def test_pictures_stay_in_range_under_any_light() -> None:
+def test_images_stay_in_range_under_any_light() -> None:
     normals, _ = ball()
     light = 5 * torch.randn(1, 9, 3, generator=torch.Generator().manual_seed(0))
-    picture = shade(normals, torch.ones_like(normals), light)
-    assert picture.min() >= -1
-    assert picture.max() <= 1
+    image = shade(normals, torch.ones_like(normals), light)
+    assert image.min() >= -1
+    assert image.max() <= 1
 
 
 def test_sampled_lights_are_plausible_and_follow_the_seed() -> None:
@@ -84,7 +84,7 @@ def test_sampled_lights_are_plausible_and_follow_the_seed() -> None:
 
 
 def scene(seed: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """A shaded ball whose light is bright enough nowhere to be clipped: picture, normals, mask, albedo, light."""
+    """A shaded ball whose light is bright enough nowhere to be clipped: image, normals, mask, albedo, light."""
     normals, mask = ball()
     generator = torch.Generator().manual_seed(seed)
     light = ambient(0.6) + 0.15 * torch.randn(1, 9, 3, generator=generator)
@@ -93,31 +93,31 @@ def scene(seed: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 
 def test_fitted_light_is_the_light_where_it_can_be_seen() -> None:
-    picture, normals, mask, albedo, light = scene()
-    fitted = fit_light(picture, normals, mask, albedo=albedo, ridge=1e-9)
+    image, normals, mask, albedo, light = scene()
+    fitted = fit_light(image, normals, mask, albedo=albedo, ridge=1e-9)
     torch.testing.assert_close(fitted, light, atol=1e-3, rtol=0)
-    redrawn = shade(normals, albedo, fit_light(picture, normals, mask, albedo=albedo))
-    assert ((redrawn - picture) * mask).abs().max() < 0.02
+    redrawn = shade(normals, albedo, fit_light(image, normals, mask, albedo=albedo))
+    assert ((redrawn - image) * mask).abs().max() < 0.02
 
 
 def test_fit_without_albedo_minimises_the_error_in_linear_light() -> None:
-    picture, normals, mask, _, _ = scene()
+    image, normals, mask, _, _ = scene()
 
     def residual(light: Tensor) -> Tensor:
-        drawn = 0.5 / math.pi * irradiance(normals, light)
-        return ((drawn - srgb_to_linear((picture + 1) / 2)).square() * mask).sum()
+        rendered = 0.5 / math.pi * irradiance(normals, light)
+        return ((rendered - srgb_to_linear((image + 1) / 2)).square() * mask).sum()
 
-    fitted = fit_light(picture, normals, mask, ridge=1e-9)
+    fitted = fit_light(image, normals, mask, ridge=1e-9)
     generator = torch.Generator().manual_seed(0)
     for _ in range(10):
         assert residual(fitted) <= residual(fitted + 0.02 * torch.randn(1, 9, 3, generator=generator))
 
 
 def test_the_mask_decides_what_is_fitted() -> None:
-    picture, normals, mask, albedo, _ = scene()
-    spoiled = torch.where(mask > 0, picture, torch.ones_like(picture))
+    image, normals, mask, albedo, _ = scene()
+    degraded = torch.where(mask > 0, image, torch.ones_like(image))
     torch.testing.assert_close(
-        fit_light(spoiled, normals, mask, albedo=albedo), fit_light(picture, normals, mask, albedo=albedo)
+        fit_light(degraded, normals, mask, albedo=albedo), fit_light(image, normals, mask, albedo=albedo)
     )
     with pytest.raises(SettingError, match="empty"):
-        fit_light(picture, normals, torch.zeros_like(mask))
+        fit_light(image, normals, torch.zeros_like(mask))

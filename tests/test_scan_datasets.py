@@ -33,7 +33,7 @@ def test_every_layout_is_recognised_by_its_own_reader_alone(layouts: dict[str, P
         dataset = open_dataset(folder)
         assert (dataset.name, dataset.folder) == (name, folder)
         assert [one.name for one in READERS.values() if one.recognises(folder)] == [name]
-        assert all(picture.file.is_file() for picture in dataset.pictures)
+        assert all(photo.file.is_file() for photo in dataset.photos)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_scans_come_with_their_landmarks(
     layout: str, names: list[str], subjects: tuple[str, ...], layouts: dict[str, Path]
 ) -> None:
     dataset = open_dataset(layouts[layout])
-    assert [picture.name for picture in dataset.pictures] == names
+    assert [photo.name for photo in dataset.photos] == names
     assert dataset.subjects == subjects
     assert dataset.neutral == (layout in ("now", "florence"))
-    scan, truth = dataset.pictures[0].scan.read(), head_scan(1)  # type: ignore[union-attr]
+    scan, truth = dataset.photos[0].scan.read(), head_scan(1)  # type: ignore[union-attr]
     np.testing.assert_allclose(scan.landmarks, truth.landmarks, atol=1e-3)
     assert np.linalg.norm(scan.tip - truth.tip) < (3 if layout == "now" else 1e-3)  # found where it is not told
     assert scan.cropped == (layout in ("listed", "bench"))
@@ -64,7 +64,7 @@ def test_cameras_of_both_conventions_see_the_same(layouts: dict[str, Path]) -> N
     point = torch.tensor([[[10.0, 20.0, 30.0]]])
     seen = []
     for layout in ("listed", "bench"):
-        view = open_dataset(layouts[layout]).pictures[0].view
+        view = open_dataset(layouts[layout]).photos[0].view
         assert view is not None
         assert (view.camera.width, view.camera.height) == (512, 500)
         seen.append(view.camera.project(view.pose.apply(point))[0, 0])
@@ -79,18 +79,18 @@ def test_units_are_brought_to_millimetres(tmp_path: Path) -> None:
     content = json.loads((folder / "dataset.json").read_text())
     content["unit_mm"] = 10.0
     (folder / "dataset.json").write_text(json.dumps(content))
-    scan = open_dataset(folder).pictures[0].scan
+    scan = open_dataset(folder).photos[0].scan
     assert scan is not None
     np.testing.assert_allclose(scan.read().landmarks, 10 * head_scan(1).landmarks, atol=1e-3)
 
 
 def test_points_of_aflw2000_are_counted_from_half_a_pixel(layouts: dict[str, Path]) -> None:
     dataset = open_dataset(layouts["aflw2000"])
-    picture = dataset.pictures[1]
-    assert picture.points is not None
-    assert picture.points.shape == (68, 2)
-    np.testing.assert_allclose(picture.points[:2], [[100, 100], [300, 300]])
-    assert picture.yaw == pytest.approx(-45)
+    photo = dataset.photos[1]
+    assert photo.points is not None
+    assert photo.points.shape == (68, 2)
+    np.testing.assert_allclose(photo.points[:2], [[100, 100], [300, 300]])
+    assert photo.yaw == pytest.approx(-45)
     assert dataset.protocols == ("aflw2000",)
 
 
@@ -100,7 +100,7 @@ def test_halves_and_people_can_be_chosen(tmp_path: Path) -> None:
     assert even.subjects == ("s000", "s002")
     assert odd.subjects == ("s001",)
     assert dataset.only(subjects=["s002", "s001"], split="even").subjects == ("s002",)
-    assert [picture.name for picture in dataset.spread(2)] == ["s000_v0", "s001_v0"]
+    assert [photo.name for photo in dataset.spread(2)] == ["s000_v0", "s001_v0"]
     assert len(dataset.spread(9)) == 3
     with pytest.raises(SettingError, match="no subject s009"):
         dataset.only(subjects=["s009"])
@@ -149,7 +149,7 @@ def test_a_missing_file_is_named(layout: str, gone: str, reason: str, layouts: d
         ("listed", "dataset.json", "{}", "must say"),
         ("listed", "dataset.json", "[]", "JSON object"),
         ("listed", "dataset.json", '{"format": "garface geometry 1"}', "has no subjects"),
-        ("listed", "dataset.json", '{"format": "garface geometry 1", "subjects": []}', "must list pictures"),
+        ("listed", "dataset.json", '{"format": "garface geometry 1", "subjects": []}', "must list photos"),
         ("bench", "gt/s000.json", '{"landmarks7": [[1, 2, 3]], "nose_tip": [0, 0, 0]}', r"shape \(7, 3\)"),
         ("bench", "views/s000_v0.json", '{"K": "x"}', "must be numbers"),
         ("now", "scans_lmks_onlypp/FaMoS_1_TA/natural.pp", "<PickedPoints/>", r"shape \(7, 3\)"),
@@ -172,6 +172,6 @@ def test_landmarks_far_from_their_scan_are_refused(layouts: dict[str, Path], tmp
     path = folder / "subject_01/landmarks.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({"landmarks": (np.array(content["landmarks"]) / 1000).tolist()}))  # metres
-    scan = open_dataset(folder).pictures[0].scan
+    scan = open_dataset(folder).photos[0].scan
     with pytest.raises(InputError, match="away from the scan"):
         scan.read()  # type: ignore[union-attr]

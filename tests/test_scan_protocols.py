@@ -15,16 +15,16 @@ from garface.evaluation.geometry.protocols import aflw2000, check_protocols, flo
 def test_a_head_against_itself_moved_turned_and_scaled_is_perfect() -> None:
     scan, itself = head_scan(1), prediction_of(*head(1))
     for protocol in (now, florence_ganfit, florence_deng):
-        figures = protocol.score_scan(itself, scan)
-        assert all(abs(value) < 0.005 for name, value in figures.items()), figures
+        metrics = protocol.score_scan(itself, scan)
+        assert all(abs(value) < 0.005 for name, value in metrics.items()), metrics
 
 
 def test_another_head_is_worse_than_the_same_with_wrong_landmarks() -> None:
     scan, (mesh, landmarks) = head_scan(1), head(1)
     shaken = prediction_of(mesh, landmarks + np.random.default_rng(0).normal(size=(7, 3)) * 2)
     other = prediction_of(*head(2))
-    for protocol, figure in ((now, "median"), (florence_ganfit, "symmetric"), (florence_deng, "rmse")):
-        assert protocol.score_scan(shaken, scan)[figure] < 0.25 * protocol.score_scan(other, scan)[figure]
+    for protocol, metric in ((now, "median"), (florence_ganfit, "symmetric"), (florence_deng, "rmse")):
+        assert protocol.score_scan(shaken, scan)[metric] < 0.25 * protocol.score_scan(other, scan)[metric]
     symmetric = florence_ganfit.score_scan(other, scan)
     assert symmetric["symmetric"] == pytest.approx((symmetric["scan to mesh"] + symmetric["mesh to scan"]) / 2)
     points = florence_deng.measured_vertices(scan)
@@ -115,7 +115,7 @@ def test_a_nose_tip_that_is_not_told_is_the_foremost_point_near_its_base() -> No
         assert replace(scan, nose_tip=None, landmarks=scan.landmarks + 500).tip.any()
 
 
-# Points in the picture
+# Points in the photo
 
 
 @pytest.mark.parametrize(
@@ -134,28 +134,28 @@ def test_turns_fall_into_bins(yaw: float, name: str | None) -> None:
 
 
 def test_points_that_are_all_shifted_err_by_the_shift_over_the_box(tmp_path: Path) -> None:
-    pictures = open_dataset(write_aflw2000(tmp_path)).pictures
+    photos = open_dataset(write_aflw2000(tmp_path)).photos
     mesh, landmarks = head()
     found = []
-    for picture, shift in zip(pictures, ([3, 4], [0, 10], [24, 7])):
-        assert picture.points is not None
-        found.append(aflw2000.score(Prediction(mesh, landmarks, picture.points + shift), picture))
-    assert [one["all pictures"] for one in found] == pytest.approx([2.5, 5, 12.5])  # percent of 200 px
+    for photo, shift in zip(photos, ([3, 4], [0, 10], [24, 7])):
+        assert photo.points is not None
+        found.append(aflw2000.score(Prediction(mesh, landmarks, photo.points + shift), photo))
+    assert [one["all photos"] for one in found] == pytest.approx([2.5, 5, 12.5])  # percent of 200 px
     assert [list(one)[1] for one in found] == list(aflw2000.BINS)
-    figures = aflw2000.finish({"all pictures": 4.0, "yaw 0 to 30": 3.0, "yaw 30 to 60": 4.0, "yaw 60 to 90": 8.0})
-    assert figures["mean of bins"] == pytest.approx(5)
-    assert "mean of bins" not in aflw2000.finish({"all pictures": 4.0, "yaw 0 to 30": 3.0})
+    metrics = aflw2000.finish({"all photos": 4.0, "yaw 0 to 30": 3.0, "yaw 30 to 60": 4.0, "yaw 60 to 90": 8.0})
+    assert metrics["mean of bins"] == pytest.approx(5)
+    assert "mean of bins" not in aflw2000.finish({"all photos": 4.0, "yaw 0 to 30": 3.0})
     with pytest.raises(InputError, match="lm68"):
-        aflw2000.score(Prediction(mesh, landmarks), pictures[0])
+        aflw2000.score(Prediction(mesh, landmarks), photos[0])
 
 
 def test_a_protocol_says_what_it_misses(tmp_path: Path) -> None:
-    picture = open_dataset(write_aflw2000(tmp_path)).pictures[0]
+    photo = open_dataset(write_aflw2000(tmp_path)).photos[0]
     prediction = Prediction(*head())
     for name in ("now", "florence_ganfit", "florence_deng"):
         with pytest.raises(InputError, match="no scan"):
-            PROTOCOLS[name].score(prediction, picture)
+            PROTOCOLS[name].score(prediction, photo)
     with pytest.raises(InputError, match="no points"):
-        PROTOCOLS["aflw2000"].score(prediction, replace(picture, points=None))
+        PROTOCOLS["aflw2000"].score(prediction, replace(photo, points=None))
     with pytest.raises(SettingError, match="there are now"):
         check_protocols(["then"])

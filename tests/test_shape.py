@@ -1,4 +1,4 @@
-"""Shape from a picture: the metric of shapes, the network, its training, and what a reconstruction makes of it."""
+"""Shape from an image: the metric of shapes, the network, its training, and what a reconstruction makes of it."""
 
 import json
 import math
@@ -17,16 +17,16 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from garface.cli.app import main
-from garface.cli.train import Shape, _drawings
+from garface.cli.train import Shape, _synthetic_heads
 from garface.datasets.conditions import FittedConditions
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import InputError, SettingError
 from garface.geometry import Camera, Pose
 from garface.heads import (
     FitSettings,
     Shared,
-    eye_distance,
     fit_landmarks,
+    interocular_distance,
     landmark_points,
     load_head,
     shape_metric,
@@ -48,14 +48,14 @@ from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.reconstruction.stages import agreed_identity
 from garface.rendering import highlight, normal_pyramid
 from garface.synthetic.degradations import Degradations
-from garface.synthetic.drawings import Drawings, DrawingSettings, Drawn
-from garface.synthetic.painting import painting
+from garface.synthetic.generative import generative_images
+from garface.synthetic.heads import RenderedHeads, SyntheticHeads, SyntheticSettings
 from garface.training import (
-    ShapeHeadSettings,
+    ReadoutSettings,
     ShapeTrainingSettings,
-    drawn_by_either,
+    mixed_renders,
+    train_readout,
     train_shape,
-    train_shape_head,
 )
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.shape import map_terms, shape_errors, true_maps
@@ -71,8 +71,8 @@ def seeded(seed: int = 0) -> Generator:
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
-    return FittedFaces(write_faces(tmp_path_factory.mktemp("faces")), split="train")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    return TrainingSet(write_faces(tmp_path_factory.mktemp("faces")), split="train")
 
 
 # The metric
@@ -131,38 +131,38 @@ def test_a_fit_starts_from_the_expected_identity_and_is_held_by_it() -> None:
         fit_landmarks(MODEL, observed, camera, identity=identity[:1], settings=settings)
 
 
-# Drawings of known shape
+# Renders of known shape
 
 
-def test_places_are_where_the_mean_head_lies_in_the_picture(faces: FittedFaces) -> None:
+def test_places_are_where_the_mean_head_lies_in_the_image(faces: TrainingSet) -> None:
     """Of mean heads: a place, posed and projected, is the pixel that it stands in."""
-    settings = DrawingSettings(identity=0.0, expressive=0.0, rare=0.0, mirrored=0.0, degradations=CLEAN)
-    drawn = Drawings(faces, resolution=64, settings=settings).draw(3, seeded())
-    heads = drawn.heads
+    settings = SyntheticSettings(identity=0.0, expressive=0.0, rare=0.0, mirrored=0.0, degradations=CLEAN)
+    rendered = SyntheticHeads(faces, resolution=64, settings=settings).render(3, seeded())
+    heads = rendered.heads
     assert float(heads.identity.abs().max()) == 0
-    inside = drawn.mask[:, 0] > 0.999
-    pixels = heads.camera.resized(64, 64).project(heads.pose.apply(100 * drawn.places.flatten(2).mT))
+    inside = rendered.mask[:, 0] > 0.999
+    pixels = heads.camera.resized(64, 64).project(heads.pose.apply(100 * rendered.places.flatten(2).mT))
     row, column = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     wanted = torch.stack([column, row], -1).flatten(0, 1) + 0.5
     error = (pixels - wanted).norm(dim=-1)[inside.flatten(1)]
     assert float(error.quantile(0.99)) < 0.1
-    assert float(drawn.places.abs().amax(1)[drawn.mask[:, 0] == 0].max()) == 0
+    assert float(rendered.places.abs().amax(1)[rendered.mask[:, 0] == 0].max()) == 0
 
 
-def test_heads_come_from_the_prior_and_cameras_from_near_and_far(faces: FittedFaces) -> None:
-    settings = DrawingSettings(identity=0.7, distance=0.5, mirrored=0.0, degradations=CLEAN)
-    draw = Drawings(faces, resolution=32, settings=settings)
-    heads = draw.draw(40, seeded()).heads
+def test_heads_come_from_the_prior_and_cameras_from_near_and_far(faces: TrainingSet) -> None:
+    settings = SyntheticSettings(identity=0.7, distance=0.5, mirrored=0.0, degradations=CLEAN)
+    source = SyntheticHeads(faces, resolution=32, settings=settings)
+    heads = source.render(40, seeded()).heads
     assert float(heads.identity.std()) == pytest.approx(0.7, abs=0.03)
     ratio = (-heads.pose.translation[:, 2] / 900).log()
     assert -0.55 < float(ratio.min()) < -0.3
     assert 0.3 < float(ratio.max()) < 0.55
     for wrong in ({"identity": -1.0}, {"distance": 2.0}, {"shiny": -0.1}):
         with pytest.raises(SettingError, match=next(iter(wrong))):
-            Drawings(faces, settings=DrawingSettings(**wrong))  # type: ignore[arg-type]
+            SyntheticHeads(faces, settings=SyntheticSettings(**wrong))  # type: ignore[arg-type]
 
 
-def test_what_is_farther_keeps_its_size_in_the_picture(faces: FittedFaces) -> None:
+def test_what_is_farther_keeps_its_size_in_the_image(faces: TrainingSet) -> None:
     conditions, rows = FittedConditions(faces), torch.arange(3)
     identity = torch.zeros(3, MODEL.identities)
     made = [
@@ -176,7 +176,7 @@ def test_what_is_farther_keeps_its_size_in_the_picture(faces: FittedFaces) -> No
         for heads in made
     ]
     for near, far in ((points[0], points[1]), (points[1], points[2])):
-        torch.testing.assert_close(eye_distance(near), eye_distance(far), rtol=0.05, atol=0)
+        torch.testing.assert_close(interocular_distance(near), interocular_distance(far), rtol=0.05, atol=0)
         assert float((near - far).norm(dim=-1).max()) > 0.3
 
 
@@ -188,48 +188,48 @@ def test_highlights_are_brightest_halfway_and_narrower_where_sharper() -> None:
     torch.testing.assert_close(found[:, 0, 0], wanted)
 
 
-def test_shiny_heads_are_brighter_somewhere(faces: FittedFaces) -> None:
-    def draw(shiny: float) -> Tensor:
-        settings = DrawingSettings(shiny=shiny, degradations=CLEAN)
-        return Drawings(faces, resolution=32, settings=settings).draw(6, seeded()).clean
+def test_shiny_heads_are_brighter_somewhere(faces: TrainingSet) -> None:
+    def rendered(shiny: float) -> Tensor:
+        settings = SyntheticSettings(shiny=shiny, degradations=CLEAN)
+        return SyntheticHeads(faces, resolution=32, settings=settings).render(6, seeded()).clean
 
-    plain, shiny = draw(0.0), draw(1.0)
+    plain, shiny = rendered(0.0), rendered(1.0)
     assert float((shiny - plain).min()) >= 0
     assert float((shiny - plain).max()) > 0.1
 
 
-def test_a_renderer_draws_the_same_heads(faces: FittedFaces) -> None:
-    """All but the pictures is as graphics rules have it, and the pictures are the renderer's of these normals."""
+def test_a_renderer_renders_the_same_heads(faces: TrainingSet) -> None:
+    """All but the images is as the classic renderer have it, and the images are the renderer's of these normals."""
     config = StyleGeneratorConfig(resolution=32, channels={4: 8, 8: 8, 16: 8, 32: 8}, latent_dim=8, style_dim=8)
     torch.manual_seed(0)
     renderer = Renderer(config).eval()
     for name, value in renderer.named_parameters():
         if name.endswith("noise_strength"):
             torch.nn.init.ones_(value)
-    made = DrawingSettings(mirrored=0.0, degradations=CLEAN)
-    by_rules, painted, again = (
-        Drawings(faces, resolution=32, settings=made, paint=paint).draw(3, seeded())
-        for paint in (None, painting(renderer), painting(renderer))
+    made = SyntheticSettings(mirrored=0.0, degradations=CLEAN)
+    classic, generative, again = (
+        SyntheticHeads(faces, resolution=32, settings=made, to_images=to_images).render(3, seeded())
+        for to_images in (None, generative_images(renderer), generative_images(renderer))
     )
     for part in ("normals", "mask", "face", "places", "yaw"):
-        torch.testing.assert_close(getattr(painted, part), getattr(by_rules, part))
-    assert torch.equal(painted.clean, again.clean)
-    assert float((painted.clean - by_rules.clean).abs().mean()) > 0.1
-    condition, source = torch.cat([painted.normals * painted.mask, painted.mask], 1), seeded(4)
-    picture = painting(renderer)(condition, seeded(4))
+        torch.testing.assert_close(getattr(generative, part), getattr(classic, part))
+    assert torch.equal(generative.clean, again.clean)
+    assert float((generative.clean - classic.clean).abs().mean()) > 0.1
+    condition, source = torch.cat([generative.normals * generative.mask, generative.mask], 1), seeded(4)
+    image = generative_images(renderer)(condition, seeded(4))
     style = renderer.mapping(torch.randn(3, 8, generator=source))
     wanted = renderer(style, normal_pyramid(condition), renderer.sample_noise(3, source))
-    torch.testing.assert_close(picture, wanted.detach().clamp(-1, 1))
+    torch.testing.assert_close(image, wanted.detach().clamp(-1, 1))
 
 
-def test_either_draws_as_often_as_the_share_says() -> None:
+def test_either_renders_as_often_as_the_share_says() -> None:
     first, second = Discs(), Discs(5)
-    draw, source = drawn_by_either(first, second, 0.3), seeded()
-    widths = [draw(1, source).heads.identity.shape[1] for _ in range(400)]
+    render, source = mixed_renders(first, second, 0.3), seeded()
+    widths = [render(1, source).heads.identity.shape[1] for _ in range(400)]
     assert set(widths) == {3, 5}
     assert widths.count(5) / 400 == pytest.approx(0.3, abs=0.07)
-    assert torch.equal(draw(2, seeded(8)).picture, draw(2, seeded(8)).picture)
-    assert all(drawn_by_either(first, second, 0.0)(1, source).heads.identity.shape[1] == 3 for _ in range(20))
+    assert torch.equal(render(2, seeded(8)).image, render(2, seeded(8)).image)
+    assert all(mixed_renders(first, second, 0.0)(1, source).heads.identity.shape[1] == 3 for _ in range(20))
 
 
 # The network
@@ -241,7 +241,7 @@ def test_an_untrained_network_answers_the_mean_head() -> None:
     assert torch.equal(answer.identity, torch.zeros(2, 72))
     assert [part.shape for part in answer.maps] == [(2, n, 8, 8) for n in (3, 3, 1, 1)]
     torch.testing.assert_close(answer.maps.normals.norm(dim=1), torch.ones(2, 8, 8))
-    with pytest.raises(SettingError, match="picture must have shape"):
+    with pytest.raises(SettingError, match="image must have shape"):
         ShapeEstimator(TINY)(torch.zeros(1, 3, 64, 64))
 
 
@@ -257,27 +257,27 @@ def test_sizes_that_do_not_fit_are_refused(wrong: dict) -> None:
 
 
 class Discs:
-    """Discs of the three colours that three coefficients say, with everything a drawing tells."""
+    """Discs of the three colours that three coefficients say, with everything a render tells."""
 
     def __init__(self, coefficients: int = 3) -> None:
         self.coefficients = coefficients
 
-    def __call__(self, count: int, source: Generator) -> Drawn:
+    def __call__(self, count: int, source: Generator) -> RenderedHeads:
         identity = 0.5 * torch.randn(count, self.coefficients, generator=source)
         axis = (torch.arange(32) + 0.5) / 16 - 1
         mask = (axis[:, None] ** 2 + axis**2 < 0.6).float().expand(count, 1, 32, 32)
-        picture = identity[:, :3, None, None].clamp(-1, 1) * mask
+        image = identity[:, :3, None, None].clamp(-1, 1) * mask
         normals = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(count, 3, 32, 32)
         places = torch.stack([axis.expand(32, 32), -axis[:, None].expand(32, 32), torch.zeros(32, 32)]) * mask
         heads: Any = SimpleNamespace(identity=identity)
-        return Drawn(picture, picture, normals, mask, mask, 0 * mask, places, torch.zeros(count), heads)
+        return RenderedHeads(image, image, normals, mask, mask, 0 * mask, places, torch.zeros(count), heads)
 
 
 def settings(folder: Path, **changes: object) -> ShapeTrainingSettings:
     base: dict[str, object] = {
         "folder": folder,
         "batch": 16,
-        "max_pictures": 1600,
+        "max_images": 1600,
         "decay_over": 1600,
         "warm_up": 160,
         "measured": 32,
@@ -300,19 +300,19 @@ def test_the_estimator_learns_shapes_and_says_how_well(tmp_path: Path) -> None:
     assert train_shape(settings(tmp_path), Discs(), metric, None).finished
     card = load_weights(tmp_path / "shape.safetensors").card
     assert card.kind == "shape"
-    assert card.figures["distance_mm"] < 0.6 * card.figures["distance_of_mean_mm"]
+    assert card.metrics["distance_mm"] < 0.6 * card.metrics["distance_of_mean_mm"]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["places"] < lines[0]["places"] - 1
-    drawn = Discs()(64, seeded(9))
-    answer = load_shape_estimator(tmp_path / "shape.safetensors")(drawn.picture)
-    error = float(shape_errors(answer.identity, drawn.heads.identity, metric).mean().sqrt())
+    rendered = Discs()(64, seeded(9))
+    answer = load_shape_estimator(tmp_path / "shape.safetensors")(rendered.image)
+    error = float(shape_errors(answer.identity, rendered.heads.identity, metric).mean().sqrt())
     assert error < 0.7 * math.sqrt(6 * 0.25)
 
 
 def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     for name, stops in {"whole": (128,), "parts": (64, 128)}.items():
         for stop in stops:
-            train_shape(settings(tmp_path / name, max_pictures=stop), Discs(), torch.eye(3), None)
+            train_shape(settings(tmp_path / name, max_images=stop), Discs(), torch.eye(3), None)
 
     def networks(name: str) -> Mapping[str, Tensor]:
         path = newest_checkpoint(tmp_path / name / "checkpoints")
@@ -337,7 +337,7 @@ def test_a_fresh_network_takes_the_trunk_of_a_normal_estimator(tmp_path: Path) -
     trunk = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8, 8)))
     card = WeightsCard("normals", to_dict(trunk.config), "CC0-1.0", "nothing")
     save_weights(tmp_path / "trunk.safetensors", trunk.state_dict(), card, half=False)
-    begun = settings(tmp_path / "run", trunk=str(tmp_path / "trunk.safetensors"), max_pictures=16, learning_rate=1e-9)
+    begun = settings(tmp_path / "run", trunk=str(tmp_path / "trunk.safetensors"), max_images=16, learning_rate=1e-9)
     train_shape(begun, Discs(), torch.eye(3), None)
     made, given = load_weights(tmp_path / "run" / "shape.safetensors").tensors, trunk.state_dict()
     for name in ("down.0.first.weight", "down.2.second.weight", "up.0.first.weight"):
@@ -349,21 +349,21 @@ def test_a_fresh_network_takes_the_trunk_of_a_normal_estimator(tmp_path: Path) -
 
 
 def test_features_of_another_network_are_taken_as_configured(tmp_path: Path) -> None:
-    """The picture is blank; the features tell it all."""
+    """The image is blank; the features tell it all."""
 
     class Blank(Discs):
-        def __call__(self, count: int, source: Generator) -> Drawn:
-            drawn = super().__call__(count, source)
-            return replace(drawn, picture=0.01 * drawn.picture)
+        def __call__(self, count: int, source: Generator) -> RenderedHeads:
+            rendered = super().__call__(count, source)
+            return replace(rendered, image=0.01 * rendered.image)
 
     class Means(torch.nn.Module):
-        def forward(self, picture: Tensor) -> Tensor:
-            return 100 * picture.mean((2, 3))
+        def forward(self, image: Tensor) -> Tensor:
+            return 100 * image.mean((2, 3))
 
     given = settings(tmp_path, estimator=replace(TINY, coefficients=3, features=3))
     train_shape(given, Blank(), torch.eye(3), Means())
     card = load_weights(tmp_path / "shape.safetensors").card
-    assert card.figures["distance_mm"] < 0.6 * card.figures["distance_of_mean_mm"]
+    assert card.metrics["distance_mm"] < 0.6 * card.metrics["distance_of_mean_mm"]
     with pytest.raises(SettingError, match="features must have shape"):
         train_shape(replace(given, folder=tmp_path / "none"), Blank(), torch.eye(3), None)
 
@@ -371,19 +371,19 @@ def test_features_of_another_network_are_taken_as_configured(tmp_path: Path) -> 
 class SomeMeans(torch.nn.Module):
     """Three numbers that say what three coefficients are, in another unit."""
 
-    def forward(self, picture: Tensor) -> Tensor:
-        return 100 * picture.mean((2, 3)) + 7
+    def forward(self, image: Tensor) -> Tensor:
+        return 100 * image.mean((2, 3)) + 7
 
 
-def head_settings(folder: Path, start: Path, **changes: object) -> ShapeHeadSettings:
+def head_settings(folder: Path, start: Path, **changes: object) -> ReadoutSettings:
     base: dict[str, object] = {
         "folder": folder,
         "start": str(start),
         "features": 3,
         "hidden": 16,
-        "drawings": 1024,
+        "renders": 1024,
         "batch": 64,
-        "max_pictures": 64 * 100,
+        "max_images": 64 * 100,
         "learning_rate": 1e-2,
         "dropout": 0.1,
         "log_every": 640,
@@ -391,112 +391,112 @@ def head_settings(folder: Path, start: Path, **changes: object) -> ShapeHeadSett
         "progress": False,
         "device": "cpu",
         "precision": "fp32",
-        "painted": 0.0,
+        "generative": 0.0,
         "gain": 1.0,
     }
-    return ShapeHeadSettings(**{**base, **changes})  # type: ignore[arg-type]
+    return ReadoutSettings(**{**base, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An estimator that was hardly trained, without features."""
     folder = tmp_path_factory.mktemp("start")
-    train_shape(settings(folder, max_pictures=32), Discs(), torch.eye(3), None)
+    train_shape(settings(folder, max_images=32), Discs(), torch.eye(3), None)
     return folder / "shape.safetensors"
 
 
-def test_the_last_layers_learn_from_kept_drawings_and_the_rest_stays(start: Path, tmp_path: Path) -> None:
+def test_the_readout_layers_learn_from_kept_renders_and_the_rest_stays(start: Path, tmp_path: Path) -> None:
     metric = torch.diag(torch.tensor([4.0, 1.0, 1.0]))
-    assert train_shape_head(head_settings(tmp_path, start), Discs(), metric, SomeMeans()).finished
+    assert train_readout(head_settings(tmp_path, start), Discs(), metric, SomeMeans()).finished
     loaded, before = load_weights(tmp_path / "shape.safetensors"), load_weights(start)
-    assert loaded.card.pictures == 32 + 1024
-    assert loaded.card.figures["distance_mm"] < 0.45 * loaded.card.figures["distance_of_mean_mm"]
+    assert loaded.card.images == 32 + 1024
+    assert loaded.card.metrics["distance_mm"] < 0.45 * loaded.card.metrics["distance_of_mean_mm"]
     for name, value in before.tensors.items():
         same = name.startswith(("standard.", "hidden.", "identity.")) or torch.equal(value, loaded.tensors[name])
         assert same, name
-    drawn = Discs()(64, seeded(9))
-    answer = load_shape_estimator(tmp_path / "shape.safetensors")(drawn.picture, SomeMeans()(drawn.picture))
-    error = float(shape_errors(answer.identity, drawn.heads.identity, metric).mean().sqrt())
+    rendered = Discs()(64, seeded(9))
+    answer = load_shape_estimator(tmp_path / "shape.safetensors")(rendered.image, SomeMeans()(rendered.image))
+    error = float(shape_errors(answer.identity, rendered.heads.identity, metric).mean().sqrt())
     assert error < 0.45 * math.sqrt(6 * 0.25)
 
 
-def test_the_last_layers_see_as_many_spoiled_drawings_as_they_are_told(start: Path, tmp_path: Path) -> None:
+def test_the_readout_layers_see_as_many_degraded_renders_as_they_are_told(start: Path, tmp_path: Path) -> None:
     class Blank(Discs):
-        def __call__(self, count: int, source: Generator) -> Drawn:
-            drawn = super().__call__(count, source)
-            return replace(drawn, clean=drawn.picture, picture=torch.zeros_like(drawn.picture))
+        def __call__(self, count: int, source: Generator) -> RenderedHeads:
+            rendered = super().__call__(count, source)
+            return replace(rendered, clean=rendered.image, image=torch.zeros_like(rendered.image))
 
     errors = {}
-    for spoiled in (0.0, 1.0):
-        wanted = head_settings(tmp_path / str(spoiled), start, spoiled=spoiled, max_pictures=64 * 40)
-        train_shape_head(wanted, Blank(), torch.eye(3), SomeMeans())
-        figures = load_weights(wanted.folder / "shape.safetensors").card.figures
-        errors[spoiled] = figures["distance_mm"] / figures["distance_of_mean_mm"]
+    for degraded in (0.0, 1.0):
+        wanted = head_settings(tmp_path / str(degraded), start, degraded=degraded, max_images=64 * 40)
+        train_readout(wanted, Blank(), torch.eye(3), SomeMeans())
+        metrics = load_weights(wanted.folder / "shape.safetensors").card.metrics
+        errors[degraded] = metrics["distance_mm"] / metrics["distance_of_mean_mm"]
     assert errors[0.0] < 0.7 < 0.95 < errors[1.0]
     with pytest.raises(SettingError, match="was made by"):
-        train_shape_head(replace(wanted, spoiled=0.0), Blank(), torch.eye(3), SomeMeans())
+        train_readout(replace(wanted, degraded=0.0), Blank(), torch.eye(3), SomeMeans())
 
 
 def test_looking_and_learning_go_on_where_they_were_cut(start: Path, tmp_path: Path) -> None:
-    drawn = []
+    rendered = []
 
     class Counted(Discs):
-        def __call__(self, count: int, source: Generator) -> Drawn:
-            drawn.append(count)
-            if len(drawn) == 40:  # in the second file
+        def __call__(self, count: int, source: Generator) -> RenderedHeads:
+            rendered.append(count)
+            if len(rendered) == 40:  # in the second file
                 raise KeyboardInterrupt
             return super().__call__(count, source)
 
-    wanted = head_settings(tmp_path / "parts", start, max_pictures=256)
+    wanted = head_settings(tmp_path / "parts", start, max_images=256)
     with pytest.raises(KeyboardInterrupt):
-        train_shape_head(wanted, Counted(), torch.eye(3), SomeMeans())
+        train_readout(wanted, Counted(), torch.eye(3), SomeMeans())
     assert [path.name for path in (tmp_path / "parts" / "seen").iterdir()] == ["0000.npz"]
-    train_shape_head(wanted, Counted(), torch.eye(3), SomeMeans())
-    assert sum(drawn) == 1024 + 8 * 16
-    train_shape_head(replace(wanted, folder=tmp_path / "whole"), Discs(), torch.eye(3), SomeMeans())
+    train_readout(wanted, Counted(), torch.eye(3), SomeMeans())
+    assert sum(rendered) == 1024 + 8 * 16
+    train_readout(replace(wanted, folder=tmp_path / "whole"), Discs(), torch.eye(3), SomeMeans())
     files = [(tmp_path / run / "shape.safetensors").read_bytes() for run in ("parts", "whole")]
     assert files[0] == files[1]
     with pytest.raises(SettingError, match="was made by"):
-        train_shape_head(replace(wanted, seed=1), Discs(), torch.eye(3), SomeMeans())
+        train_readout(replace(wanted, seed=1), Discs(), torch.eye(3), SomeMeans())
     whole_file = start.read_bytes()
     loaded = load_weights(start)
     save_weights(start, {name: value + 1 for name, value in loaded.tensors.items()}, loaded.card)
     with pytest.raises(SettingError, match="was made by"):  # other weights of the same name
-        train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
+        train_readout(wanted, Discs(), torch.eye(3), SomeMeans())
     start.write_bytes(whole_file)
     torn = tmp_path / "parts" / "seen" / "0001.npz"
     for content in (b"torn", torn.read_bytes()[:3000]):
         torn.write_bytes(content)
         with pytest.raises(InputError, match="delete it"):
-            train_shape_head(wanted, Discs(), torch.eye(3), SomeMeans())
+            train_readout(wanted, Discs(), torch.eye(3), SomeMeans())
 
 
 def test_gain_moves_answers_away_from_the_mean_head_and_nothing_else(start: Path, tmp_path: Path) -> None:
-    wanted = head_settings(tmp_path, start, max_pictures=640)
-    drawn = Discs()(8, seeded(9))
-    answers, figures = [], []
+    wanted = head_settings(tmp_path, start, max_images=640)
+    rendered = Discs()(8, seeded(9))
+    answers, metrics = [], []
     for gain in (1.0, 1.7):
-        train_shape_head(replace(wanted, gain=gain), Discs(), torch.eye(3), SomeMeans())
+        train_readout(replace(wanted, gain=gain), Discs(), torch.eye(3), SomeMeans())
         estimator = load_shape_estimator(tmp_path / "shape.safetensors")
-        answers.append(estimator(drawn.picture, SomeMeans()(drawn.picture)).identity)
-        figures.append(load_weights(tmp_path / "shape.safetensors").card.figures)
+        answers.append(estimator(rendered.image, SomeMeans()(rendered.image)).identity)
+        metrics.append(load_weights(tmp_path / "shape.safetensors").card.metrics)
     assert float(answers[0].abs().max()) > 0.1
     torch.testing.assert_close(answers[1], 1.7 * answers[0], rtol=2e-2, atol=2e-2)  # weights are kept in half precision
-    assert figures[0] == figures[1]
+    assert metrics[0] == metrics[1]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"drawings": 700}, {"drawings": 512}, {"dropout": 1.0}, {"painted": 1.1}, {"spoiled": -0.1}, {"gain": 0.0}],
+    [{"renders": 700}, {"renders": 512}, {"dropout": 1.0}, {"generative": 1.1}, {"degraded": -0.1}, {"gain": 0.0}],
 )
-def test_settings_of_the_last_layers_out_of_range_are_refused(start: Path, tmp_path: Path, wrong: dict) -> None:
+def test_settings_of_the_readout_layers_out_of_range_are_refused(start: Path, tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):
-        train_shape_head(head_settings(tmp_path, start, **wrong), Discs(), torch.eye(3), SomeMeans())
+        train_readout(head_settings(tmp_path, start, **wrong), Discs(), torch.eye(3), SomeMeans())
 
 
 def test_maps_that_are_right_cost_nothing_but_what_they_claim() -> None:
-    drawn = Discs()(2, seeded())
-    truth = true_maps(drawn, 8)
+    rendered = Discs()(2, seeded())
+    truth = true_maps(rendered, 8)
     log_error = torch.full((2, 1, 8, 8), -2.0)
     right = ShapeMaps(truth["normals"], truth["places"], log_error, 40.0 * (2 * truth["mask"] - 1))
     terms = map_terms(right, truth)
@@ -509,26 +509,26 @@ def test_maps_that_are_right_cost_nothing_but_what_they_claim() -> None:
     torch.testing.assert_close(truth["places"][:, 0][whole[:, 0]], axis.expand(2, 8, 8)[whole[:, 0]])
 
 
-def test_the_command_trains_on_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_trains_on_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_faces(tmp_path / "faces")
-    quick = settings(tmp_path / "run", max_pictures=4, batch=4, measured=2, estimator=TINY)
+    quick = settings(tmp_path / "run", max_images=4, batch=4, measured=2, estimator=TINY)
     monkeypatch.setattr(Shape, "presets", lambda self: {"cpu-128": quick})
-    assert main(["train", "shape", "--faces", str(folder), "--folder", str(tmp_path / "run")]) == 0
+    assert main(["train", "shape", "--training-set", str(folder), "--folder", str(tmp_path / "run")]) == 0
     assert load_shape_estimator(tmp_path / "run" / "shape.safetensors").config == TINY
 
 
-def test_the_command_draws_the_heads_of_last_layers_by_the_renderer(
-    faces: FittedFaces, start: Path, tmp_path: Path
+def test_the_command_renders_the_heads_of_readout_layers_by_the_renderer(
+    faces: TrainingSet, start: Path, tmp_path: Path
 ) -> None:
     """As often as it is asked to, and only at the size that the estimator sees."""
     folder = write_model(tmp_path)
-    wanted = head_settings(tmp_path, start, painted=1.0, renderer=str(folder / "gar.safetensors"))
-    painted = _drawings(wanted, faces)(2, seeded())
-    by_rules = _drawings(replace(wanted, painted=0.0), faces)(2, seeded())
-    assert painted.picture.shape == by_rules.picture.shape == (2, 3, 32, 32)
-    assert float((painted.picture - by_rules.picture).abs().mean()) > 0.1
+    wanted = head_settings(tmp_path, start, generative=1.0, renderer=str(folder / "gar.safetensors"))
+    generative = _synthetic_heads(wanted, faces)(2, seeded())
+    classic = _synthetic_heads(replace(wanted, generative=0.0), faces)(2, seeded())
+    assert generative.image.shape == classic.image.shape == (2, 3, 32, 32)
+    assert float((generative.image - classic.image).abs().mean()) > 0.1
     with pytest.raises(SettingError, match="makes images of 128 px, but the shape estimator needs 32"):
-        _drawings(replace(wanted, renderer="builtin"), faces)
+        _synthetic_heads(replace(wanted, renderer="builtin"), faces)
 
 
 # Reconstruction

@@ -1,4 +1,4 @@
-"""Weights, prepared faces and reconstructions say which head model they belong to, and are refused by others."""
+"""Weights, training set and reconstructions say which head model they belong to, and are refused by others."""
 
 import json
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from tiny_evaluation import write_faces
 from tiny_model import write_model
 from toy_head import toy_head
 
-from garface.datasets.fitted import SETTINGS_FILE, FittedFaces
 from garface.datasets.prepare import PrepareSettings, prepare
+from garface.datasets.training_set import SETTINGS_FILE, TrainingSet
 from garface.errors import InputError, SettingError
 from garface.heads import LinearHead, check_stamp, load_head, stamp, stamped_head, stamps
 from garface.heads.registry import HEADS
 from garface.io import write_png
 from garface.networks import ShapeEstimator, ShapeEstimatorConfig, to_dict
-from garface.photo.starting_shapes import load_starting_shapes
+from garface.photo.initial_shapes import load_initial_shapes
 from garface.reconstruction import load_renderer
 from garface.weights import WeightsCard, load_weights, save_weights
 from garface.weights.files import builtin_folder
@@ -85,21 +85,21 @@ def test_shipped_weights_belong_to_the_embedded_head() -> None:
         assert load_weights(name).card.head is not None
 
 
-def test_prepared_faces_are_refused_by_another_head(tmp_path: Path) -> None:
+def test_training_sets_are_refused_by_another_head(tmp_path: Path) -> None:
     folder = write_faces(tmp_path / "faces", 3)
-    assert FittedFaces(folder).model is load_head()
+    assert TrainingSet(folder).model is load_head()
     with pytest.raises(SettingError, match=r"faces belongs to the head model 'embedded'.*prepare the photos again"):
-        FittedFaces(folder, model=toy_head())
+        TrainingSet(folder, model=toy_head())
     (folder / SETTINGS_FILE).write_text("[]")
     with pytest.raises(InputError, match=r"settings.json cannot be read"):
-        FittedFaces(folder)
+        TrainingSet(folder)
 
 
-def test_prepared_faces_outlive_their_head_only_as_an_error(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_training_sets_outlive_their_head_only_as_an_error(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder = write_faces(tmp_path / "faces", 3)
     request.getfixturevalue("changed")
     with pytest.raises(SettingError, match="another version of the head model 'embedded'"):
-        FittedFaces(folder)
+        TrainingSet(folder)
 
 
 def test_a_folder_does_not_grow_with_another_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_a_shape_estimator_is_refused_by_another_head(tmp_path: Path) -> None:
     card = WeightsCard("shape", to_dict(estimator.config), "CC0-1.0", "nothing", head=stamp(toy_head()))
     save_weights(tmp_path / "shape.safetensors", estimator.state_dict(), card)
     with pytest.raises(SettingError, match=r"belongs to the head model 'toy'.*garface train shape"):
-        load_starting_shapes(str(tmp_path / "shape.safetensors"), model=load_head())
+        load_initial_shapes(str(tmp_path / "shape.safetensors"), model=load_head())
 
 
 def test_stamping_changes_the_card_alone(stamped: Callable[[bytes, str], bytes], tmp_path: Path) -> None:

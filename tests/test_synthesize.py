@@ -11,47 +11,47 @@ from PIL import Image
 from tiny_evaluation import eyes_of
 
 from garface.datasets import portraits as module
-from garface.datasets.portraits import DRAWN_SIZE, STYLE, SynthesisSettings, finish, synthesize
+from garface.datasets.portraits import GENERATED_SIZE, STYLE, SynthesisSettings, finish, synthesize
 from garface.errors import MissingExtraError, OutputError, SettingError
 
 SMALL = SynthesisSettings(size=32)
 
 
-class Painter:
+class Source:
     """Paints one colour per seed; remembers what it drew."""
 
     def __init__(self) -> None:
-        self.drawn: list[int] = []
+        self.made: list[int] = []
 
     def latent(self, seed: int) -> module.Floats:
         return np.full(STYLE, seed, np.float32)
 
-    def draw(self, latent: module.Floats) -> module.Pixels:
-        self.drawn.append(int(latent[0]))
-        return np.full((DRAWN_SIZE, DRAWN_SIZE, 3), 10 * latent[0], np.uint8)
+    def generate(self, latent: module.Floats) -> module.Pixels:
+        self.made.append(int(latent[0]))
+        return np.full((GENERATED_SIZE, GENERATED_SIZE, 3), 10 * latent[0], np.uint8)
 
 
 @pytest.fixture
-def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
-    made = Painter()
+def source(monkeypatch: pytest.MonkeyPatch) -> Source:
+    made = Source()
     monkeypatch.setattr(module, "open_source", lambda settings, engine: made)
     return made
 
 
-def draw(out: Path, count: int, **options: Any) -> int:
+def make(out: Path, count: int, **options: Any) -> int:
     return synthesize(out, count=count, progress=False, **{"settings": SMALL, **options})
 
 
-def test_folder_holds_pictures_latents_and_card(tmp_path: Path, painter: Painter) -> None:
-    assert draw(tmp_path / "new" / "set", 3, seed=5) == 3
+def test_folder_holds_images_latents_and_card(tmp_path: Path, source: Source) -> None:
+    assert make(tmp_path / "new" / "set", 3, seed=5) == 3
     out = tmp_path / "new" / "set"
     assert sorted(path.name for path in out.iterdir()) == [
         *("00005.jpg", "00006.jpg", "00007.jpg"),
         *("README.md", "latents.npz", "settings.json"),
     ]
-    picture = Image.open(out / "00006.jpg")
-    assert picture.size == (32, 32)
-    assert np.asarray(picture).mean() == pytest.approx(60, abs=1)
+    image = Image.open(out / "00006.jpg")
+    assert image.size == (32, 32)
+    assert np.asarray(image).mean() == pytest.approx(60, abs=1)
     latents = np.load(out / "latents.npz")
     assert latents["index"].tolist() == [5, 6, 7]
     assert latents["w"].shape == (3, STYLE)
@@ -61,47 +61,45 @@ def test_folder_holds_pictures_latents_and_card(tmp_path: Path, painter: Painter
     assert "random-face==2021.7.21.1" in card
 
 
-def test_stopped_run_goes_on_without_drawing_again(tmp_path: Path, painter: Painter) -> None:
-    draw(tmp_path, 2)
+def test_stopped_run_goes_on_without_rendering_again(tmp_path: Path, source: Source) -> None:
+    make(tmp_path, 2)
     kept = (tmp_path / "00001.jpg").stat().st_mtime_ns
     (tmp_path / "00000.jpg").unlink()
-    painter.drawn.clear()
-    assert draw(tmp_path, 4) == 3
-    assert painter.drawn == [0, 2, 3]
+    source.made.clear()
+    assert make(tmp_path, 4) == 3
+    assert source.made == [0, 2, 3]
     assert (tmp_path / "00001.jpg").stat().st_mtime_ns == kept
     assert np.load(tmp_path / "latents.npz")["index"].tolist() == [0, 1, 2, 3]
 
 
-def test_interrupted_run_leaves_whole_pictures(
-    tmp_path: Path, painter: Painter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_run_leaves_whole_images(tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(latent: module.Floats) -> module.Pixels:
         if latent[0] == 2:
             raise KeyboardInterrupt
-        return Painter.draw(painter, latent)
+        return Source.generate(source, latent)
 
-    monkeypatch.setattr(painter, "draw", stop)
+    monkeypatch.setattr(source, "generate", stop)
     with pytest.raises(KeyboardInterrupt):
-        draw(tmp_path, 4)
+        make(tmp_path, 4)
     assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["00000.jpg", "00001.jpg"]
     monkeypatch.undo()
-    monkeypatch.setattr(module, "open_source", lambda settings, engine: painter)
-    assert draw(tmp_path, 4) == 2
+    monkeypatch.setattr(module, "open_source", lambda settings, engine: source)
+    assert make(tmp_path, 4) == 2
 
 
-def test_folder_keeps_to_one_setting(tmp_path: Path, painter: Painter) -> None:
-    draw(tmp_path, 1)
+def test_folder_keeps_to_one_setting(tmp_path: Path, source: Source) -> None:
+    make(tmp_path, 1)
     with pytest.raises(SettingError, match="another folder"):
-        draw(tmp_path, 2, settings=SynthesisSettings(size=64))
-    assert painter.drawn == [0]
+        make(tmp_path, 2, settings=SynthesisSettings(size=64))
+    assert source.made == [0]
 
 
-def test_other_folders_are_left_alone(tmp_path: Path, painter: Painter) -> None:
+def test_other_folders_are_left_alone(tmp_path: Path, source: Source) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
     with pytest.raises(OutputError, match="something else"):
-        draw(tmp_path, 1)
+        make(tmp_path, 1)
     with pytest.raises(OutputError, match="is a file"):
-        draw(tmp_path / "holiday.jpg", 1)
+        make(tmp_path / "holiday.jpg", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
@@ -115,7 +113,7 @@ def test_other_folders_are_left_alone(tmp_path: Path, painter: Painter) -> None:
         {"count": 1, "settings": SynthesisSettings(precision="float8")},  # type: ignore[arg-type]
     ],
 )
-def test_settings_out_of_range(wrong: dict[str, Any], tmp_path: Path, painter: Painter) -> None:
+def test_settings_out_of_range(wrong: dict[str, Any], tmp_path: Path, source: Source) -> None:
     with pytest.raises(SettingError):
         synthesize(tmp_path / "set", progress=False, **wrong)
     assert not (tmp_path / "set").exists()
@@ -137,10 +135,10 @@ def test_missing_openvino_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("size", [1, 100, 288, 1024])
 def test_finished_files_have_the_size(size: int) -> None:
-    gradient = np.broadcast_to(np.linspace(0, 255, DRAWN_SIZE)[:, None, None], (DRAWN_SIZE, DRAWN_SIZE, 3))
-    picture = Image.open(io.BytesIO(finish(gradient.astype(np.uint8), size)))
-    assert (picture.size, picture.format) == ((size, size), "JPEG")
-    rows = np.asarray(picture, dtype=float).mean(axis=(1, 2))
+    gradient = np.broadcast_to(np.linspace(0, 255, GENERATED_SIZE)[:, None, None], (GENERATED_SIZE, GENERATED_SIZE, 3))
+    image = Image.open(io.BytesIO(finish(gradient.astype(np.uint8), size)))
+    assert (image.size, image.format) == ((size, size), "JPEG")
+    rows = np.asarray(image, dtype=float).mean(axis=(1, 2))
     np.testing.assert_allclose(rows, (np.arange(size) + 0.5) / size * 255, atol=3)
 
 
@@ -162,11 +160,11 @@ def test_latents_are_those_of_the_recipe(network: module.PortraitSource) -> None
 
 
 def test_portrait_is_a_face_in_the_ffhq_frame(network: module.PortraitSource) -> None:
-    from garface.photo.finder import FaceFinder
+    from garface.photo.detector import LandmarkDetector
 
-    drawn = network.draw(network.latent(0))
-    assert drawn.shape == (DRAWN_SIZE, DRAWN_SIZE, 3)
-    with FaceFinder() as finder:
-        (face,) = finder.find(np.asarray(Image.open(io.BytesIO(finish(drawn, 288)))))
+    made = network.generate(network.latent(0))
+    assert made.shape == (GENERATED_SIZE, GENERATED_SIZE, 3)
+    with LandmarkDetector() as detector:
+        (face,) = detector.find(np.asarray(Image.open(io.BytesIO(finish(made, 288)))))
     np.testing.assert_allclose(eyes_of(face) / 288, [[0.615, 0.475], [0.385, 0.475]], atol=0.03)
-    assert np.array_equal(drawn, network.draw(network.latent(0)))
+    assert np.array_equal(made, network.generate(network.latent(0)))

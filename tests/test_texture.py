@@ -96,7 +96,7 @@ def columns(low: float, high: float) -> np.ndarray:
 
 @pytest.mark.parametrize("yaw", [0.0, 25.0])
 @pytest.mark.parametrize("side", [256, 700])
-def test_a_drawn_texture_comes_back(yaw: float, side: int) -> None:
+def test_a_rendered_texture_comes_back(yaw: float, side: int) -> None:
     """700 px is averaged down before it is sampled, 256 px is not."""
     vertices, truth = placed(MODEL.mean, yaw), pattern()
     result = unwrap(draw(vertices, truth, lens(side)), vertices, MODEL, lens(side), size=SIZE)
@@ -288,7 +288,7 @@ def test_what_does_not_fit_is_refused() -> None:
         unwrap(photo[..., :100], vertices, MODEL, lens())
     with pytest.raises(SettingError, match="vertices"):
         unwrap(photo, vertices[:, :10], MODEL, lens())
-    with pytest.raises(SettingError, match="outside the picture"):
+    with pytest.raises(SettingError, match="outside the image"):
         unwrap(photo, vertices + torch.tensor([5000.0, 0, 0]), MODEL, lens())
 
 

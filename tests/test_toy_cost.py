@@ -10,21 +10,21 @@ from garface.reconstruction import COSTS, Context, ReconstructionSettings, Recon
 
 
 def darkness(at: Context) -> Tensor:
-    """(B,) how far the drawing is from black."""
-    return (at.picture + 1).square().mean((1, 2, 3))
+    """(B,) how far the render is from black."""
+    return (at.image + 1).square().mean((1, 2, 3))
 
 
 def test_a_cost_of_ones_own_is_one_function_and_its_name(tmp_path: Path) -> None:
     settings = ReconstructionSettings(model=str(write_model(tmp_path)), device="cpu", texture_size=16)
 
-    def drawn(terms: dict[str, Term]) -> tuple[Tensor, list[dict[str, float]]]:
-        descent = RefineSettings(steps=10, rate_style=0.5, terms=terms)
-        with Reconstructor(settings, descent=descent) as reconstructor:
+    def rendered(terms: dict[str, Term]) -> tuple[Tensor, list[dict[str, float]]]:
+        refinement = RefineSettings(steps=10, rate_style=0.5, terms=terms)
+        with Reconstructor(settings, refinement=refinement) as reconstructor:
             face = reconstructor.reconstruct(portrait())[0]
-        return face.draw(), face.history
+        return face.render(), face.history
 
-    plain, _ = drawn(dict(COSTS))
-    dark, history = drawn({**COSTS, "darkness": Term(darkness, weight=1000.0)})
+    plain, _ = rendered(dict(COSTS))
+    dark, history = rendered({**COSTS, "darkness": Term(darkness, weight=1000.0)})
     assert dark.mean() < plain.mean() - 0.01
     assert set(history[0]) == {"total", *COSTS, "darkness"}
     assert history[-1]["darkness"] < history[0]["darkness"]

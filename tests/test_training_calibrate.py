@@ -36,7 +36,7 @@ def test_square_root() -> None:
     torch.testing.assert_close(root @ inverse, torch.eye(5), rtol=0, atol=1e-4)
 
 
-def test_photos_draw_what_they_drew_and_their_latents_become_standard() -> None:
+def test_photos_render_what_they_drew_and_their_latents_become_standard() -> None:
     generator, inverter = networks()
     photos, normals = torch.randn(400, 3, 16, 16).clamp(-1, 1), torch.randn(4, 4, 16, 16)
     noise = generator.sample_noise(4)

@@ -32,10 +32,10 @@ from garface.weights import load_weights
 
 def test_two_and_two_steps_equal_four_bit_for_bit_through_stages_and_warm_start(tmp_path: Path) -> None:
     whole = settings(tmp_path / "whole", noise_from=12)
-    parts = replace(whole, folder=tmp_path / "parts", max_pictures=8)
+    parts = replace(whole, folder=tmp_path / "parts", max_images=8)
     train_gar(whole, Balls(6))
     train_gar(parts, Balls(6))
-    train_gar(replace(parts, max_pictures=16), Balls(6))
+    train_gar(replace(parts, max_images=16), Balls(6))
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
     assert len(one) == len(other) > 100
     assert all(torch.equal(a, b) for a, b in zip(one, other))
@@ -44,16 +44,16 @@ def test_two_and_two_steps_equal_four_bit_for_bit_through_stages_and_warm_start(
         assert files[0] == files[1]
 
 
-def test_the_reconstruction_branch_learns_eight_pictures(tmp_path: Path) -> None:
-    wanted = settings(tmp_path, stages=((32, 10**9),), warm_start=10**9, batch=8, max_pictures=8 * 40)
+def test_the_reconstruction_branch_learns_eight_images(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, stages=((32, 10**9),), warm_start=10**9, batch=8, max_images=8 * 40)
     runtime = Runtime(wanted, configuration=configuration(wanted))
     training = GarTraining(wanted, Balls(8), critics=Critics(), runtime=runtime)
     errors: list[float] = []
 
     def step() -> dict[str, Tensor]:
-        figures = training.step()
-        errors.append(float(figures["reconstruction"].detach().mean()))
-        return figures
+        metrics = training.step()
+        errors.append(float(metrics["reconstruction"].detach().mean()))
+        return metrics
 
     runtime.run(step)
     assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
@@ -64,9 +64,9 @@ def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
     balls = Balls(6)
     critics = Critics(
         features=tiny_trunk(),
-        normals=lambda picture: torch.nn.functional.normalize(picture, dim=1),
-        identity=lambda picture: picture.mean(dim=(2, 3)),
-        landmarks=lambda picture: picture.mean(dim=1).flatten(1)[:, :10].unflatten(1, (5, 2)),
+        normals=lambda image: torch.nn.functional.normalize(image, dim=1),
+        identity=lambda image: image.mean(dim=(2, 3)),
+        landmarks=lambda image: image.mean(dim=1).flatten(1)[:, :10].unflatten(1, (5, 2)),
         draw_conditions=lambda count, size: balls.conditions(torch.arange(count), resolution=size),
         draw_pair=lambda count, size: 2 * (balls.conditions(torch.arange(count), resolution=size),),
     )
@@ -83,7 +83,7 @@ def test_all_terms_run_and_are_logged(tmp_path: Path) -> None:
 
 def test_noise_says_nothing_until_its_time_comes(tmp_path: Path) -> None:
     def strengths(stop: int) -> list[float]:
-        train_gar(settings(tmp_path, noise_from=12, max_pictures=stop), Balls(6))
+        train_gar(settings(tmp_path, noise_from=12, max_images=stop), Balls(6))
         return [float(v) for k, v in things(tmp_path)["generator"].items() if k.endswith("noise_strength")]
 
     assert strengths(12) == [0.0] * 7
@@ -123,11 +123,11 @@ def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: 
         "weights": replace(PLAIN, r1=1.0, path_length=0.0, perceptual=1.0),
     }
     critics = Critics(features=tiny_trunk())
-    whole = settings(tmp_path / "whole", max_pictures=12, **changes)
-    parts = settings(tmp_path / "parts", max_pictures=8, **changes)
+    whole = settings(tmp_path / "whole", max_images=12, **changes)
+    parts = settings(tmp_path / "parts", max_images=8, **changes)
     train_gar(whole, Balls(6), critics=critics)
     train_gar(parts, Balls(6), critics=critics)
-    train_gar(replace(parts, max_pictures=12), Balls(6), critics=critics)
+    train_gar(replace(parts, max_images=12), Balls(6), critics=critics)
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -139,29 +139,29 @@ def test_a_discriminator_of_features_learns_to_tell_bright_from_dark() -> None:
     adam = torch.optim.Adam(judge.parameters(), lr=0.01, betas=(0.0, 0.99))
     condition = torch.rand(8, 4, 32, 32)
     for _ in range(30):
-        pictures = torch.rand(8, 3, 32, 32) - 0.5
-        real, fake = (judge([pictures + shift, *trunk(pictures + shift)], condition) for shift in (0.3, -0.3))
+        images = torch.rand(8, 3, 32, 32) - 0.5
+        real, fake = (judge([images + shift, *trunk(images + shift)], condition) for shift in (0.3, -0.3))
         adam.zero_grad()
         (torch.relu(1 - real) + torch.relu(1 + fake)).mean().backward()
         adam.step()
     assert float((real - fake).detach().mean()) > 1
     with pytest.raises(SettingError, match="needs normal maps"):
-        judge([pictures, *trunk(pictures)])
+        judge([images, *trunk(images)])
     with pytest.raises(SettingError, match="must have 6 layers"):
-        judge(trunk(pictures), condition)
+        judge(trunk(images), condition)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    train_gar(settings(tmp_path, max_pictures=4), Balls(4))
+    train_gar(settings(tmp_path, max_images=4), Balls(4))
     with pytest.raises(WeightsError, match=r"weights\.r1 = 10\.0, but now weights\.r1 = 1\.0"):
         train_gar(settings(tmp_path, weights=replace(PLAIN, r1=1.0)), Balls(4))
 
 
-def test_written_weights_can_be_loaded_and_draw(tmp_path: Path) -> None:
+def test_written_weights_can_be_loaded_and_render(tmp_path: Path) -> None:
     balls = Balls(4)
-    train_gar(settings(tmp_path, max_pictures=8), balls)
+    train_gar(settings(tmp_path, max_images=8), balls)
     generator, inverter = load_generator(tmp_path / "gar.safetensors"), load_inverter(tmp_path / "inverter.safetensors")
-    assert inverter(balls.pictures(torch.arange(2), resolution=32)).mean.shape == (2, 8)
+    assert inverter(balls.images(torch.arange(2), resolution=32)).mean.shape == (2, 8)
     assert generator.config == settings(tmp_path).generator
     state = things(tmp_path)["average_generator"]
     torch.testing.assert_close(generator.constant.detach(), state["constant"].half().float())
@@ -173,10 +173,10 @@ def test_a_training_goes_on_from_weights_with_their_discriminator(tmp_path: Path
     first = settings(tmp_path / "first", warm_start=4)
     train_gar(first, Balls(6))
     start, discriminator = (str(tmp_path / "first" / f"{kind}.safetensors") for kind in ("gar", "discriminator"))
-    again = replace(first, folder=tmp_path / "later", max_pictures=12)
+    again = replace(first, folder=tmp_path / "later", max_images=12)
     with pytest.raises(SettingError, match="known latents"):
         going_on(again, start=start, discriminator=discriminator)
-    again = replace(again, redrawn=0.0, swapped=0.0)
+    again = replace(again, reconstructed=0.0, swapped=0.0)
     later = going_on(again, start=start, discriminator=discriminator)
     training = GarTraining(later, Balls(6), critics=Critics(), runtime=Runtime(later, configuration={}))
     grown = things(tmp_path / "first")["discriminator"]
@@ -187,11 +187,11 @@ def test_a_training_goes_on_from_weights_with_their_discriminator(tmp_path: Path
     assert {"adversarial", "discriminator"} <= training.step().keys()
     assert not all(torch.equal(value, given[name]) for name, value in training.networks.generator.state_dict().items())
     train_gar(later, Balls(6))
-    pictures = {
-        kind: load_weights(tmp_path / "later" / f"{kind}.safetensors").card.pictures
+    images = {
+        kind: load_weights(tmp_path / "later" / f"{kind}.safetensors").card.images
         for kind in ("gar", "discriminator", "inverter")
     }
-    assert pictures == {"gar": 16 + 12, "discriminator": 16 + 12, "inverter": 12}
+    assert images == {"gar": 16 + 12, "discriminator": 16 + 12, "inverter": 12}
 
 
 def test_a_discriminator_goes_on_with_the_channels_of_whichever_has_more(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_discriminator_goes_on_with_the_channels_of_whichever_has_more(tmp_pat
     train_gar(first, Balls(6))
     start, discriminator = (str(tmp_path / "first" / f"{kind}.safetensors") for kind in ("gar", "discriminator"))
     more = {**CHANNELS, 8: CHANNELS[8] + 4, 32: CHANNELS[32] - 2}
-    wanted = settings(tmp_path / "later", start=start, start_discriminator=discriminator, max_pictures=8)
+    wanted = settings(tmp_path / "later", start=start, start_discriminator=discriminator, max_images=8)
     train_gar(replace(wanted, discriminator=replace(first.discriminator, channels=more)), Balls(6))
     for name in ("later", "first"):
         found = load_discriminator(tmp_path / name / "discriminator.safetensors", first.discriminator).config.channels
@@ -231,7 +231,7 @@ def test_without_condition_the_discriminator_and_no_redrawing_is_the_papers_way(
     wanted = settings(
         tmp_path,
         warm_start=0,
-        redrawn=0.0,
+        reconstructed=0.0,
         discriminator=DiscriminatorConfig(resolution=32, channels=CHANNELS, conditional=False),
         weights=replace(PLAIN, reconstruction=0.0, prior=0.0, latent=0.0),
     )
@@ -252,7 +252,7 @@ def test_the_game_fades_in_after_the_warm_start_and_at_every_later_size(tmp_path
     runtime = Runtime(wanted, configuration={})
     training = GarTraining(wanted, Balls(4), critics=Critics(), runtime=runtime)
     shares = []
-    for runtime.pictures in (20, 40, 60, 99, 100, 110, 140, 10**6):
+    for runtime.images in (20, 40, 60, 99, 100, 110, 140, 10**6):
         shares.append(training._fade)
     assert shares == [0.0, 0.5, 1.0, 1.0, 0.0, 0.25, 1.0, 1.0]
 
@@ -275,19 +275,19 @@ def test_mixed_styles_change_once_and_between_the_ends() -> None:
     assert sorted(set(mixed[..., 0].sum(dim=1).tolist())) == [1, 2, 3, 4]
 
 
-def test_the_batch_holds_redrawn_swapped_random_and_mixed_pictures(tmp_path: Path) -> None:
+def test_the_batch_holds_reconstructed_swapped_random_and_mixed_images(tmp_path: Path) -> None:
     wanted = settings(tmp_path, batch=16, warm_start=0, swapped=0.25, style_mixing=0.5)
     training = GarTraining(wanted, Balls(16), critics=Critics(), runtime=Runtime(wanted, configuration={}))
     photo, condition = training.photos(training.faces, torch.arange(16))
     batch = Batch(photo, condition, condition, None, None, torch.ones(()))
     with torch.no_grad():
         training.networks.inverter.gaussian.bias.fill_(-10.0)  # a narrow Gaussian far from zero marks photos' latents
-        drawn = training.steps.draw(Phase(warm=False, noise=False, regularised=False), batch)
-    assert len(drawn.picture) == 16
-    assert drawn.redrawn == 8
-    assert len(drawn.latent) == 8 + 2 + 3
-    assert bool((drawn.latent[:10] < -3).all())
-    assert float(drawn.latent[10:].abs().max()) < 5
+        generated = training.steps.generate(Phase(warm=False, noise=False, regularised=False), batch)
+    assert len(generated.image) == 16
+    assert generated.reconstructed == 8
+    assert len(generated.latent) == 8 + 2 + 3
+    assert bool((generated.latent[:10] < -3).all())
+    assert float(generated.latent[10:].abs().max()) < 5
 
 
 def test_the_mapping_network_has_its_own_rate(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_presets_agree_with_themselves(name: str) -> None:
 
 
 def test_the_warm_start_ends_with_standard_normal_latents(tmp_path: Path) -> None:
-    wanted = settings(tmp_path, stages=((32, 10**9),), warm_start=8 * 20, batch=8, max_pictures=8 * 20, calibrated=64)
+    wanted = settings(tmp_path, stages=((32, 10**9),), warm_start=8 * 20, batch=8, max_images=8 * 20, calibrated=64)
     balls = Balls(64)
     runtime = Runtime(wanted, configuration=configuration(wanted))
     training = GarTraining(wanted, balls, critics=Critics(), runtime=runtime)

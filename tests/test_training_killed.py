@@ -19,29 +19,29 @@ def train(wanted: GarTrainingSettings) -> None:
     train_gar(wanted, Balls(6))
 
 
-def pictures_stored(folder: Path) -> int:
+def images_stored(folder: Path) -> int:
     """Of the newest checkpoint, by its name."""
     return max((int(path.stem.split("-")[1]) for path in folder.glob("checkpoints/checkpoint-*.pt")), default=0)
 
 
 def test_killed_again_and_again_it_learns_bit_for_bit_what_an_unbroken_run_learns(tmp_path: Path) -> None:
-    whole = settings(tmp_path / "whole", max_pictures=64, checkpoint_every=4)
+    whole = settings(tmp_path / "whole", max_images=64, checkpoint_every=4)
     broken = replace(whole, folder=tmp_path / "broken")
     started = time.monotonic()
     train(whole)
     step, moments = (time.monotonic() - started) / 16, random.Random(0)
     for _ in range(3):
-        reached = pictures_stored(broken.folder)
+        reached = images_stored(broken.folder)
         process = multiprocessing.get_context("spawn").Process(target=train, args=(broken,))
         process.start()
-        while pictures_stored(broken.folder) == reached and process.is_alive():
+        while images_stored(broken.folder) == reached and process.is_alive():
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 3) * step)
         process.kill()
         process.join()
         for path in broken.folder.glob("checkpoints/checkpoint-*.pt"):
-            assert read_checkpoint(path)["pictures"] == int(path.stem.split("-")[1])
-    assert 0 < pictures_stored(broken.folder) < 64
+            assert read_checkpoint(path)["images"] == int(path.stem.split("-")[1])
+    assert 0 < images_stored(broken.folder) < 64
     train(broken)
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "broken"))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -36,7 +36,7 @@ def lines(folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gar")
-    train_gar(gar_settings(folder, stages=((32, 10**9),), warm_start=10**9, batch=8, max_pictures=160), Balls(8))
+    train_gar(gar_settings(folder, stages=((32, 10**9),), warm_start=10**9, batch=8, max_images=160), Balls(8))
     return folder
 
 
@@ -46,28 +46,28 @@ def inverter_settings(renderer: Path, folder: Path, **changes: object) -> Invert
         "inverter": InverterConfig(resolution=32, latent_dim=8, channels=CHANNELS, hidden=16),
         "folder": folder,
         "batch": 8,
-        "max_pictures": 400,
+        "max_images": 400,
         "log_every": 80,
     }
     return InverterTrainingSettings(**{**base, **QUIET, **changes})  # type: ignore[arg-type]
 
 
 def test_the_inverter_learns_photos(renderer: Path, tmp_path: Path) -> None:
-    outcome = train_inverter(inverter_settings(renderer, tmp_path, max_pictures=1600), Balls(8))
+    outcome = train_inverter(inverter_settings(renderer, tmp_path, max_images=1600), Balls(8))
     assert outcome.finished
     log = lines(tmp_path)
     assert log[-1]["photo"] < 0.97 * log[0]["photo"]
     assert load_inverter(tmp_path / "inverter.safetensors").config.latent_dim == 8
 
 
-def test_the_inverter_learns_the_latents_of_drawings(renderer: Path, tmp_path: Path) -> None:
+def test_the_inverter_learns_the_latents_of_renders(renderer: Path, tmp_path: Path) -> None:
     """Of a renderer that was not trained: its colours follow the latent, which one trained on balls hardly heeds."""
     loaded = load_weights(renderer / "gar.safetensors")
     torch.manual_seed(0)
     generator = make_generator(generator_config(loaded.card.config))
     save_weights(tmp_path / "gar.safetensors", generator.state_dict(), loaded.card)
     source = {"generator": str(tmp_path / "gar.safetensors"), "photos": 0.0, "learning_rate": 5e-3}
-    train_inverter(inverter_settings(renderer, tmp_path, max_pictures=1600, log_every=400, **source), Balls(8))
+    train_inverter(inverter_settings(renderer, tmp_path, max_images=1600, log_every=400, **source), Balls(8))
     log = lines(tmp_path)
     assert log[-1]["style"] < 0.8 * log[0]["style"]
 
@@ -77,7 +77,7 @@ def test_the_inverter_goes_on_from_weights_and_resumes_exactly(renderer: Path, t
     runs = {"whole": (32,), "parts": (16, 32)}
     for name, stops in runs.items():
         for stop in stops:
-            train_inverter(inverter_settings(renderer, tmp_path / name, start=start, max_pictures=stop), Balls(8))
+            train_inverter(inverter_settings(renderer, tmp_path / name, start=start, max_images=stop), Balls(8))
     whole, parts = (things(tmp_path / name)["inverter"] for name in runs)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     began = load_weights(start).tensors
@@ -91,10 +91,10 @@ def test_the_rate_of_the_inverter_falls_to_a_thousandth(renderer: Path, tmp_path
     rates = []
     for _ in range(4):
         training.step()
-        runtime.pictures += wanted.batch
+        runtime.images += wanted.batch
         rates.append(training.optimiser.param_groups[0]["lr"])
     assert rates == pytest.approx([2e-3, 1e-3, 2e-6, 2e-6])
-    assert float(training.average.network.standard.batches) == 2  # photos and drawings of the first step
+    assert float(training.average.network.standard.batches) == 2  # photos and renders of the first step
     with pytest.raises(SettingError, match="decay_over"):
         train_inverter(replace(wanted, decay_over=0), Balls(8))
 
@@ -119,7 +119,7 @@ def test_the_normal_estimator_learns_and_writes_its_angle(tmp_path: Path) -> Non
         estimator=NormalEstimatorConfig(resolution=32, widths=(8, 16, 16)),
         folder=tmp_path,
         batch=8,
-        max_pictures=640,
+        max_images=640,
         log_every=80,
         measured=16,
         measure_every=320,
@@ -131,13 +131,13 @@ def test_the_normal_estimator_learns_and_writes_its_angle(tmp_path: Path) -> Non
     assert log[-1]["cosine"] < 0.5 * log[0]["cosine"]
     assert log[-1]["mean_angle"] < log[3]["mean_angle"] < 60
     card = load_weights(tmp_path / "normals.safetensors").card
-    assert card.figures["mean_angle_degrees"] == pytest.approx(log[-1]["mean_angle"], abs=0.01)
+    assert card.metrics["mean_angle_degrees"] == pytest.approx(log[-1]["mean_angle"], abs=0.01)
     assert load_normal_estimator(tmp_path / "normals.safetensors").config.widths == (8, 16, 16)
 
 
 def normals_settings(folder: Path, **changes: object) -> NormalsTrainingSettings:
     shape = NormalEstimatorConfig(resolution=32, widths=(8, 16, 16))
-    base: dict[str, object] = {"estimator": shape, "folder": folder, "batch": 4, "max_pictures": 16, "measured": 4}
+    base: dict[str, object] = {"estimator": shape, "folder": folder, "batch": 4, "max_images": 16, "measured": 4}
     return NormalsTrainingSettings(**{**base, **QUIET, **changes})  # type: ignore[arg-type]
 
 
@@ -147,7 +147,7 @@ def test_the_normal_estimator_goes_on_from_weights_at_a_falling_rate_and_resumes
     fine = {"start": str(start), "learning_rate": 1e-3, "halve_every": 8.0, "estimator": NormalEstimatorConfig()}
     for name, stops in {"whole": (16,), "parts": (8, 16)}.items():
         for stop in stops:
-            train_normals(normals_settings(tmp_path / name, max_pictures=stop, **fine), shaded_balls)
+            train_normals(normals_settings(tmp_path / name, max_images=stop, **fine), shaded_balls)
     whole, parts = (things(tmp_path / name) for name in ("whole", "parts"))
     assert all(torch.equal(whole["estimator"][name], parts["estimator"][name]) for name in whole["estimator"])
     assert whole["optimiser"]["param_groups"][0]["lr"] == pytest.approx(1e-3 * 0.5 ** (12 / 8))
@@ -159,7 +159,7 @@ def test_the_normal_estimator_goes_on_from_weights_at_a_falling_rate_and_resumes
 
 def test_the_rate_halves_and_refuses_to_halve_at_once(tmp_path: Path) -> None:
     falling = normals_settings(tmp_path, learning_rate=0.4, halve_every=100.0)
-    assert [falling.rate(pictures) for pictures in (0, 100, 200)] == pytest.approx([0.4, 0.2, 0.1])
+    assert [falling.rate(images) for images in (0, 100, 200)] == pytest.approx([0.4, 0.2, 0.1])
     assert normals_settings(tmp_path, learning_rate=0.4).rate(10**6) == 0.4
     with pytest.raises(SettingError, match="halve_every"):
         normals_settings(tmp_path, halve_every=0.0).check()

@@ -24,7 +24,7 @@ from garface.training.runtime import Runtime, configuration
 def recipe(folder: Path, **changes: object) -> GarTrainingSettings:
     """Known latents, the paper's terms, and nothing moved or cut out, growing from 16 to 32 px."""
     weights = replace(PLAIN, consistency=1.0, texture_swap=1.0, geometry_swap=0.1, path_length=0.0)
-    base = settings(folder, batch=8, max_pictures=96, weights=weights, latents="known", papers_every=2, warm_start=8)
+    base = settings(folder, batch=8, max_images=96, weights=weights, latents="known", papers_every=2, warm_start=8)
     plain = replace(base.augmentation, translation=0.0, cutout=0.0)
     blind = replace(base.discriminator, conditional=False)  # type: ignore[arg-type]
     return replace(base, augmentation=plain, discriminator=blind, stages=((16, 48), (32, 10**9)), **changes)  # type: ignore[arg-type]
@@ -33,9 +33,9 @@ def recipe(folder: Path, **changes: object) -> GarTrainingSettings:
 def critics() -> Critics:
     balls = Balls(8)
     return Critics(
-        normals=lambda picture: torch.nn.functional.normalize(picture, dim=1),
-        identity=lambda picture: picture.mean((2, 3)),
-        landmarks=lambda picture: picture.mean(2)[..., :2],
+        normals=lambda image: torch.nn.functional.normalize(image, dim=1),
+        identity=lambda image: image.mean((2, 3)),
+        landmarks=lambda image: image.mean(2)[..., :2],
         draw_pair=lambda count, size: 2 * (balls.conditions(torch.randint(8, (count,)), resolution=size),),
     )
 
@@ -84,7 +84,7 @@ def test_recording_needs_a_gpu_and_a_recipe_without_the_processor(tmp_path: Path
         recipe(tmp_path, recorded=True, latents="inverted").check()
 
 
-def test_further_portraits_are_judged_as_real_and_never_redrawn(tmp_path: Path) -> None:
+def test_further_portraits_are_judged_as_real_and_never_reconstructed(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     for k in range(40):
         write_png(tmp_path / "more" / f"{k}.png", np.full((48, 48, 3), 255, np.uint8))
@@ -109,7 +109,7 @@ def draw(count: int, resolution: int) -> tuple[Tensor, Tensor]:
     return first, -first
 
 
-def test_pairs_drawn_ahead_are_whole_and_fixed_by_the_seed() -> None:
+def test_pairs_rendered_ahead_are_whole_and_fixed_by_the_seed() -> None:
     found = []
     for seed in (1, 1, 2):
         pairs = PairsAhead(draw, processes=2, seed=seed)
@@ -125,13 +125,13 @@ def test_pairs_drawn_ahead_are_whole_and_fixed_by_the_seed() -> None:
 
 def test_rates_rise_stay_and_fall(tmp_path: Path) -> None:
     wanted = recipe(tmp_path, rise_over=80, fall_from=400, fall_over=200, least_rate=0.1)
-    shares = [wanted.rate_share(pictures) for pictures in range(0, 800, 8)]
+    shares = [wanted.rate_share(images) for images in range(0, 800, 8)]
     assert shares[0] == pytest.approx(0.1)
     assert shares[10:50] == [1.0] * 40
     assert shares[62] == pytest.approx(1 - 0.9 * (62 * 8 - 400) / 200)
     assert shares[-1] == pytest.approx(0.1)
     assert recipe(tmp_path).rate_share(10**9) == 1.0
-    still = replace(wanted, rise_over=10**12, max_pictures=8, folder=tmp_path / "still")
+    still = replace(wanted, rise_over=10**12, max_images=8, folder=tmp_path / "still")
     runtime = Runtime(still, configuration=configuration(still))
     training = GarTraining(still, Balls(8), critics=critics(), runtime=runtime)
     before = [parameter.clone() for parameter in training.networks.generator.parameters()]

@@ -18,7 +18,7 @@ from garface.networks.layers import RunningStandard
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from garface.training.ema import Average, ema_decay
 from garface.training.gar.terms import cosine_rate, set_rate
-from garface.training.order import picture_order
+from garface.training.order import image_order
 from garface.training.runtime import Kept, RunSettings, Runtime, configuration, describe
 
 
@@ -29,7 +29,7 @@ class TinySettings(RunSettings):
 
 def settings(folder: Path, **changes: object) -> TinySettings:
     quiet: dict[str, object] = {"tensorboard": False, "progress": False, "sheet_every": 0}
-    base = {"folder": folder, "batch": 4, "max_pictures": 16, "device": "cpu", **quiet}
+    base = {"folder": folder, "batch": 4, "max_images": 16, "device": "cpu", **quiet}
     return TinySettings(**{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -45,7 +45,7 @@ class TinyTraining:
         self.seen: list[int] = []
 
     def step(self) -> dict[str, Tensor]:
-        index = self.runtime.next_pictures(10)
+        index = self.runtime.next_images(10)
         self.seen += index.tolist()
         with self.runtime.autocast():
             error = self.network(index[:, None].expand(-1, 3).float() + torch.randn(len(index), 3)).float()
@@ -54,7 +54,7 @@ class TinyTraining:
         self.optimiser.zero_grad()
         loss.mean().backward()
         self.optimiser.step()
-        self.average.update(self.network, batch=4, pictures=self.runtime.pictures)
+        self.average.update(self.network, batch=4, images=self.runtime.images)
         return {"loss": loss}
 
 
@@ -77,14 +77,14 @@ def same(one: object, other: object) -> bool:
 def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path: Path) -> None:
     whole = TinyTraining(settings(tmp_path / "whole"))
     whole.runtime.run(whole.step)
-    for pictures in (8, 16):
+    for images in (8, 16):
         torch.rand(5)  # whatever happened between the runs must not matter
-        part = TinyTraining(settings(tmp_path / "parts", max_pictures=pictures))
+        part = TinyTraining(settings(tmp_path / "parts", max_images=images))
         part.runtime.run(part.step)
     one, other = content(tmp_path / "whole"), content(tmp_path / "parts")
-    for key in ("things", "random", "pictures", "configuration"):
+    for key in ("things", "random", "images", "configuration"):
         assert same(one[key], other[key]), key
-    short = TinyTraining(settings(tmp_path / "short", max_pictures=8))
+    short = TinyTraining(settings(tmp_path / "short", max_images=8))
     short.runtime.run(short.step)
     assert not same(one["things"], content(tmp_path / "short")["things"])
 
@@ -103,13 +103,13 @@ def test_sheets_do_not_change_what_is_learned(tmp_path: Path) -> None:
 
 
 def test_order_is_a_permutation_per_pass_whatever_the_batch() -> None:
-    walk = picture_order(seed=1, first=0, count=30, size=10)
+    walk = image_order(seed=1, first=0, count=30, size=10)
     assert all(sorted(walk[i : i + 10].tolist()) == list(range(10)) for i in (0, 10, 20))
-    parts = torch.cat([picture_order(seed=1, first=i, count=3, size=10) for i in range(0, 30, 3)])
+    parts = torch.cat([image_order(seed=1, first=i, count=3, size=10) for i in range(0, 30, 3)])
     assert torch.equal(walk, parts)
     assert not torch.equal(walk[:10], walk[10:20])
-    assert not torch.equal(walk, picture_order(seed=2, first=0, count=30, size=10))
-    assert torch.equal(picture_order(seed=1, first=7, count=20, size=10), walk[7:27])
+    assert not torch.equal(walk, image_order(seed=2, first=0, count=30, size=10))
+    assert torch.equal(image_order(seed=1, first=7, count=20, size=10), walk[7:27])
 
 
 def test_other_configuration_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_other_configuration_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"rate = 0\.01, but now rate = 0\.02") as caught:
         other.runtime.run(other.step)
     assert "\n" not in str(caught.value)
-    longer = TinyTraining(settings(tmp_path, max_pictures=20, log_every=4))
-    assert longer.runtime.run(longer.step).pictures == 20
+    longer = TinyTraining(settings(tmp_path, max_images=20, log_every=4))
+    assert longer.runtime.run(longer.step).images == 20
 
 
 def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
 
 
 def test_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, {"configuration": {}}, pictures=1)
+    path = write_checkpoint(tmp_path, {"configuration": {}}, images=1)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(WeightsError, match="cannot be read"):
         read_checkpoint(path)
@@ -146,9 +146,9 @@ import sys, pathlib, torch
 from garface.networks.layers import RunningStandard
 from garface.training.checkpoints import write_checkpoint
 folder, content = pathlib.Path(sys.argv[1]), {"configuration": {}, "x": torch.zeros(3_000_000)}
-for pictures in range(1, 1_000_000):
-    content["x"].fill_(pictures)
-    write_checkpoint(folder, content, pictures=pictures)
+for images in range(1, 1_000_000):
+    content["x"].fill_(images)
+    write_checkpoint(folder, content, images=images)
 """
 
 
@@ -162,7 +162,7 @@ def test_killing_while_writing_never_leaves_an_unreadable_checkpoint(tmp_path: P
         process.wait()
         for path in tmp_path.glob("checkpoint-*.pt"):
             stored = read_checkpoint(path)
-            assert bool((stored["x"] == stored["pictures"]).all())
+            assert bool((stored["x"] == stored["images"]).all())
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
     process.kill()
     process.wait()
@@ -170,10 +170,10 @@ def test_killing_while_writing_never_leaves_an_unreadable_checkpoint(tmp_path: P
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: signal.Signals) -> None:
-    training = TinyTraining(settings(tmp_path, max_pictures=400))
+    training = TinyTraining(settings(tmp_path, max_images=400))
 
     def step() -> dict[str, Tensor]:
-        if training.runtime.pictures == 8:
+        if training.runtime.images == 8:
             os.kill(os.getpid(), number)
         return training.step()
 
@@ -181,20 +181,20 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: signal.Sig
     outcome = training.runtime.run(step)
     assert outcome.stopped_by == number.name
     assert "run it again (with --resume) to go on" in str(outcome)
-    assert content(tmp_path)["pictures"] == outcome.pictures == 12
+    assert content(tmp_path)["images"] == outcome.images == 12
     assert signal.getsignal(number) is before
 
 
 def test_log_lines_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
-    first = TinyTraining(settings(tmp_path, max_pictures=8, log_every=4))
+    first = TinyTraining(settings(tmp_path, max_images=8, log_every=4))
     first.runtime.run(first.step)
     with open(tmp_path / "log.jsonl", "a") as file:
-        file.write(json.dumps({"pictures": 12, "loss": 1e9}) + '\n{"pictures": 16, "lo')
-    second = TinyTraining(settings(tmp_path, max_pictures=16, log_every=4))
+        file.write(json.dumps({"images": 12, "loss": 1e9}) + '\n{"images": 16, "lo')
+    second = TinyTraining(settings(tmp_path, max_images=16, log_every=4))
     second.runtime.run(second.step)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["pictures"] for line in lines] == [4, 8, 12, 16]
-    assert all(line["loss"] < 1e8 and line["pictures_per_second"] > 0 for line in lines)
+    assert [line["images"] for line in lines] == [4, 8, 12, 16]
+    assert all(line["loss"] < 1e8 and line["images_per_second"] > 0 for line in lines)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_average_halves_after_its_half_life() -> None:
     with torch.no_grad():
         network.weight.fill_(start + 1.0)
     for _ in range(10):
-        average.update(network, batch=4, pictures=10**6)
+        average.update(network, batch=4, images=10**6)
     assert float(average.network.weight) == pytest.approx(start + 0.5, abs=1e-5)
-    assert ema_decay(batch=4, half_life=1000, pictures=4) < 1e-5
+    assert ema_decay(batch=4, half_life=1000, images=4) < 1e-5
 
 
 def test_an_average_keeps_the_statistics_of_its_own_features() -> None:
@@ -226,7 +226,7 @@ def test_an_average_keeps_the_statistics_of_its_own_features() -> None:
             network[0].weight.normal_()
         inputs = torch.randn(64, 4)
         network(inputs)
-        average.update(network, batch=4, pictures=10**6)
+        average.update(network, batch=4, images=10**6)
         average.observe(inputs)
     inputs = torch.randn(4096, 4)
     seen, foreign = average.network(inputs), network[1].eval()(average.network[0](inputs))
@@ -237,7 +237,7 @@ def test_an_average_keeps_the_statistics_of_its_own_features() -> None:
 
 
 def test_a_rate_falls_along_half_a_cosine() -> None:
-    rates = [cosine_rate(2.0, pictures, over=100) for pictures in (0, 50, 75, 100, 1000)]
+    rates = [cosine_rate(2.0, images, over=100) for images in (0, 50, 75, 100, 1000)]
     assert rates == pytest.approx([2.0, 1.0, 1.0 - 0.5**0.5, 0.002, 0.002])
     assert cosine_rate(2.0, 0, over=100, rise=0.25) == pytest.approx(0.5)
     adam = torch.optim.Adam([{"params": [torch.zeros(1)], "lr": 1.0}, {"params": [torch.zeros(1)], "lr": 2.0}])
@@ -259,7 +259,7 @@ def test_description_is_complete_json(tmp_path: Path) -> None:
     told = json.loads(describe(wanted))
     assert told["folder"] == str(tmp_path)
     assert told.keys() == {item for item in TinySettings.__dataclass_fields__}
-    assert "max_pictures" not in configuration(wanted)
+    assert "max_images" not in configuration(wanted)
 
 
 PROCESS = """
@@ -267,14 +267,14 @@ import sys, torch
 from pathlib import Path
 from garface.training.runtime import Runtime, RunSettings
 runtime = Runtime(RunSettings(folder=Path(sys.argv[1]), batch=4, tensorboard=False, progress=False,
-                              max_pictures=32, sheet_every=0, precision="fp32"), configuration={})
+                              max_images=32, sheet_every=0, precision="fp32"), configuration={})
 network = runtime.register("network", torch.nn.Linear(1, 1))
 late = runtime.register("late", torch.nn.Linear(1, 1))
 adam = torch.optim.Adam([*network.parameters(), *late.parameters()], lr=0.01, betas=(0.0, 0.99))
 def step():
-    index = runtime.next_pictures(8).float()
+    index = runtime.next_images(8).float()
     drawn = network(index[:, None])
-    runtime.descend((late(drawn) if runtime.pictures >= 24 else drawn).square().mean(), adam)
+    runtime.descend((late(drawn) if runtime.images >= 24 else drawn).square().mean(), adam)
     return {"index": index}
 runtime.run(step)
 """

@@ -9,13 +9,13 @@ from test_networks import CHANNELS, make_generator, make_pyramid, make_style, tr
 from tiny_evaluation import write_faces
 
 from garface.datasets.conditions import FittedConditions
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
 from garface.evaluation.ablation.condition_kinds import (
     Mirror,
     WideConditions,
-    WideFaces,
     Widening,
+    WideSet,
     coefficient_count,
     fitted_heads,
     mirrored_heads,
@@ -123,18 +123,18 @@ def test_configurations_refuse_conditions_that_make_no_sense(settings: dict) -> 
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
-    return FittedFaces(write_faces(tmp_path_factory.mktemp("faces")))
+def faces(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    return TrainingSet(write_faces(tmp_path_factory.mktemp("faces")))
 
 
-def widened(faces: FittedFaces, kind: str) -> WideFaces:
+def widened(faces: TrainingSet, kind: str) -> WideSet:
     count = coefficient_count(faces.model) if kind == "coefficients" else 0
     injection = "none" if count else "per_channel"
     config = ComparedConfig(resolution=16, channels=CHANNELS, condition=kind, coefficients=count, injection=injection)  # type: ignore[arg-type]
-    return WideFaces(faces, Widening.of(config, faces))
+    return WideSet(faces, Widening.of(config, faces))
 
 
-def test_mirrored_heads_draw_mirrored_normals(faces: FittedFaces) -> None:
+def test_mirrored_heads_render_mirrored_normals(faces: TrainingSet) -> None:
     rows = torch.arange(6)
     heads = mirrored_heads(fitted_heads(faces, rows), Mirror.of(faces.model))
     drawn = heads.normals(faces.model, faces.topology, 64)
@@ -143,7 +143,7 @@ def test_mirrored_heads_draw_mirrored_normals(faces: FittedFaces) -> None:
     assert float((drawn - faces.conditions(rows, resolution=64)).abs().mean()) > 0.05
 
 
-def test_mirroring_twice_changes_nothing_that_is_seen(faces: FittedFaces) -> None:
+def test_mirroring_twice_changes_nothing_that_is_seen(faces: TrainingSet) -> None:
     heads, mirror = fitted_heads(faces, torch.arange(4)), Mirror.of(faces.model)
     twice = mirrored_heads(mirrored_heads(heads, mirror), mirror)
     first, second = (faces.model.vertices(one.identity, one.expression) for one in (heads, twice))
@@ -154,16 +154,16 @@ def test_mirroring_twice_changes_nothing_that_is_seen(faces: FittedFaces) -> Non
 
 
 @pytest.mark.parametrize("kind", ["depth", "coefficients"])
-def test_wide_conditions_begin_with_the_normal_map(faces: FittedFaces, kind: str) -> None:
+def test_wide_conditions_begin_with_the_normal_map(faces: TrainingSet, kind: str) -> None:
     wide, indices = widened(faces, kind), torch.tensor([0, 3, 3 + len(faces)])
     conditions = wide.conditions(indices, resolution=16)
     assert conditions.shape[1] == 4 + wide.widening.config.extra_channels
     assert torch.equal(conditions[:, :4], faces.conditions(indices, resolution=16))
-    assert torch.equal(wide.pictures(indices), faces.pictures(indices))
+    assert torch.equal(wide.images(indices), faces.images(indices))
     assert len(wide) == len(faces)
 
 
-def test_the_depth_of_a_mirror_image_is_mirrored_and_peaks_at_the_nose(faces: FittedFaces) -> None:
+def test_the_depth_of_a_mirror_image_is_mirrored_and_peaks_at_the_nose(faces: TrainingSet) -> None:
     conditions = widened(faces, "depth").conditions(torch.tensor([2, 2 + len(faces)]), resolution=64)
     depth, mirrored = conditions[:, 4]
     torch.testing.assert_close(mirrored, depth.flip(1))
@@ -173,7 +173,7 @@ def test_the_depth_of_a_mirror_image_is_mirrored_and_peaks_at_the_nose(faces: Fi
     assert abs(float(depth.max() - standing_out)) < 0.05
 
 
-def test_coefficients_are_standard_over_photos_and_mirror_images(faces: FittedFaces) -> None:
+def test_coefficients_are_standard_over_photos_and_mirror_images(faces: TrainingSet) -> None:
     wide = widened(faces, "coefficients")
     count = coefficient_count(faces.model)
     rows = normal_pyramid(wide.conditions(torch.arange(2 * len(faces)), resolution=16))[4][:, 4:].flatten(1)[:, :count]
@@ -184,7 +184,7 @@ def test_coefficients_are_standard_over_photos_and_mirror_images(faces: FittedFa
 
 
 @pytest.mark.parametrize("kind", ["depth", "coefficients"])
-def test_pairs_of_wide_conditions_fit_the_generator_and_share_the_identity(faces: FittedFaces, kind: str) -> None:
+def test_pairs_of_wide_conditions_fit_the_generator_and_share_the_identity(faces: TrainingSet, kind: str) -> None:
     wide = widened(faces, kind)
     torch.manual_seed(0)
     pair = WideConditions(wide).pairs(3, 16)
@@ -252,7 +252,7 @@ def test_variants_are_found_in_the_order_of_the_table() -> None:
             find_variants(names)
 
 
-def test_normals_need_no_preparation(faces: FittedFaces) -> None:
+def test_normals_need_no_preparation(faces: TrainingSet) -> None:
     critics = Critics()
     prepared = prepare(PRESETS["ablate-64"], faces, faces, critics)
     assert all(one is other for one, other in zip(prepared, (faces, faces, critics)))
@@ -261,7 +261,7 @@ def test_normals_need_no_preparation(faces: FittedFaces) -> None:
 # The judge of normals
 
 
-def test_pictures_are_brought_to_the_size_of_the_estimator_and_normals_back() -> None:
+def test_images_are_brought_to_the_size_of_the_estimator_and_normals_back() -> None:
     torch.manual_seed(0)
     estimator = NormalEstimator(NormalEstimatorConfig(resolution=32, widths=(8, 8))).eval()
     seen, small, large = SeenNormals(estimator), torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)

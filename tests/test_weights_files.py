@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from garface.errors import AssetError, OutputError, WeightsError
 from garface.weights import WeightsCard, add_file, files, installed_models, load_weights, save_weights
 
-CARD = WeightsCard("gar", {"channels": [8, 16], "size": 128}, "research", "toy pictures", 512, {"fid": 12.5})
+CARD = WeightsCard("gar", {"channels": [8, 16], "size": 128}, "research", "toy images", 512, {"fid": 12.5})
 TENSORS = {"w": torch.linspace(-3, 3, 24).reshape(4, 6), "count": torch.tensor([7]), "flag": torch.tensor(True)}
 
 
@@ -105,7 +105,7 @@ def test_cards_of_newer_versions_are_read() -> None:
 
 def test_cards_hold_only_json() -> None:
     with pytest.raises(WeightsError, match="JSON"):
-        replace(CARD, figures={"fid": float("nan")}).to_json()
+        replace(CARD, metrics={"fid": float("nan")}).to_json()
 
 
 def test_missing_names_and_files_say_what_to_do(tmp_path: Path) -> None:

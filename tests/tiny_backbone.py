@@ -7,7 +7,7 @@ from garface.borrowed.mobile_stylegan import STYLE_DIM, Backbone, Filter, Level,
 
 
 def tiny_backbone(levels: int = 3, channels: int = 8, *, seed: int = 0) -> Backbone:
-    """Levels of sides 4, 8, 16, ... and a picture of twice the last one's."""
+    """Levels of sides 4, 8, 16, ... and an image of twice the last one's."""
     source = torch.Generator().manual_seed(seed)
 
     def random(*shape: int, spread: float = 1.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""A small renderer that was never trained, and a small folder of prepared faces whose fits are exact."""
+"""A small renderer that was never trained, and a small training set whose fits are exact."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from garface.datasets.fitted import SETTINGS_FILE
+from garface.datasets.training_set import SETTINGS_FILE
 from garface.errors import AssetError
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.heads import landmark_points, load_head, stamp
 from garface.heads.tables import eye_centres
 from garface.networks import Inverter, InverterConfig, StyleGenerator, StyleGeneratorConfig, to_dict
-from garface.photo.finder import FaceFinder, FaceLandmarks
+from garface.photo.detector import FaceLandmarks, LandmarkDetector
 from garface.reconstruction import Renderer
 from garface.weights import WeightsCard
 
@@ -31,7 +31,7 @@ def renderer() -> Renderer:
         "inverter": Inverter(InverterConfig(resolution=32, latent_dim=8, channels=CHANNELS, hidden=8)),
     }
     cards = {
-        kind: WeightsCard(kind, to_dict(network.config), "CC0-1.0", "nothing", pictures=7)  # type: ignore[arg-type]
+        kind: WeightsCard(kind, to_dict(network.config), "CC0-1.0", "nothing", images=7)  # type: ignore[arg-type]
         for kind, network in networks.items()
     }
     for network in networks.values():
@@ -40,7 +40,7 @@ def renderer() -> Renderer:
 
 
 def write_faces(folder: Path, count: int = 20) -> Path:
-    """Faces 0, 1, ...: those ending in 7 are held back. Every head is turned a little differently."""
+    """Faces 0, 1, ...: those ending in 7 are held out. Every head is turned a little differently."""
     model, random = load_head(), np.random.default_rng(0)
     identity = torch.from_numpy(0.3 * random.standard_normal((count, model.identities))).float()
     expression = torch.zeros(count, model.expressions)
@@ -73,9 +73,9 @@ def eyes_of(face: FaceLandmarks) -> NDArray[np.float32]:
     return torch.cat([left, right]).numpy()
 
 
-def open_finder() -> FaceFinder:
+def open_detector() -> LandmarkDetector:
     try:
-        return FaceFinder()
+        return LandmarkDetector()
     except AssetError as error:
         pytest.skip(f"no landmark model: {error}")
 

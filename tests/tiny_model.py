@@ -18,12 +18,12 @@ def write_model(
 ) -> Path:
     """A folder as training leaves it; of the embedded head, unless it is of another one."""
     torch.manual_seed(0)
-    drawing = StyleGeneratorConfig(
+    generating = StyleGeneratorConfig(
         resolution=32, latent_dim=latent, style_dim=latent, mapping_layers=2, channels=CHANNELS, injection_channels=4
     )
     inverting = InverterConfig(resolution=32, latent_dim=inverter_latent or latent, channels=CHANNELS, hidden=16)
-    generator, inverter = StyleGenerator(drawing), Inverter(inverting)
-    save_weights(folder / "gar.safetensors", generator.state_dict(), _card("gar", drawing, head))
+    generator, inverter = StyleGenerator(generating), Inverter(inverting)
+    save_weights(folder / "gar.safetensors", generator.state_dict(), _card("gar", generating, head))
     save_weights(folder / "inverter.safetensors", inverter.state_dict(), _card("inverter", inverting, head))
     return folder
 

@@ -79,7 +79,7 @@ def write_scan(path: Path, seed: int) -> dict[str, object]:
     return {"landmarks": scan.landmarks.tolist(), "nose_tip": scan.nose_tip.tolist()}
 
 
-def write_picture(path: Path, pixels: NDArray[np.uint8] | None = None) -> None:
+def write_image(path: Path, pixels: NDArray[np.uint8] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, np.full((8, 8, 3), 128, np.uint8) if pixels is None else pixels)
 
@@ -92,7 +92,7 @@ def write_bench(folder: Path, subjects: int = 2, views: int = 2, pixels: NDArray
             json.dumps({"landmarks7": truth["landmarks"], "nose_tip": truth["nose_tip"]})
         )
         for view in range(views):
-            write_picture(folder / f"images/{name}_v{view}.jpg", pixels)
+            write_image(folder / f"images/{name}_v{view}.jpg", pixels)
             camera = {
                 "K": [[900, 0, 256], [0, 900, 250], [0, 0, 1]],
                 "R": np.diag([1, -1, -1]).tolist(),
@@ -115,7 +115,7 @@ def write_listed(folder: Path) -> Path:
     subjects = []
     for name, seed in (("anna", 1), ("bert", 2)):
         truth = write_scan(folder / f"scans/{name}.obj", seed)
-        write_picture(folder / f"photos/{name}.png")
+        write_image(folder / f"photos/{name}.png")
         subjects.append(
             {
                 "name": name,
@@ -137,7 +137,7 @@ def write_now(folder: Path) -> Path:
         (folder / f"scans_lmks_onlypp/{name}/natural.pp").write_text(
             f"<!DOCTYPE PickedPoints><PickedPoints>{points}</PickedPoints>"
         )
-        write_picture(folder / f"NoW_Dataset/final_release_version/iphone_pictures/{name}/selfie/IMG_0101.jpg")
+        write_image(folder / f"NoW_Dataset/final_release_version/iphone_pictures/{name}/selfie/IMG_0101.jpg")
     lines = [f"{name}/selfie/IMG_0101.jpg" for name in ("FaMoS_1_TA", "FaMoS_2_TA")]
     (folder / "imagepathsvalidation.txt").write_text("\n".join(lines) + "\n")
     return folder
@@ -147,7 +147,7 @@ def write_florence(folder: Path) -> Path:
     for name, seed in (("subject_01", 1), ("subject_02", 2)):
         truth = write_scan(folder / f"{name}/Model/frontal1/obj/110920150452.obj", seed)
         (folder / f"{name}/landmarks.json").write_text(json.dumps(truth))
-        write_picture(folder / f"{name}/pictures/frame890.jpg")
+        write_image(folder / f"{name}/pictures/frame890.jpg")
     return folder
 
 
@@ -156,6 +156,6 @@ def write_aflw2000(folder: Path, yaws: tuple[float, ...] = (10.0, -45.0, 80.0)) 
         points = np.random.default_rng(number).uniform(100, 300, (3, 68))
         points[:2, :2] = [[100.5, 300.5], [100.5, 300.5]]  # a box of 200 px
         pose = np.array([[0.1, np.radians(yaw), 0, 0, 0, 0, 1]])
-        write_picture(folder / f"image0000{number}.jpg")
+        write_image(folder / f"image0000{number}.jpg")
         savemat(folder / f"image0000{number}.mat", {"pt3d_68": points, "Pose_Para": pose})
     return folder

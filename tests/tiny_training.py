@@ -38,7 +38,7 @@ class Balls:
     def __len__(self) -> int:
         return len(self.colour)
 
-    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
+    def images(self, indices: Tensor, *, resolution: int) -> Tensor:
         normals = self.conditions(indices, resolution=resolution)
         colour = self.colour[indices % len(self)][:, :, None, None]
         return normals[:, 3:] * (colour * normals[:, 2:3] + 0.5) - 0.5
@@ -91,7 +91,7 @@ def settings(folder: Path, **changes: object) -> GarTrainingSettings:
         "stages": ((16, 8), (32, 10**9)),
         "warm_start": 4,
         "batch": 4,
-        "max_pictures": 16,
+        "max_images": 16,
         "r1_every": 2,
         "path_length_every": 2,
         "weights": PLAIN,

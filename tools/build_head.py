@@ -56,7 +56,7 @@ OPPOSITES = (
 )
 # Mean distance of the eyeball centres of adults, about 63 mm (Dodgson 2004, "Variation and extrema of human
 # interpupillary distance", doi:10.1117/12.529999).
-EYE_DISTANCE_MM = 63.0
+INTEROCULAR_MM = 63.0
 # Arrays that the file holds in a lower precision than they are computed in.
 STORED = {
     "mean": np.float32,
@@ -381,12 +381,12 @@ def regions(base: Base, targets: Targets, mean: np.ndarray, uv: np.ndarray) -> d
 
 
 def to_head_frame(head: np.ndarray, base: Base) -> np.ndarray:
-    """Millimetres; origin between the eyes' height and the middle of the cranium; eyes `EYE_DISTANCE_MM` apart."""
+    """Millimetres; origin between the eyes' height and the middle of the cranium; eyes `INTEROCULAR_MM` apart."""
     eyes = [head[flood(base, np.flatnonzero(base.part == i))] for i in (1, 2)]
     left, right = (0.5 * (e.min(0) + e.max(0)) for e in eyes)
     skin = head[flood(base, np.flatnonzero(base.part == 0)) & (head[:, 1] > left[1] - 1.0)]
     origin = np.array([0.0, left[1], 0.5 * (skin[:, 2].min() + skin[:, 2].max())])
-    return (head - origin) * EYE_DISTANCE_MM / (left[0] - right[0])
+    return (head - origin) * INTEROCULAR_MM / (left[0] - right[0])
 
 
 def build(wheel: Path) -> dict[str, np.ndarray]:

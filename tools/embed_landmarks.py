@@ -1,7 +1,7 @@
-"""Find MediaPipe's 478 landmarks on the surface of the head by asking the landmark network about drawings of it.
+"""Find MediaPipe's 478 landmarks on the surface of the head by asking the landmark network about renders of it.
 
 Random heads are drawn in plain colours from many directions; each landmark that the network finds is carried back to
-the triangle under it, and from there to the mean head. The weighted median over all drawings is the embedding.
+the triangle under it, and from there to the mean head. The weighted median over all renders is the embedding.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from garface.geometry import Camera, Pose, Topology, axis_angle_to_matrix, vertex_normals
 from garface.heads import HeadModel
 from garface.heads.embedded import _from_arrays
-from garface.photo.finder import FaceFinder
+from garface.photo.detector import LandmarkDetector
 from garface.rendering import barycentrics, interpolate, rasterise
 
 HEADS = 24
@@ -123,7 +123,7 @@ def turn(yaw: float, pitch: float) -> Tensor:
 
 
 def draw(model: HeadModel, identity: Tensor, rotation: Tensor) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
-    """A drawing (S, S, 3) uint8 with its triangle ids (S, S), barycentrics (S, S, 3) and n_z (S, S)."""
+    """A render (S, S, 3) uint8 with its triangle ids (S, S), barycentrics (S, S, 3) and n_z (S, S)."""
     topology = Topology.build(model.triangles, len(model.mean))
     camera = Camera(torch.tensor([SIZE * DISTANCE / 330.0]), torch.tensor([[SIZE / 2, SIZE / 2]]), SIZE, SIZE)
     vertices = model.vertices(identity, torch.zeros(1, model.expressions))
@@ -132,10 +132,10 @@ def draw(model: HeadModel, identity: Tensor, rotation: Tensor) -> tuple[np.ndarr
     triangle = rasterise(placed, model.triangles, camera)
     weights = barycentrics(placed, model.triangles, triangle, camera)
     attributes = torch.cat([paint(model)[None], vertex_normals(placed, topology)], -1)
-    picture = interpolate(attributes, model.triangles, triangle, weights)
-    normal = picture[:, 3:]
+    image = interpolate(attributes, model.triangles, triangle, weights)
+    normal = image[:, 3:]
     light = 0.55 + 0.45 * (normal * torch.tensor([0.2, 0.5, 0.84]).view(1, 3, 1, 1)).sum(1, keepdim=True).clamp_min(0)
-    colour = torch.where(triangle[:, None] >= 0, picture[:, :3] * light, torch.tensor(0.45))
+    colour = torch.where(triangle[:, None] >= 0, image[:, :3] * light, torch.tensor(0.45))
     pixels = (colour[0].permute(1, 2, 0).clamp(0, 1) ** 0.9 * 255).to(torch.uint8).numpy()
     return pixels, triangle[0], weights[0], normal[0, 2]
 
@@ -145,18 +145,18 @@ def embed_landmarks(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     model = _from_arrays(arrays)
     partner, side = partners(model)
     places, weights = [], []
-    with FaceFinder() as finder:
+    with LandmarkDetector() as detector:
         for head in range(HEADS):
             identity = 0.7 * torch.from_numpy(np.random.default_rng([478, head]).standard_normal((1, model.identities)))
             for yaw in YAWS:
                 for pitch in PITCHES:
                     pixels, *surface = draw(model, identity.float(), turn(yaw, pitch))
-                    faces = finder.find(pixels)
+                    faces = detector.find(pixels)
                     if faces:
                         place, weight = carry_back(model, faces[0].points, *surface)
                         places.append(place)
                         weights.append(weight * turned_to_camera(side, yaw))
-    print(f"the landmark network found {len(places)} of {HEADS * len(YAWS) * len(PITCHES)} drawings")
+    print(f"the landmark network found {len(places)} of {HEADS * len(YAWS) * len(PITCHES)} renders")
     points = weighted_median(np.stack(places), np.stack(weights))
     points = symmetric(points, partner)
     triangle, barycentric = nearest_on_surface(points, model)
@@ -201,12 +201,12 @@ def turned_to_camera(side: np.ndarray, yaw: float) -> np.ndarray:
 def partners(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
     """Left-right partner (478,) of every landmark and its place across the face (478,), from -1 to 1.
 
-    Both come from a frontal drawing of the symmetric mean head and its mirror image.
+    Both come from a frontal render of the symmetric mean head and its mirror image.
     """
     pixels, *_ = draw(model, torch.zeros(1, model.identities), torch.eye(3))
-    with FaceFinder() as finder:
-        found = finder.find(pixels)[0].points
-        flipped = finder.find(np.ascontiguousarray(pixels[:, ::-1]))[0].points
+    with LandmarkDetector() as detector:
+        found = detector.find(pixels)[0].points
+        flipped = detector.find(np.ascontiguousarray(pixels[:, ::-1]))[0].points
     centred = 0.5 * (found - found.mean(0) + flipped - flipped.mean(0))
     cost = np.linalg.norm(centred[:, None] - centred[None] * [-1, 1], axis=2)
     return linear_sum_assignment(cost + cost.T)[1], centred[:, 0] / np.abs(centred[:, 0]).max()

@@ -3,7 +3,7 @@
     python tools/measure_head.py PEOPLE src/garface/heads/data/head.npz
 
 PEOPLE is a folder with the survey, like that of `tools/build_head.py --people`. Means are in millimetres, and in
-standard deviations of people. Spreads are those of heads of one size, because the model's heads have no size: a picture
+standard deviations of people. Spreads are those of heads of one size, because the model's heads have no size: an image
 does not tell it.
 """
 

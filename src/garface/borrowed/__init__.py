@@ -1,7 +1,7 @@
-"""Frozen networks of others that judge pictures: who it is (dlib), where its landmarks are (MediaPipe), what it looks
+"""Frozen networks of others that judge images: who it is (dlib), where its landmarks are (MediaPipe), what it looks
 like (VGG).
 
-They are built from the files their makers published, are differentiable in the picture, and need no other library.
+They are built from the files their makers published, are differentiable in the image, and need no other library.
 """
 
 from garface.borrowed.dlib import CHIP, SAME_PERSON, IdentityNetwork, load_identity_critic

@@ -3,8 +3,8 @@
 The first two are the judges of the paper's swap losses (section 3.3).
 
 Each network wants the face framed in its own way. All our crops are framed as in FFHQ, by the eyes and the mouth, so a
-fixed window of the crop does for both; it may also be given for every picture. A window is cut out with a bilinear
-filter that is widened where the picture shrinks: two products with matrices, exact gradients, at any size.
+fixed window of the crop does for both; it may also be given for every image. A window is cut out with a bilinear
+filter that is widened where the image shrinks: two products with matrices, exact gradients, at any size.
 """
 
 import torch
@@ -17,7 +17,7 @@ from garface.checks import check_shape
 
 IDENTITY_WINDOW = (0.158, 0.258, 0.842, 0.942)
 """Left, top, right and bottom of dlib's chips (150 px, padding 0.25) as shares of the crop's side: the mean over the
-chips that dlib cuts by 68 landmarks out of 1,375 prepared faces. From face to face their side varies by 4 %, their
+chips that dlib cuts by 68 landmarks out of 1,375 training photos. From face to face their side varies by 4 %, their
 centre by 1 % of the crop and their angle by 1.6 degrees (standard deviations)."""
 LANDMARK_WINDOW = (0.0175, 0.12, 0.9825, 1.085)
 """The same of MediaPipe's squares, see `face_window`; side and centre vary by 6 % and 5 %, the latter with the turn of
@@ -40,23 +40,23 @@ class IdentityFeatures(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, picture: Tensor, window: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, window: Tensor | None = None) -> Tensor:
         """Features (B, 128), float32, of crops (B, 3, R, R) in [-1, 1].
 
         Args:
-            picture: the crops; values may overshoot.
+            image: the crops; values may overshoot.
             window: (B, 4) left, top, right, bottom in px of the crop; None takes `IDENTITY_WINDOW`.
         """
-        window = fixed_window(picture, IDENTITY_WINDOW) if window is None else window
-        return self.network((cut(picture, window, CHIP) + 1) / 2)
+        window = fixed_window(image, IDENTITY_WINDOW) if window is None else window
+        return self.network((cut(image, window, CHIP) + 1) / 2)
 
 
 class LandmarkPoints(nn.Module):
     """Crops to 478 landmarks.
 
-    In 300 prepared faces of 128 px, the points seen through the fixed window lie 1.5 % of the eye distance from those
-    MediaPipe found in the photo (1.4 % through each mesh's own `face_window`); 3.2 % (2.4 %) where the head is turned
-    by 30 to 45 degrees.
+    In 300 training photos of 128 px, the points seen through the fixed window lie 1.5 % of the interocular distance
+    from those MediaPipe found in the photo (1.4 % through each mesh's own `face_window`); 3.2 % (2.4 %) where the head
+    is turned by 30 to 45 degrees.
 
     Args:
         network: frozen.
@@ -66,15 +66,15 @@ class LandmarkPoints(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, picture: Tensor, window: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, window: Tensor | None = None) -> Tensor:
         """Landmarks (B, 478, 2), px of the crop, float32, in crops (B, 3, R, R) in [-1, 1].
 
         Args:
-            picture: the crops; values may overshoot.
+            image: the crops; values may overshoot.
             window: (B, 4) left, top, right, bottom in px of the crop; None takes `LANDMARK_WINDOW`.
         """
-        window = fixed_window(picture, LANDMARK_WINDOW) if window is None else window
-        points, _ = self.network((cut(picture, window, SIDE) + 1) / 2)
+        window = fixed_window(image, LANDMARK_WINDOW) if window is None else window
+        points, _ = self.network((cut(image, window, SIDE) + 1) / 2)
         corner, opposite = window[:, None, :2], window[:, None, 2:]
         return corner + points[..., :2] / SIDE * (opposite - corner)
 
@@ -82,7 +82,7 @@ class LandmarkPoints(nn.Module):
 class FaceFeatures(nn.Module):
     """Crops to what two networks that learned from photos have seen: one that finds landmarks, one that knows people.
 
-    From the first when a picture is left with 4 x 4 places, from the second at its end and, averaged over 3 x 3 places,
+    From the first when an image is left with 4 x 4 places, from the second at its end and, averaged over 3 x 3 places,
     a stage before.
 
     Args:
@@ -94,11 +94,11 @@ class FaceFeatures(nn.Module):
         super().__init__()
         self.landmarks, self.identity = landmarks, identity
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         """Features (B, `FACE_FEATURES`), float32, of crops (B, 3, R, R) in [-1, 1]."""
-        window = cut(picture, fixed_window(picture, LANDMARK_WINDOW), SIDE)
+        window = cut(image, fixed_window(image, LANDMARK_WINDOW), SIDE)
         landmarks = self.landmarks.network.seen((window + 1) / 2, side=4)
-        maps = self.identity.seen((cut(picture, fixed_window(picture, IDENTITY_WINDOW), CHIP) + 1) / 2)
+        maps = self.identity.seen((cut(image, fixed_window(image, IDENTITY_WINDOW), CHIP) + 1) / 2)
         before = next(x for x in reversed(maps) if x.shape[1] == _BEFORE)
         parts = (landmarks, maps[-1], F.adaptive_avg_pool2d(before.float(), 3))
         return torch.cat([part.float().flatten(1) for part in parts], dim=1)
@@ -145,35 +145,35 @@ def face_window(points: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=1)
 
 
-def fixed_window(picture: Tensor, shares: tuple[float, float, float, float]) -> Tensor:
-    """One window, given in shares of the picture's side, for every picture (B, C, R, R): (B, 4) px."""
-    edges = [picture.new_full((len(picture),), share, dtype=torch.float32) for share in shares]  # no copy to a GPU
-    return torch.stack(edges, dim=1).mul(picture.shape[-1])
+def fixed_window(image: Tensor, shares: tuple[float, float, float, float]) -> Tensor:
+    """One window, given in shares of the image's side, for every image (B, C, R, R): (B, 4) px."""
+    edges = [image.new_full((len(image),), share, dtype=torch.float32) for share in shares]  # no copy to a GPU
+    return torch.stack(edges, dim=1).mul(image.shape[-1])
 
 
-def cut(picture: Tensor, window: Tensor, size: int) -> Tensor:
-    """Windows of pictures, resampled; the edge is repeated outside.
+def cut(image: Tensor, window: Tensor, size: int) -> Tensor:
+    """Windows of images, resampled; the edge is repeated outside.
 
     Args:
-        picture: (B, C, H, W).
+        image: (B, C, H, W).
         window: (B, 4) left, top, right, bottom in px, where the first pixel reaches from 0 to 1.
         size: side of the result, px.
 
     Returns:
-        (B, C, size, size), at least float32, also under autocast; differentiable in picture and window. Exact for
-        pictures that are linear in x and y where it grows.
+        (B, C, size, size), at least float32, also under autocast; differentiable in image and window. Exact for
+        images that are linear in x and y where it grows.
 
     Raises:
         SettingError: shapes that do not fit.
     """
-    check_shape("picture", picture, (None, None, None, None))
-    check_shape("window", window, (len(picture), 4))
-    with torch.autocast(picture.device.type, enabled=False):
-        picture = picture.to(torch.promote_types(picture.dtype, torch.float32))
-        left, top, right, bottom = window.to(picture).unbind(1)
-        rows = resampling(top, bottom, picture.shape[-2], size)
-        columns = resampling(left, right, picture.shape[-1], size)
-        return rows[:, None] @ picture @ columns.mT[:, None]
+    check_shape("image", image, (None, None, None, None))
+    check_shape("window", window, (len(image), 4))
+    with torch.autocast(image.device.type, enabled=False):
+        image = image.to(torch.promote_types(image.dtype, torch.float32))
+        left, top, right, bottom = window.to(image).unbind(1)
+        rows = resampling(top, bottom, image.shape[-2], size)
+        columns = resampling(left, right, image.shape[-1], size)
+        return rows[:, None] @ image @ columns.mT[:, None]
 
 
 def resampling(start: Tensor, stop: Tensor, length: int, size: int) -> Tensor:

@@ -18,7 +18,7 @@ from garface.weights import asset_path
 
 ASSET = "dlib-face-resnet"
 CHIP = 150
-"""Side of the pictures the network was trained with, pixels."""
+"""Side of the images the network was trained with, pixels."""
 SAME_PERSON = 0.6
 """Two chips show one person if their features are nearer than this, says the network's author."""
 
@@ -50,16 +50,16 @@ class IdentityNetwork(nn.Module):
             self.blocks.append(_Block(layer, layers))
         self.register_buffer("matrix", torch.from_numpy(_held(_next(layers, "fc").weight)))
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         """RGB (B, 3, 150, 150) in [0, 1] (not the [-1, 1] of the rest) -> features (B, 128), float32."""
-        x = self.seen(picture)[-1]
+        x = self.seen(image)[-1]
         with full_precision(x):
             return x.float().mean((2, 3)) @ self.matrix
 
-    def seen(self, picture: Tensor) -> list[Tensor]:
-        """What every block makes of the same pictures: (B, 32, 35, 35) after the first, (B, 256, 2, 2) at the end."""
-        check_shape("picture", picture, (None, 3, *self.size))
-        x = (picture * 255 - self.mean) / 256
+    def seen(self, image: Tensor) -> list[Tensor]:
+        """What every block makes of the same images: (B, 32, 35, 35) after the first, (B, 256, 2, 2) at the end."""
+        check_shape("image", image, (None, 3, *self.size))
+        x = (image * 255 - self.mean) / 256
         x, found = self.pool(F.relu(self.stem(x))), []
         for block in self.blocks:
             x = block(x)

@@ -39,12 +39,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class DlibNetwork:
-    """A network for pictures of one size."""
+    """A network for images of one size."""
 
     mean: tuple[float, float, float]
     """Subtracted from R, G and B in [0, 255] before they are divided by 256."""
     size: tuple[int, int]
-    """Rows and columns of the picture."""
+    """Rows and columns of the image."""
     layers: tuple[Layer, ...]
     """In the order of their execution; `add_prev` adds what entered the residual block."""
 
@@ -140,7 +140,7 @@ def _network(reader: DlibReader) -> DlibNetwork:
     _ = reader.real(), reader.real()  # margin and threshold of the loss
     count = _count_layers(reader)
     if reader.text() != "input_rgb_image_sized":
-        raise ValueError("its input is not a picture of one size")
+        raise ValueError("its input is not an image of one size")
     mean = (reader.real(), reader.real(), reader.real())
     size = (reader.integer(), reader.integer())
     layers = tuple(_layer(reader, first=number == 0) for number in range(count))
@@ -167,7 +167,7 @@ def _layer(reader: DlibReader, *, first: bool) -> Layer:
     for _ in range(3):  # gradients and outputs, empty in a stored network
         reader.tensor()
     if first:
-        reader.integer()  # pictures made of each picture
+        reader.integer()  # images made of each image
     return layer
 
 

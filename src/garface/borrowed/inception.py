@@ -1,11 +1,11 @@
-"""Features of pictures for Fréchet and kernel distances: the 2048 numbers before the classes of the FID Inception.
+"""Features of images for Fréchet and kernel distances: the 2048 numbers before the classes of the FID Inception.
 
 The network is that of Heusel et al. 2017 (arXiv 1706.08500). That its weights are those of TensorFlow's graph was
-checked against figures that others published for theirs: of the pictures in the examples of the torchmetrics
+checked against values that others published for theirs: of the images in the examples of the torchmetrics
 documentation it gives the same Fréchet distance (12.7202, of 64 early channels) and the same kernel distance (0.0337 ±
-0.0023, of all 2048), in every digit printed. What TensorFlow itself gives for a single picture was not at hand.
+0.0023, of all 2048), in every digit printed. What TensorFlow itself gives for a single image was not at hand.
 
-Everything is float32. On a processor bfloat16 takes half the time, but moved the Fréchet distance of 600 drawings from
+Everything is float32. On a processor bfloat16 takes half the time, but moved the Fréchet distance of 600 renders from
 1,375 photos by 0.75 %, and that of photos from photos by 0.3 %.
 """
 
@@ -31,22 +31,22 @@ from garface.files import make_folder, write_atomic
 from garface.weights import cache_folder, find_asset
 
 SIDE = 299
-"""Side of the pictures the network takes, pixels."""
+"""Side of the images the network takes, pixels."""
 FEATURES = 2048
 """Numbers it gives for each."""
 _VERSION = 2
-"""Of what happens to a picture on its way to features; part of the name of cached features."""
+"""Of what happens to an image on its way to features; part of the name of cached features."""
 
 Floats = NDArray[np.float32]
 Number = TypeVar("Number", bound=np.generic)
 
 
 class InceptionFeatures:
-    """Pictures to features; features of pictures that were seen before can come from the cache.
+    """Images to features; features of images that were seen before can come from the cache.
 
     Args:
         device: where to compute.
-        batch: pictures at a time.
+        batch: images at a time.
         progress: whether to show a bar.
 
     Raises:
@@ -63,31 +63,31 @@ class InceptionFeatures:
         return f"{find_asset(ASSET).member_sha256} {_VERSION}"
 
     @torch.inference_mode()
-    def __call__(self, pictures: Pixels, *, label: str = "features") -> Floats:
-        """Features (N, 2048) of pictures (N, H, W, 3) uint8.
+    def __call__(self, images: Pixels, *, label: str = "features") -> Floats:
+        """Features (N, 2048) of images (N, H, W, 3) uint8.
 
         Raises:
             SettingError: another shape or type.
         """
-        _check(pictures)
+        _check(images)
         parts = [np.zeros((0, FEATURES), np.float32)]
-        with tqdm(total=len(pictures), desc=label, unit="picture", disable=not self.progress) as bar:
-            for start in range(0, len(pictures), self.batch):
-                part = torch.from_numpy(pictures[start : start + self.batch]).to(self.device)
+        with tqdm(total=len(images), desc=label, unit="image", disable=not self.progress) as bar:
+            for start in range(0, len(images), self.batch):
+                part = torch.from_numpy(images[start : start + self.batch]).to(self.device)
                 ready = prepared(part).contiguous(memory_format=torch.channels_last)
                 parts.append(self.network(ready).cpu().numpy())
                 bar.update(len(part))
         return np.concatenate(parts)
 
-    def cached(self, pictures: Pixels, *, label: str = "features") -> Floats:
-        """The same, kept in garface's cache under a hash of the pictures: for pictures that are asked for again.
+    def cached(self, images: Pixels, *, label: str = "features") -> Floats:
+        """The same, kept in garface's cache under a hash of the images: for images that are asked for again.
 
         Raises:
             OutputError: the cache cannot be written.
         """
-        _check(pictures)
-        key = hashlib.sha256(f"{self.name} {pictures.shape}".encode() + np.ascontiguousarray(pictures).tobytes())
-        return kept(key.hexdigest(), lambda: self(pictures, label=label))
+        _check(images)
+        key = hashlib.sha256(f"{self.name} {images.shape}".encode() + np.ascontiguousarray(images).tobytes())
+        return kept(key.hexdigest(), lambda: self(images, label=label))
 
 
 def kept(key: str, make: Callable[[], NDArray[Number]]) -> NDArray[Number]:
@@ -112,13 +112,13 @@ def features_folder() -> Path:
     return cache_folder() / "features"
 
 
-def prepared(pictures: Tensor) -> Tensor:
-    """Pictures (B, H, W, 3) uint8 as the network takes them: (B, 3, 299, 299), (x - 128) / 128.
+def prepared(images: Tensor) -> Tensor:
+    """Images (B, H, W, 3) uint8 as the network takes them: (B, 3, 299, 299), (x - 128) / 128.
 
-    The resampling is bilinear without smoothing, and the first pixels of both pictures coincide, as in TensorFlow 1,
+    The resampling is bilinear without smoothing, and the first pixels of both images coincide, as in TensorFlow 1,
     with which the distance was defined.
     """
-    planes = (pictures.permute(0, 3, 1, 2).float() - 128) / 128
+    planes = (images.permute(0, 3, 1, 2).float() - 128) / 128
     height, width = planes.shape[2:]
     y, x = (
         (torch.arange(SIDE, device=planes.device) * (length / SIDE) + 0.5) / length * 2 - 1
@@ -136,6 +136,6 @@ def _read(path: Path) -> NDArray | None:
     return found
 
 
-def _check(pictures: Pixels) -> None:
-    if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
-        raise SettingError(f"Pictures must be (N, H, W, 3) uint8, but are {pictures.shape} {pictures.dtype}.")
+def _check(images: Pixels) -> None:
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        raise SettingError(f"Images must be (N, H, W, 3) uint8, but are {images.shape} {images.dtype}.")

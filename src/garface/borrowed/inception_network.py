@@ -33,7 +33,7 @@ class Convolution(nn.Module):
         tensors: "weight" (C, C_in, h, w), "beta", "mean" and "var" (C,) after `name` and a dot.
         name: of the layer.
         stride: between results.
-        same: whether the picture is padded by zeros to keep its size.
+        same: whether the image is padded by zeros to keep its size.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], name: str, *, stride: int = 1, same: bool = True) -> None:
@@ -63,7 +63,7 @@ class Branches(nn.Module):
 
 
 class Inception(nn.Module):
-    """Pictures to the 2048 numbers before the classes ("pool_3").
+    """Images to the 2048 numbers before the classes ("pool_3").
 
     Args:
         tensors: weights by the graph's names, see `Convolution`; their shapes set the width of every layer.
@@ -96,13 +96,13 @@ class Inception(nn.Module):
             _forked(layer, "mixed_10", nn.MaxPool2d(3, 1, 1)),
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """`(B, 3, 299, 299)` in [-1, 1) -> `(B, 2048)`, float32, never negative."""
-        return self.layers(pictures).float().mean((2, 3))
+        return self.layers(images).float().mean((2, 3))
 
-    def early(self, pictures: Tensor) -> Tensor:
+    def early(self, images: Tensor) -> Tensor:
         """`(B, 3, 299, 299)` -> `(B, 64)`: means of the channels after the first maximum."""
-        return self.layers[:STEM](pictures).float().mean((2, 3))
+        return self.layers[:STEM](images).float().mean((2, 3))
 
 
 def load_inception() -> Inception:

@@ -2,7 +2,7 @@
 
 The networks are those of InsightFace's model zoo (buffalo_s): SCRFD (Guo et al., arXiv:2105.04714), the 106-point
 landmark network, and a MobileFaceNet trained with ArcFace (Deng et al., arXiv:1801.07698). No training of garface sees
-them, so that they are a second opinion on what it draws. They may be used for non-commercial research only, so nothing
+them, so that they judge its renders independently. They may be used for non-commercial research only, so nothing
 but the measurements asks for them.
 """
 
@@ -26,11 +26,11 @@ from garface.weights import asset_path
 
 Floats = NDArray[np.float32]
 Network = Callable[[Floats], Sequence[Floats]]
-"""Pictures (B, 3, H, W) to the network's answers."""
+"""Images (B, 3, H, W) to the network's answers."""
 
 DETECTOR, LANDMARKS, EMBEDDING = "insightface-detector", "insightface-landmarks106", "insightface-embedding"
 SIDE = 256
-"""Pictures are brought to this size before faces are looked for, pixels."""
+"""Images are brought to this size before faces are looked for, pixels."""
 POINTS = 106
 """Landmarks of a face."""
 
@@ -38,7 +38,7 @@ _STRIDES, _ANCHORS = (8, 16, 32), 2
 _LEAST_SCORE = 0.5
 """Below it, nothing is a face."""
 _LANDMARK_SIDE, _LANDMARK_MARGIN = 192, 1.5
-"""Side of the landmark network's picture, pixels, and its side over that of the face's box."""
+"""Side of the landmark network's image, pixels, and its side over that of the face's box."""
 _EMBEDDING_SIDE = 112
 _HALF = 0.5
 """InsightFace's pixel centres lie at whole numbers, ours at .5."""
@@ -48,7 +48,7 @@ _TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.549
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One face, in pixels of the picture."""
+    """One face, in pixels of the image."""
 
     score: float
     """Confidence, [0, 1]."""
@@ -60,40 +60,40 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class SeenFace:
-    """What the networks see of the face of a picture."""
+    """What the networks see of the face of an image."""
 
     detection: Detection
     """Where it is."""
     points: Tensor
-    """(106, 2), pixels of the picture."""
+    """(106, 2), pixels of the image."""
     embedding: Tensor
     """(512,), unit length: the cosine of two is their product."""
 
 
-class SecondOpinion:
+class InsightFace:
     """The three networks.
 
     Args:
-        detector: pictures (1, 3, S, S) to scores (1, N, 1), boxes (1, N, 4) and keypoints (1, N, 10) of each stride.
-        landmarks: pictures (1, 3, 192, 192) to (1, 212).
-        embedder: pictures (1, 3, 112, 112) to (1, 512).
+        detector: images (1, 3, S, S) to scores (1, N, 1), boxes (1, N, 4) and keypoints (1, N, 10) of each stride.
+        landmarks: images (1, 3, 192, 192) to (1, 212).
+        embedder: images (1, 3, 112, 112) to (1, 512).
     """
 
     def __init__(self, detector: Network, landmarks: Network, embedder: Network) -> None:
         self._detector, self._landmarks, self._embedder = detector, landmarks, embedder
 
     @staticmethod
-    def open() -> SecondOpinion:
+    def open() -> InsightFace:
         """The networks of InsightFace, on the processor, with as many threads as PyTorch has.
 
         Raises:
             MissingExtraError: ONNX Runtime is not installed.
             AssetError: a network is neither here nor can be fetched.
         """
-        return SecondOpinion(*(_session(name) for name in (DETECTOR, LANDMARKS, EMBEDDING)))
+        return InsightFace(*(_session(name) for name in (DETECTOR, LANDMARKS, EMBEDDING)))
 
     def see(self, pixels: Pixels) -> SeenFace | None:
-        """The surest face in a square picture (R, R, 3) uint8, looked at in 256 px; None without one."""
+        """The surest face in a square image (R, R, 3) uint8, looked at in 256 px; None without one."""
         large = enlarged(pixels)
         detection = self.detect(large)
         if detection is None:
@@ -104,7 +104,7 @@ class SecondOpinion:
         return SeenFace(small, points * ratio, embedding)
 
     def detect(self, pixels: Pixels) -> Detection | None:
-        """The surest face in a picture (256, 256, 3); None without one."""
+        """The surest face in an image (256, 256, 3); None without one."""
         scores, boxes, keypoints = decode(self._detector(_centred(_planes(pixels), 128)), SIDE)
         best = int(scores.argmax())
         if scores[best] < _LEAST_SCORE:
@@ -113,7 +113,7 @@ class SecondOpinion:
         return Detection(float(scores[best]), box.flatten(), points)
 
     def landmarks(self, pixels: Pixels, box: Tensor) -> Tensor:
-        """The 106 landmarks (106, 2) of the face in `box` (4,), pixels of the picture."""
+        """The 106 landmarks (106, 2) of the face in `box` (4,), pixels of the image."""
         similarity = box_similarity(box, _LANDMARK_SIDE, _LANDMARK_MARGIN)
         seen = _cut(pixels, similarity, _LANDMARK_SIDE)
         found = torch.from_numpy(self._landmarks(seen)[0].reshape(1, POINTS, 2))
@@ -128,7 +128,7 @@ class SecondOpinion:
 
 
 def enlarged(pixels: Pixels) -> Pixels:
-    """A square picture brought to 256 px, bicubic."""
+    """A square image brought to 256 px, bicubic."""
     if len(pixels) == SIDE:
         return pixels
     return np.array(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
@@ -142,10 +142,10 @@ def decode(answers: Sequence[Floats], side: int) -> tuple[Floats, Floats, Floats
 
     Args:
         answers: scores, boxes and keypoints, each for strides 8, 16 and 32.
-        side: of the network's picture, pixels.
+        side: of the network's image, pixels.
 
     Returns:
-        Scores (N,), boxes (N, 4) and keypoints (N, 10), InsightFace's pixels of the network's picture.
+        Scores (N,), boxes (N, 4) and keypoints (N, 10), InsightFace's pixels of the network's image.
     """
     scores, boxes, keypoints = [], [], []
     for level, stride in enumerate(_STRIDES):
@@ -158,7 +158,7 @@ def decode(answers: Sequence[Floats], side: int) -> tuple[Floats, Floats, Floats
 
 
 def box_similarity(box: Tensor, side: int, margin: float) -> Similarity:
-    """From the picture to a square of `side` pixels whose middle is that of `box` (4,), `margin` times its longer side.
+    """From the image to a square of `side` pixels whose middle is that of `box` (4,), `margin` times its longer side.
 
     The middle of the square is pixel number side / 2 in InsightFace's counting.
     """
@@ -188,13 +188,13 @@ def _anchors(cells: int) -> Floats:
 
 
 def _cut(pixels: Pixels, similarity: Similarity, side: int) -> Floats:
-    """A crop (1, 3, side, side) with values 0 to 255, black outside the picture."""
-    picture, inside = crop(to_tensor(pixels), similarity, side, padding="edge")
-    return ((picture + 1) * 127.5 * inside).numpy()
+    """A crop (1, 3, side, side) with values 0 to 255, black outside the image."""
+    image, inside = crop(to_tensor(pixels), similarity, side, padding="edge")
+    return ((image + 1) * 127.5 * inside).numpy()
 
 
-def _centred(pictures: Floats, scale: float) -> Floats:
-    return ((pictures - 127.5) / scale).astype(np.float32)
+def _centred(images: Floats, scale: float) -> Floats:
+    return ((images - 127.5) / scale).astype(np.float32)
 
 
 def _planes(pixels: Pixels) -> Floats:
@@ -208,7 +208,7 @@ def _session(name: str) -> Network:
     options.inter_op_num_threads = 1
     session = runtime.InferenceSession(str(asset_path(name)), options, providers=["CPUExecutionProvider"])
     taken = session.get_inputs()[0].name
-    return lambda pictures: session.run(None, {taken: pictures})
+    return lambda images: session.run(None, {taken: images})
 
 
 def _onnxruntime() -> Any:

@@ -22,7 +22,7 @@ from garface.weights import asset_path
 
 ASSET = "face-landmarker"
 SIDE = 256
-"""Side of the pictures the network takes, pixels."""
+"""Side of the images the network takes, pixels."""
 POINTS = 478
 _MEMBER = "face_landmarks_detector.tflite"
 
@@ -31,7 +31,7 @@ class TfliteNetwork(nn.Module):
     """A graph of convolutions as a differentiable module for batches of any size.
 
     Args:
-        graph: its only input is a picture, its constants are floats of any precision.
+        graph: its only input is an image, its constants are floats of any precision.
 
     Raises:
         AssetError: an operator in a form that garface does not know.
@@ -52,24 +52,24 @@ class TfliteNetwork(nn.Module):
             )
             self.steps.append(_module(operator, [constants[i] for i in operator.inputs if i in constants], graph))
 
-    def forward(self, picture: Tensor) -> list[Tensor]:
-        """Picture (B, C, H, W) -> the graph's outputs, (B, C', H', W') or (B, N), float32.
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Image (B, C, H, W) -> the graph's outputs, (B, C', H', W') or (B, N), float32.
 
         What makes an output is computed in float32 whatever the precision of the rest.
         """
-        values = {self.input: picture}
+        values = {self.input: image}
         for _ in self._walk(values):
             pass
         return [values[i] for i in self.outputs]
 
-    def seen(self, picture: Tensor, *, side: int) -> Tensor:
+    def seen(self, image: Tensor, *, side: int) -> Tensor:
         """The last features (B, C, side, side), in the precision that they are computed in; what follows is left out.
 
         Raises:
             SettingError: there are none of that side.
         """
         found = None
-        for value in self._walk({self.input: picture.contiguous(memory_format=torch.channels_last)}):
+        for value in self._walk({self.input: image.contiguous(memory_format=torch.channels_last)}):
             if value.ndim == 4 and value.shape[-1] < side:
                 break
             found = value if value.ndim == 4 and value.shape[-1] == side else found
@@ -100,19 +100,19 @@ class LandmarkNetwork(nn.Module):
         super().__init__()
         self.network = TfliteNetwork(graph)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Points and presence of the face in each chip.
 
         Args:
-            picture: RGB (B, 3, 256, 256) in [0, 1] (not the [-1, 1] of the rest), the face upright; MediaPipe cuts
+            image: RGB (B, 3, 256, 256) in [0, 1] (not the [-1, 1] of the rest), the face upright; MediaPipe cuts
                 squares 1.5 times the longer side of the box around the points.
 
         Returns:
             (B, 478, 3): x and y in pixels of the chip, and depth in the same unit, smaller is nearer; and the logit
             (B,) of there being a face. Both float32.
         """
-        check_shape("picture", picture, (None, 3, SIDE, SIDE))
-        points, presence, _ = self.network(picture.contiguous(memory_format=torch.channels_last))
+        check_shape("image", image, (None, 3, SIDE, SIDE))
+        points, presence, _ = self.network(image.contiguous(memory_format=torch.channels_last))
         return points.reshape(-1, POINTS, 3), presence.reshape(-1)
 
 
@@ -135,7 +135,7 @@ class _Convolution(nn.Module):
         kernel, bias = (torch.from_numpy(array.astype(np.float32)) for array in constants)
         depthwise = operator.kind == "depthwise_conv"
         kernel = kernel.permute(3, 0, 1, 2) if depthwise else kernel.permute(0, 3, 1, 2)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)  # with pictures in the same order, twice as fast
+        kernel = kernel.contiguous(memory_format=torch.channels_last)  # with images in the same order, twice as fast
         self.weight, self.bias = nn.Parameter(kernel), nn.Parameter(bias)
         self.groups = len(kernel) if depthwise else 1
         self.stride = (operator.options["stride_y"], operator.options["stride_x"])
@@ -207,7 +207,7 @@ def _function(operator: Operator, constants: list[NDArray[Any]], graph: Graph) -
 def _same_padding(
     x: Tensor, window: torch.Size, stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[Tensor, tuple[int, int]]:
-    """TensorFlow's padding SAME: ceil(size / stride) outputs, the odd zero after the picture.
+    """TensorFlow's padding SAME: ceil(size / stride) outputs, the odd zero after the image.
 
     Returns:
         The features, padded where the two sides differ, and the padding left to the convolution.

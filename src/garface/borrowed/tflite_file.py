@@ -79,7 +79,7 @@ class Graph:
     names: tuple[str, ...]
     """Of the tensors."""
     shapes: tuple[tuple[int, ...], ...]
-    """Of the tensors; pictures are (1, H, W, C)."""
+    """Of the tensors; images are (1, H, W, C)."""
     constants: dict[int, NDArray[Any]]
     """Values of those tensors that the file holds, by number."""
     inputs: tuple[int, ...]

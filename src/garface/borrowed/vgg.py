@@ -54,25 +54,25 @@ class FeatureTrunk(nn.Module):
         """How much each channel counts in `losses.perceptual_distance`, five of `(1, C, 1, 1)`, none negative."""
         return tuple(self.get_buffer(f"head_{block}") for block in range(len(_CONVOLUTIONS)))
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features after relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3.
 
         Args:
-            pictures: `(B, 3, H, W)` in [-1, 1], at least `SMALLEST` pixels high and wide, of any floating type: the
+            images: `(B, 3, H, W)` in [-1, 1], at least `SMALLEST` pixels high and wide, of any floating type: the
                 work is done in the trunk's own type, or in that of autocast.
 
         Returns:
             `(B, C, H / 2^i, W / 2^i)` for i from 0 to 4, C = 64, 128, 256, 512, 512; sizes are rounded down.
 
         Raises:
-            SettingError: pictures of another shape, or too small ones.
+            SettingError: images of another shape, or too small ones.
         """
-        check_shape("pictures", pictures, (None, 3, None, None))
-        if min(pictures.shape[2:]) < SMALLEST:
-            size = " x ".join(map(str, pictures.shape[2:]))
-            raise SettingError(f"pictures must have {SMALLEST} x {SMALLEST} pixels or more, but have {size}.")
+        check_shape("images", images, (None, 3, None, None))
+        if min(images.shape[2:]) < SMALLEST:
+            size = " x ".join(map(str, images.shape[2:]))
+            raise SettingError(f"images must have {SMALLEST} x {SMALLEST} pixels or more, but have {size}.")
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
-        values = ((pictures.to(shift.dtype) - shift) / scale).contiguous(memory_format=torch.channels_last)
+        values = ((images.to(shift.dtype) - shift) / scale).contiguous(memory_format=torch.channels_last)
         features = []
         for block in range(len(_CONVOLUTIONS)):
             values = self._block(block, F.max_pool2d(values, 2) if block else values)

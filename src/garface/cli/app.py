@@ -12,20 +12,20 @@ from typing import Annotated, Any, Protocol
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from garface.cli.data import DrawnHeads, Inspect, Prepare, Synthesize
+from garface.cli.data import Inspect, Prepare, RenderedTestSet, Synthesize
 from garface.cli.evaluate import Fit, Photos
 from garface.cli.evaluate_ablation import Ablation
 from garface.cli.evaluate_control import Control
-from garface.cli.evaluate_faces import Faces
 from garface.cli.evaluate_fid import Fid
 from garface.cli.evaluate_geometry import Geometry
+from garface.cli.evaluate_likeness import Likeness
 from garface.cli.evaluate_normals import Normals as SeenNormals
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
-from garface.cli.render_figures import Figures
+from garface.cli.render_gallery import Gallery
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
-from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Shape, ShapeHead
+from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Readout, Shape
 from garface.errors import GarfaceError, SettingError
 
 DESCRIPTION = (
@@ -39,20 +39,20 @@ Render = (
     | Annotated[Grid, subcommand("grid")]
     | Annotated[Interpolation, subcommand("interpolation")]
     | Annotated[Comparison, subcommand("comparison")]
-    | Annotated[Figures, subcommand("figures")]
+    | Annotated[Gallery, subcommand("gallery")]
 )
 Data = (
     Annotated[Synthesize, subcommand("synthesize")]
     | Annotated[Prepare, subcommand("prepare")]
     | Annotated[Inspect, subcommand("inspect")]
-    | Annotated[DrawnHeads, subcommand("heads")]
+    | Annotated[RenderedTestSet, subcommand("heads")]
 )
 Train = (
     Annotated[Gar, subcommand("gar")]
     | Annotated[Normals, subcommand("normals")]
     | Annotated[Inverter, subcommand("inverter")]
     | Annotated[Shape, subcommand("shape")]
-    | Annotated[ShapeHead, subcommand("shape-head")]
+    | Annotated[Readout, subcommand("readout")]
     | Annotated[OutputBlock, subcommand("output-block")]
     | Annotated[NormalEncoder, subcommand("normal-encoder")]
     | Annotated[Adapters, subcommand("adapters")]
@@ -64,7 +64,7 @@ Evaluate = (
     | Annotated[Ablation, subcommand("ablation")]
     | Annotated[Photos, subcommand("photos")]
     | Annotated[Fit, subcommand("fit")]
-    | Annotated[Faces, subcommand("faces")]
+    | Annotated[Likeness, subcommand("likeness")]
     | Annotated[Geometry, subcommand("geometry")]
 )
 Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]

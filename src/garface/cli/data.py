@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from garface.datasets.fitted import FittedFaces
+    from garface.datasets.training_set import TrainingSet
 
 YAW_EDGES = (0, 10, 20, 30, 45, 90)
 """Degrees: bins of the yaw table."""
@@ -52,8 +52,8 @@ class Synthesize:
         from garface.datasets.portraits import SynthesisSettings, synthesize
 
         settings = SynthesisSettings(size=self.size, precision=self.precision)
-        drawn = synthesize(self.out, count=self.count, seed=self.seed, settings=settings, engine=self.engine)
-        print(f"{drawn} portraits made, {self.count - drawn} existed already: {self.out}")
+        made = synthesize(self.out, count=self.count, seed=self.seed, settings=settings, engine=self.engine)
+        print(f"{made} portraits made, {self.count - made} existed already: {self.out}")
         return 0
 
 
@@ -104,11 +104,11 @@ class Inspect:
             raise SettingError(f"--count must be at least 1, not {self.count}.")
         import numpy as np
 
-        from garface.datasets.fitted import FittedFaces
+        from garface.datasets.training_set import TrainingSet
         from garface.gallery import faces_sheet
         from garface.io import write_png
 
-        faces = FittedFaces(self.folder, split="all")
+        faces = TrainingSet(self.folder, split="all")
         out = self.out or self.folder / "inspect.png"
         check_file(out, (".png",))
         rows = np.linspace(0, len(faces) - 1, min(self.count, len(faces))).round().astype(int).tolist()
@@ -119,16 +119,16 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnHeads:
+class RenderedTestSet:
     """Render heads with known geometry, as a test set for `garface evaluate geometry`."""
 
-    faces: Annotated[Path, arg(metavar="FOLDER")]
+    training_set: Annotated[Path, arg(metavar="FOLDER")]
     """Training set made by `garface data prepare`; held-out faces provide poses, expressions, skins and backgrounds."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Output folder for the test set, written completely or not at all."""
     count: int = 30
     """Number of heads."""
-    by: Literal["renderer", "graphics"] = "renderer"
+    renderer: Literal["generative", "classic"] = "generative"
     """The generative renderer, or a classic renderer (half of the heads with procedural skins)."""
     model: str = "builtin"
     """Folder of a training run with the renderer's weights, or builtin."""
@@ -141,36 +141,38 @@ class DrawnHeads:
         """Render them."""
         from dataclasses import replace
 
-        from garface.datasets.fitted import FittedFaces
-        from garface.evaluation.geometry.drawn_heads import write_drawn_heads
+        from garface.datasets.training_set import TrainingSet
+        from garface.evaluation.geometry.rendered_heads import write_rendered_heads
         from garface.files import check_writable
         from garface.reconstruction import load_renderer
-        from garface.synthetic.drawings import Drawings
-        from garface.synthetic.painting import painting
-        from garface.training import HEAD_DRAWINGS
+        from garface.synthetic.generative import generative_images
+        from garface.synthetic.heads import SyntheticHeads
+        from garface.training import READOUT_RENDERS
 
         check_writable(self.out)
-        faces = FittedFaces(self.faces, split="heldout")
-        paint, size = None, faces.size
-        if self.by == "renderer":
-            renderer = load_renderer(self.model, device=self.device)
-            paint, size = painting(renderer.generator), renderer.resolution
-        drawings = Drawings(faces, resolution=size, settings=replace(HEAD_DRAWINGS, plain=0.5), paint=paint)
-        write_drawn_heads(self.out, drawings.draw, faces.model, count=self.count, seed=self.seed)
+        faces = TrainingSet(self.training_set, split="held-out")
+        to_images, size = None, faces.size
+        if self.renderer == "generative":
+            loaded = load_renderer(self.model, device=self.device)
+            to_images, size = generative_images(loaded.generator), loaded.resolution
+        renders = SyntheticHeads(
+            faces, resolution=size, settings=replace(READOUT_RENDERS, procedural=0.5), to_images=to_images
+        )
+        write_rendered_heads(self.out, renders.render, faces.model, count=self.count, seed=self.seed)
         print(f"{self.count} heads rendered: {self.out}")
         return 0
 
 
-def describe(faces: FittedFaces, *, failures: int) -> str:
+def describe(faces: TrainingSet, *, failures: int) -> str:
     """Sizes of the splits, quantiles of the landmark error, and shares of the yaw and pitch bins, as text."""
     import numpy as np
     import torch
 
     from garface.datasets.conditions import pitch_degrees, yaw_degrees
-    from garface.datasets.fitted import held_back
+    from garface.datasets.training_set import is_held_out
 
-    heldout = sum(held_back(name) for name in faces.names)
-    splits = [("train", len(faces) - heldout), ("held out", heldout), ("without a face", failures)]
+    held_out = sum(is_held_out(name) for name in faces.names)
+    splits = [("train", len(faces) - held_out), ("held out", held_out), ("without a face", failures)]
     pixels, relative = faces.arrays["error"].mean(1), relative_errors(faces)
     errors = [
         (f"{share:.0%}", f"{np.quantile(pixels, share):.2f}", f"{100 * np.quantile(relative, share):.1f} %")
@@ -188,13 +190,13 @@ def describe(faces: FittedFaces, *, failures: int) -> str:
     )
 
 
-def relative_errors(faces: FittedFaces) -> NDArray[np.float32]:
+def relative_errors(faces: TrainingSet) -> NDArray[np.float32]:
     """(N,) mean landmark error of each face, in interocular distances."""
     import torch
 
-    from garface.heads import eye_distance
+    from garface.heads import interocular_distance
 
-    units = eye_distance(faces.take("points", torch.arange(len(faces)))).numpy()
+    units = interocular_distance(faces.take("points", torch.arange(len(faces)))).numpy()
     relative: NDArray[np.float32] = faces.arrays["error"].mean(1) / units
     return relative
 

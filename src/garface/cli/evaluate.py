@@ -14,7 +14,7 @@ from garface.devices import Device
 from garface.errors import SettingError
 
 
-class Figures(Protocol):
+class Metrics(Protocol):
     """Result of a measurement."""
 
     def to_json(self) -> dict[str, Any]:
@@ -28,7 +28,7 @@ class Figures(Protocol):
 class Photos:
     """Reconstruct many photos by one method and tabulate the image error. A stopped run resumes.
 
-    garface evaluate faces compares several methods side by side.
+    garface evaluate likeness compares several methods side by side.
     """
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO|FOLDER...", help_behavior_hint="")]
@@ -84,9 +84,9 @@ class Fit:
         from garface.heads import load_head
         from garface.io import list_photos
 
-        figures = measure_fits(list_photos(self.photos), load_head(), meshes=self.meshes, mean=self.mean)
-        write(figures, self.out)
-        return 0 if figures.fitted else FAILED
+        metrics = measure_fits(list_photos(self.photos), load_head(), meshes=self.meshes, mean=self.mean)
+        write(metrics, self.out)
+        return 0 if metrics.fitted else FAILED
 
 
 def check_json(out: Path | None) -> None:
@@ -100,10 +100,10 @@ def check_json(out: Path | None) -> None:
         check_file(out, (".json",))
 
 
-def write(figures: Figures, out: Path | None) -> None:
+def write(metrics: Metrics, out: Path | None) -> None:
     """Write results to `out`, if given, and print them as tables."""
     from garface.files import write_json
 
     if out is not None:
-        write_json(out, figures.to_json())
-    print(figures.to_markdown())
+        write_json(out, metrics.to_json())
+    print(metrics.to_markdown())

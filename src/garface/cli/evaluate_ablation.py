@@ -22,13 +22,13 @@ class Ablation:
     --no-control skips them.
     """
 
-    faces: Annotated[Path, arg(metavar="FOLDER")]
+    training_set: Annotated[Path, arg(metavar="FOLDER")]
     """Training set made by `garface data prepare`."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Output folder: ablation.md, ablation.json, curves.png, and the training of every variant and seed."""
     variants: str = "all"
     """Names separated by commas, or all; --dry-run lists them."""
-    pictures: int = 6_000
+    images: int = 6_000
     """Images shown in each training run; another number needs another --out."""
     seeds: tuple[int, ...] = (0,)
     """Every variant is trained once per seed."""
@@ -66,7 +66,7 @@ class Ablation:
             watched=self.watched, count=self.count, realism=not self.no_realism, control=not self.no_control
         )
         settings = AblationSettings(
-            variants=names, pictures=self.pictures, seeds=self.seeds, points=self.points, bench=bench
+            variants=names, images=self.images, seeds=self.seeds, points=self.points, bench=bench
         )
         settings.check()
         base = replace(PRESETS[self.preset], device=self.device)
@@ -76,7 +76,7 @@ class Ablation:
             return 0
         estimator = None if self.normals == "none" else load_normal_estimator(self.normals)
         found = run_ablation(
-            self.faces, self.out, settings, critics=load_critics, estimator=estimator, base=base, tell=say
+            self.training_set, self.out, settings, critics=load_critics, estimator=estimator, base=base, tell=say
         )
         print(found.to_markdown())
         return _end(found.stopped_by)

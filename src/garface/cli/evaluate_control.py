@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from garface.cli.evaluate import check_json, write
-from garface.cli.render import STILL, write_picture
+from garface.cli.render import STILL, write_image
 from garface.cli.terminal import check_file, say
 from garface.devices import Device
 
@@ -24,7 +24,7 @@ class Control:
     The networks are InsightFace's, for non-commercial research only. They need the extra garface[evaluate].
     """
 
-    faces: Annotated[Path, arg(metavar="FOLDER")]
+    training_set: Annotated[Path, arg(metavar="FOLDER")]
     """Training set made by `garface data prepare`."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
@@ -49,7 +49,7 @@ class Control:
         if self.worst is not None:
             check_file(self.worst, STILL, option="--worst")
         from garface.evaluation.control.control import find_estimator
-        from garface.evaluation.control.obedience import ControlSettings, measure_control, open_instruments
+        from garface.evaluation.control.measure import ControlSettings, measure_control, open_instruments
         from garface.reconstruction import load_renderer
 
         settings = ControlSettings(count=self.count, turned=self.turned, seed=self.seed)
@@ -59,14 +59,14 @@ class Control:
         if estimator is not None:
             estimator = estimator.to(renderer.device)
         say(NOTICE)
-        with open_instruments(self.faces, settings, estimator=estimator) as instruments:
-            figures = measure_control(
+        with open_instruments(self.training_set, settings, estimator=estimator) as instruments:
+            metrics = measure_control(
                 renderer,
-                self.faces,
+                self.training_set,
                 settings,
                 instruments=instruments,
                 model=self.model,
-                show_worst=None if self.worst is None else partial(write_picture, path=self.worst),
+                show_worst=None if self.worst is None else partial(write_image, path=self.worst),
             )
-        write(figures, self.out)
+        write(metrics, self.out)
         return 0

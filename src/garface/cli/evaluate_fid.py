@@ -12,7 +12,7 @@ from garface.cli.evaluate import check_json, write
 from garface.devices import Device
 from garface.errors import SettingError
 
-DRAWINGS = 50_000
+RENDERS = 50_000
 """Number of images in the literature."""
 
 
@@ -23,15 +23,15 @@ class Fid:
     A stopped measurement resumes: features are kept in garface's cache (8 KB per image).
     """
 
-    faces: Annotated[Path, arg(metavar="FOLDER")]
+    training_set: Annotated[Path, arg(metavar="FOLDER")]
     """Training set made by `garface data prepare`: the reference, and the geometry that is rendered."""
     model: str = "builtin"
     """Folder of a training run with its gar.safetensors, or builtin."""
-    pictures: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    images: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Measure images of any generator instead, cropped as the training set is."""
     count: Annotated[int | None, arg(metavar="INT")] = None
     """Number of images; default: 50000 renders, or all images of the folder."""
-    reference: Literal["train", "heldout", "all"] = "all"
+    reference: Literal["train", "held-out", "all"] = "all"
     """Faces to compare with. The literature uses all, training faces included."""
     size: int = 128
     """Side in pixels to which all images are resized (antialiased)."""
@@ -45,26 +45,26 @@ class Fid:
     def run(self) -> int:
         """Measure."""
         check_json(self.out)
-        if self.pictures is not None and self.model != "builtin":
-            raise SettingError("--model and --pictures cannot be measured together; give one of them.")
+        if self.images is not None and self.model != "builtin":
+            raise SettingError("--model and --images cannot be measured together; give one of them.")
         from garface.borrowed.inception import InceptionFeatures
-        from garface.datasets.fitted import FittedFaces
+        from garface.datasets.training_set import TrainingSet
         from garface.devices import choose_device
         from garface.evaluation.realism.fid import FidSettings, Source, check_count, measure_fid
-        from garface.evaluation.realism.sources import Faces, drawings, files, rows_of
+        from garface.evaluation.realism.sources import Crops, files, renders, rows_of
 
         settings = FidSettings(reference=self.reference, size=self.size, seed=self.seed)
         settings.check()
         check_count(self.count)
-        device, faces = choose_device(self.device), FittedFaces(self.faces, split="all")
-        pictures: Source
-        if self.pictures is not None:
-            pictures = files(self.pictures, count=self.count, size=self.size, seed=self.seed)
+        device, faces = choose_device(self.device), TrainingSet(self.training_set, split="all")
+        images: Source
+        if self.images is not None:
+            images = files(self.images, count=self.count, size=self.size, seed=self.seed)
         else:
-            count = self.count or DRAWINGS
-            pictures = drawings(self.model, faces, count=count, size=self.size, seed=self.seed, device=device)
-        reference = Faces(faces, rows_of(faces, self.reference), self.size)
+            count = self.count or RENDERS
+            images = renders(self.model, faces, count=count, size=self.size, seed=self.seed, device=device)
+        reference = Crops(faces, rows_of(faces, self.reference), self.size)
         network = InceptionFeatures(device=device, progress=False)
-        label = str(self.pictures or self.model)
-        write(measure_fid(pictures, reference, settings, network=network, label=label), self.out)
+        label = str(self.images or self.model)
+        write(measure_fid(images, reference, settings, network=network, label=label), self.out)
         return 0

@@ -25,7 +25,7 @@ class Geometry:
     """Folder with images and scans."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Output folder: rows.jsonl, meshes, table.json and table.md."""
-    methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "graphics", "no-start", "full")
+    methods: tuple[str, ...] = ("mean", "landmarks", "inverted", "classic", "no-start", "full")
     """Methods of garface, one row each; give none to measure --models or --predictions alone."""
     models: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER...")] = ()
     """The whole reconstruction with other weights, one row each: folders of training runs."""
@@ -75,13 +75,13 @@ class Geometry:
         if self.error_maps:
             from garface.evaluation.geometry.error_maps import write_error_maps
 
-            pictures = dataset.spread(self.error_maps)
-            write_error_maps(self.out / "error_maps.png", pictures, settings.folders(self.out))
+            images = dataset.spread(self.error_maps)
+            write_error_maps(self.out / "error_maps.png", images, settings.folders(self.out))
         if self.common:
             from garface.evaluation.geometry.common_error import common_errors, common_table, write_common_maps
 
             folders = settings.folders(self.out)
-            errors = common_errors(dataset.pictures, folders)
+            errors = common_errors(dataset.photos, folders)
             write_common_maps(self.out / "common.png", errors)
             print(f"\n{common_table(errors, tuple(folders))}")
         return 0 if table.scored else FAILED

@@ -15,7 +15,7 @@ from garface.cli.evaluate import check_json, write
 class Normals:
     """Measure a normal estimator on held-out faces: on renders of them, and on their photos."""
 
-    faces: Annotated[Path, arg(metavar="FOLDER")]
+    training_set: Annotated[Path, arg(metavar="FOLDER")]
     """Training set made by `garface data prepare`."""
     normals: Annotated[str, arg(metavar="{FILE,builtin}")] = "builtin"
     """Weights of the normal estimator."""
@@ -35,5 +35,5 @@ class Normals:
         settings = NormalsSettings(count=self.count, seed=self.seed)
         settings.check()
         estimator = load_normal_estimator(self.normals)
-        write(measure_normals(estimator, self.faces, settings, normals=self.normals), self.out)
+        write(measure_normals(estimator, self.training_set, settings, normals=self.normals), self.out)
         return 0

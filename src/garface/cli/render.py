@@ -14,7 +14,7 @@ from garface.devices import Device
 from garface.errors import SettingError
 
 if TYPE_CHECKING:
-    from garface.gallery import Drawing, Heads, Pixels
+    from garface.gallery import Heads, Pixels, Render
     from garface.reconstruction import FaceState, Renderer
 
 MOVING, STILL = (".gif", ".webp", ".mp4"), (".png", ".jpg")
@@ -56,11 +56,11 @@ class Random:
         from garface.reconstruction import load_renderer
 
         renderer = load_renderer(self.model, device=self.device)
-        drawings = random_faces(renderer, self.count, seed=self.seed, truncation=self.truncation)
+        renders = random_faces(renderer, self.count, seed=self.seed, truncation=self.truncation)
         if as_folder:
-            write_each(drawings, self.out)
+            write_each(renders, self.out)
         else:
-            write_sheet(drawings, self.out, normals=self.normals)
+            write_sheet(renders, self.out, normals=self.normals)
         print(self.out)
         return 0
 
@@ -114,14 +114,14 @@ class Sweep:
         for what in self.what:
             check_sweep(renderer, what)
         faces, moving = self._faces(renderer), is_moving(self.out)
-        drawn = [
+        rendered = [
             [sweep(renderer, face, what, frames=self.frames, eased=moving) for what in self.what] for face in faces
         ]
         if moving:
-            films = [[one for row, what in zip(rows, self.what) for one in cycle(row, what)] for rows in drawn]
+            films = [[one for row, what in zip(rows, self.what) for one in cycle(row, what)] for rows in rendered]
             write_film(sweep_frames(films), self.out, small=self.small)
         else:
-            write_picture(sweep_sheet([row for rows in drawn for row in rows]), self.out)
+            write_image(sweep_sheet([row for rows in rendered for row in rows]), self.out)
         print(self.out)
         return 0
 
@@ -174,7 +174,7 @@ class Grid:
         check_between("--geometries", self.geometries, 1, 8 if self.heads == "tour" else 100)
         check_between("--truncation", self.truncation, 0, 2)
         check_file(self.out, STILL)
-        from garface.gallery import grid, grid_sheet, looks_sheet
+        from garface.gallery import appearance_sheet, grid, grid_sheet
         from garface.reconstruction import load_renderer
 
         renderer = load_renderer(self.model, device=self.device)
@@ -182,8 +182,12 @@ class Grid:
         latents = 1 if self.which == "geometries" else self.latents
         w = renderer.sample_latents(latents, seed=self.seed, truncation=self.truncation)
         rows = grid(renderer, heads, w, seed=self.seed)
-        sheet = looks_sheet([row[0] for row in rows]) if self.which == "latents" else grid_sheet(rows, columns=captions)
-        write_picture(sheet, self.out)
+        sheet = (
+            appearance_sheet([row[0] for row in rows])
+            if self.which == "latents"
+            else grid_sheet(rows, columns=captions)
+        )
+        write_image(sheet, self.out)
         print(self.out)
         return 0
 
@@ -230,21 +234,21 @@ class Interpolation:
         from garface.gallery import interpolation_frames, interpolation_sheet
         from garface.reconstruction import load_renderer
 
-        looks, shapes = self._drawings(load_renderer(self.model, device=self.device))
+        appearances, shapes = self._renders(load_renderer(self.model, device=self.device))
         if is_moving(self.out):
-            write_film(interpolation_frames(looks, shapes), self.out, small=self.small)
+            write_film(interpolation_frames(appearances, shapes), self.out, small=self.small)
         else:
-            write_picture(interpolation_sheet(looks, shapes), self.out)
+            write_image(interpolation_sheet(appearances, shapes), self.out)
         print(self.out)
         return 0
 
-    def _drawings(self, renderer: Renderer) -> tuple[list[Drawing], list[Drawing]]:
+    def _renders(self, renderer: Renderer) -> tuple[list[Render], list[Render]]:
         """Interpolated latents over the first head, and interpolated heads under the first latent."""
-        from garface.gallery import between_geometries, between_looks, random_heads
+        from garface.gallery import between_appearances, between_geometries, random_heads
 
         closed = is_moving(self.out)
         heads = random_heads(renderer, self.stops, seed=self.seed)
-        looks = between_looks(
+        appearances = between_appearances(
             renderer,
             heads[:1],
             self.stops,
@@ -255,7 +259,7 @@ class Interpolation:
             closed=closed,
         )
         w = renderer.sample_latents(1, seed=self.seed, truncation=self.truncation)
-        return looks, between_geometries(renderer, heads, self.frames, w, seed=self.seed, closed=closed)
+        return appearances, between_geometries(renderer, heads, self.frames, w, seed=self.seed, closed=closed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +268,7 @@ class Comparison:
 
     out: Annotated[Path, arg(metavar="FILE.{png,jpg}")]
     """The sheet: photo if there is one, normals, classic renderer, generative renderer."""
-    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    training_set: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Training set made by `garface data prepare`: held-out photos instead of random heads. The classic renderer gets
     the light that explains the photo best and a mean skin, the generative one the latent of the inverter."""
     count: int = 8
@@ -291,17 +295,17 @@ class Comparison:
         from garface.reconstruction import load_renderer
 
         rows = self._rows(load_renderer(self.model, device=self.device))
-        write_picture(comparison_sheet(rows, abreast=self.abreast), self.out)
+        write_image(comparison_sheet(rows, abreast=self.abreast), self.out)
         print(self.out)
         return 0
 
     def _rows(self, renderer: Renderer) -> Sequence[Sequence[Pixels]]:
-        from garface.datasets.fitted import FittedFaces
+        from garface.datasets.training_set import TrainingSet
         from garface.gallery import compare_faces, compare_random
 
-        if self.faces is None:
+        if self.training_set is None:
             return compare_random(renderer, self.count, seed=self.seed, truncation=self.truncation)
-        return compare_faces(renderer, FittedFaces(self.faces, split="heldout"), self.count, seed=self.seed)
+        return compare_faces(renderer, TrainingSet(self.training_set, split="held-out"), self.count, seed=self.seed)
 
 
 def check_between(option: str, value: float, low: int, high: int) -> None:
@@ -315,7 +319,7 @@ def is_moving(path: Path) -> bool:
     return path.suffix.lower() in MOVING
 
 
-def write_picture(pixels: Pixels, path: Path) -> None:
+def write_image(pixels: Pixels, path: Path) -> None:
     """Write a lossless PNG or a small JPEG."""
     from garface.files import write_atomic
     from garface.io import encode_jpeg, encode_png
@@ -334,14 +338,14 @@ def write_film(frames: Sequence[Pixels], path: Path, *, small: bool) -> None:
     write_animation(frames, path, FPS, most_bytes=SMALL if small else None)
 
 
-def write_sheet(drawings: list[Drawing], path: Path, *, normals: bool) -> None:
+def write_sheet(renders: list[Render], path: Path, *, normals: bool) -> None:
     """Write all renders on one sheet of about a screen's shape, with their normals beside them if wanted."""
     from garface.io import contact_sheet
 
-    cells = [drawing.pair if normals else drawing.picture for drawing in drawings]
+    cells = [render.pair if normals else render.image for render in renders]
     height, width = cells[0].shape[:2]
     columns = full_columns(len(cells), (1.6 * len(cells) * height / width) ** 0.5)
-    write_picture(contact_sheet(cells, columns), path)
+    write_image(contact_sheet(cells, columns), path)
 
 
 def full_columns(count: int, wanted: float) -> int:
@@ -351,12 +355,12 @@ def full_columns(count: int, wanted: float) -> int:
     return min(full, key=lambda columns: abs(columns - wanted)) if full else max(1, round(wanted))
 
 
-def write_each(drawings: list[Drawing], folder: Path) -> None:
+def write_each(renders: list[Render], folder: Path) -> None:
     """Write every render and its normal map into a folder, completely or not at all."""
     from garface.files import whole_folder
     from garface.io import write_png
 
     with whole_folder(folder) as draft:
-        for index, drawing in enumerate(drawings):
-            write_png(draft / f"face-{index:04d}.png", drawing.picture)
-            write_png(draft / f"face-{index:04d}-normals.png", drawing.normals)
+        for index, render in enumerate(renders):
+            write_png(draft / f"face-{index:04d}.png", render.image)
+            write_png(draft / f"face-{index:04d}-normals.png", render.normals)

@@ -14,8 +14,8 @@ from garface.devices import Device
 from garface.errors import SettingError, WeightsError
 
 if TYPE_CHECKING:
-    from garface.datasets.fitted import FittedFaces, Split
-    from garface.training import DrawHeads, Outcome, RunSettings, ShapeHeadSettings
+    from garface.datasets.training_set import Split, TrainingSet
+    from garface.training import Outcome, ReadoutSettings, RenderHeads, RunSettings
     from garface.weights.cards import Kind
 
 
@@ -33,7 +33,7 @@ class _Training:
     """Named configuration; --dry-run prints it."""
     folder: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Output folder for checkpoints, logs, sample sheets and, at the end, the weights; default: the preset's."""
-    max_pictures: Annotated[int | None, arg(metavar="INT")] = None
+    max_images: Annotated[int | None, arg(metavar="INT")] = None
     """Number of images to show in this run, including resumed parts; default: the preset's."""
     device: Device = "auto"
     """Where to compute; auto uses a GPU if there is one."""
@@ -72,7 +72,7 @@ class _Training:
 
     def given(self) -> dict[str, Any]:
         """Settings that were given as options."""
-        names = ("folder", "max_pictures", "device", "licence", "trained_on", *self.own)
+        names = ("folder", "max_images", "device", "licence", "trained_on", *self.own)
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None and value is not False}
 
@@ -89,23 +89,25 @@ class _Training:
 class _Train(_Training):
     """Options of training runs that need a training set."""
 
-    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    training_set: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Training set made by `garface data prepare`; needed unless --dry-run."""
 
-    def load_faces(self, split: Split = "train") -> FittedFaces:
+    def load_training_set(self, split: Split = "train") -> TrainingSet:
         """A split of the training set.
 
         Raises:
             SettingError: none was named.
             InputError: the folder holds none.
         """
-        if self.faces is None:
-            raise SettingError("--faces is required; make the folder with `garface data prepare PHOTOS --out FOLDER`.")
-        from garface.datasets.fitted import FittedFaces
+        if self.training_set is None:
+            raise SettingError(
+                "--training-set is required; make the folder with `garface data prepare PHOTOS --out FOLDER`."
+            )
+        from garface.datasets.training_set import TrainingSet
 
-        return FittedFaces(self.faces, split=split)
+        return TrainingSet(self.training_set, split=split)
 
-    def of_head(self, settings: Any, faces: FittedFaces, kind: Kind) -> Any:
+    def of_head(self, settings: Any, faces: TrainingSet, kind: Kind) -> Any:
         """The settings with the head model of the training set, to which weights to go on from must belong too.
 
         Raises:
@@ -131,13 +133,13 @@ class Gar(_Train):
     own: ClassVar[tuple[str, ...]] = ("portraits", "recorded")
 
     start: Annotated[str | None, arg(metavar="FILE")] = None
-    """Continue from this generator; needs --start-discriminator and the very --faces that it was trained on, with the
-    same fits. The shipped generator cannot be continued exactly, because its fits are not published."""
+    """Continue from this generator; needs --start-discriminator and the very --training-set that it was trained on,
+    with the same fits. The shipped generator cannot be continued exactly, because its fits are not published."""
     start_discriminator: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the discriminator that was trained together with --start."""
     latents: LatentsChoice = "auto"
     """Latents of the photos: known (synthetic portraits), or inverted by an inverter that is trained with the renderer;
-    auto uses known ones if --faces has them."""
+    auto uses known ones if --training-set has them."""
     portraits: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """More real images for the discriminator: square, cropped as the training set is, without fits."""
     recorded: bool = False
@@ -159,7 +161,7 @@ class Gar(_Train):
 
         wanted = super().settings()
         assert isinstance(wanted, GarTrainingSettings)
-        if wanted.latents == "known" and not knows_latents(self.latents, self.faces):
+        if wanted.latents == "known" and not knows_latents(self.latents, self.training_set):
             wanted = inverting(wanted)
         if self.start is None and self.start_discriminator is None:
             return wanted
@@ -170,9 +172,11 @@ class Gar(_Train):
         from garface.datasets.conditions import more_turned
         from garface.training import load_critics, train_gar
 
-        faces = more_turned(self.load_faces(), settings.turned)
+        faces = more_turned(self.load_training_set(), settings.turned)
         settings = self.of_head(settings, faces, "gar")
-        return train_gar(settings, faces, held_out=self.load_faces("heldout"), critics=load_critics(settings, faces))
+        return train_gar(
+            settings, faces, held_out=self.load_training_set("held-out"), critics=load_critics(settings, faces)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,11 +197,11 @@ class Normals(_Train):
     def train(self, settings: Any) -> Outcome:
         """Train on renders over the training split."""
         from garface.networks import load_normal_estimator
-        from garface.synthetic.drawings import Drawings
+        from garface.synthetic.heads import SyntheticHeads
         from garface.training import train_normals
 
         shape = settings.estimator if settings.start is None else load_normal_estimator(settings.start).config
-        return train_normals(settings, Drawings(self.load_faces(), resolution=shape.resolution))
+        return train_normals(settings, SyntheticHeads(self.load_training_set(), resolution=shape.resolution))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,19 +224,19 @@ class Shape(_Train):
         from garface.borrowed.crops import load_face_features
         from garface.heads import shape_metric
         from garface.networks import load_shape_estimator
-        from garface.synthetic.drawings import Drawings
-        from garface.training import SHAPE_DRAWINGS, train_shape
+        from garface.synthetic.heads import SyntheticHeads
+        from garface.training import SHAPE_RENDERS, train_shape
 
-        faces = self.load_faces()
+        faces = self.load_training_set()
         settings = self.of_head(settings, faces, "shape")
         shape = settings.estimator if settings.start is None else load_shape_estimator(settings.start).config
-        drawings = Drawings(faces, resolution=shape.resolution, settings=SHAPE_DRAWINGS)
+        renders = SyntheticHeads(faces, resolution=shape.resolution, settings=SHAPE_RENDERS)
         features = load_face_features() if shape.features else None
-        return train_shape(settings, drawings.draw, shape_metric(faces.model), features)
+        return train_shape(settings, renders.render, shape_metric(faces.model), features)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapeHead(_Train):
+class Readout(_Train):
     """Train the readout layers of the shape estimator on stored features; writes shape.safetensors."""
 
     own: ClassVar[tuple[str, ...]] = ("start",)
@@ -242,42 +246,44 @@ class ShapeHead(_Train):
 
     def presets(self) -> Mapping[str, RunSettings]:
         """cpu-128."""
-        from garface.training import SHAPE_HEADS
+        from garface.training import READOUTS
 
-        return SHAPE_HEADS
+        return READOUTS
 
     def train(self, settings: Any) -> Outcome:
         """Train on classic renders over the training split, and on renders of the generative renderer."""
         from garface.borrowed.crops import load_face_features
         from garface.heads import shape_metric
-        from garface.training import train_shape_head
+        from garface.training import train_readout
 
-        faces = self.load_faces()
+        faces = self.load_training_set()
         settings = self.of_head(settings, faces, "shape")
-        return train_shape_head(settings, _drawings(settings, faces), shape_metric(faces.model), load_face_features())
+        return train_readout(
+            settings, _synthetic_heads(settings, faces), shape_metric(faces.model), load_face_features()
+        )
 
 
-def _drawings(settings: ShapeHeadSettings, faces: FittedFaces) -> DrawHeads:
+def _synthetic_heads(settings: ReadoutSettings, faces: TrainingSet) -> RenderHeads:
     """Makes training images by the classic renderer and, for the share that the settings say, by the generative one."""
     from garface.devices import choose_device
     from garface.networks import load_generator, load_shape_estimator
-    from garface.synthetic.drawings import Drawings
-    from garface.synthetic.painting import painting
-    from garface.training import HEAD_DRAWINGS, drawn_by_either
+    from garface.synthetic.generative import generative_images
+    from garface.synthetic.heads import SyntheticHeads
+    from garface.training import READOUT_RENDERS, mixed_renders
 
     size = load_shape_estimator(settings.start).config.resolution
-    by_rules = Drawings(faces, resolution=size, settings=HEAD_DRAWINGS)
-    if not settings.painted:
-        return by_rules.draw
+    classic = SyntheticHeads(faces, resolution=size, settings=READOUT_RENDERS)
+    if not settings.generative:
+        return classic.render
     renderer = load_generator(settings.renderer)
     if renderer.config.resolution != size:
         raise SettingError(
             f"The renderer {settings.renderer} makes images of {renderer.config.resolution} px, but the shape "
-            f"estimator needs {size}; set painted to 0, or choose another renderer."
+            f"estimator needs {size}; set generative to 0, or choose another renderer."
         )
-    paint = painting(renderer.to(choose_device(settings.device)))
-    painted = Drawings(faces, resolution=size, settings=HEAD_DRAWINGS, paint=paint)
-    return drawn_by_either(by_rules.draw, painted.draw, settings.painted)
+    to_images = generative_images(renderer.to(choose_device(settings.device)))
+    generative = SyntheticHeads(faces, resolution=size, settings=READOUT_RENDERS, to_images=to_images)
+    return mixed_renders(classic.render, generative.render, settings.generative)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,12 +293,12 @@ class Inverter(_Train):
     own: ClassVar[tuple[str, ...]] = ("start",)
 
     renderer: str = "builtin"
-    """Weight file of the generator to invert, or builtin. With known latents, --faces must be the very training set of
+    """Weight file of the generator to invert, or builtin. With known latents, it needs --training-set as it was for
     that generator, with the same fits, because the latents depend on them. The fits of the shipped generator are not
     published, so its inverter cannot be trained again exactly."""
     latents: LatentsChoice = "auto"
-    """Whether the renderer was trained with known latents of --faces or with inverted ones; auto uses known ones if
-    --faces has them."""
+    """Whether the renderer was trained with known latents of --training-set or with inverted ones; auto uses known ones
+    if --training-set has them."""
     start: Annotated[str | None, arg(metavar="FILE")] = None
     """Weight file of the inverter to continue from; default: start from scratch."""
 
@@ -313,14 +319,14 @@ class Inverter(_Train):
             SettingError: there is no such preset.
         """
         wanted: Any = super().settings()
-        known = knows_latents(self.latents, self.faces)
+        known = knows_latents(self.latents, self.training_set)
         return wanted if known else replace(wanted, latents="inverted", half_size=24_000)
 
     def train(self, settings: Any) -> Outcome:
         """Train on the training split."""
         from garface.training import train_inverter
 
-        return train_inverter(settings, self.load_faces())
+        return train_inverter(settings, self.load_training_set())
 
 
 def knows_latents(choice: LatentsChoice, faces: Path | None) -> bool:
@@ -344,7 +350,7 @@ class OutputBlock(_Training):
         from garface.training import OutputBlockTrainingSettings
 
         plain = OutputBlockTrainingSettings(start=self.start)
-        fine = replace(plain, learning_rate=2e-3, decay_over=8_000, max_pictures=8_000)
+        fine = replace(plain, learning_rate=2e-3, decay_over=8_000, max_images=8_000)
         return {"cpu-256": plain, "fine-256": fine}
 
     def train(self, settings: Any) -> Outcome:
@@ -369,7 +375,7 @@ class NormalEncoder(_Train):
     """Weight file of the output block, made by `garface train output-block`; needed unless --dry-run."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-256, of pictures with 256 px."""
+        """cpu-256, of images with 256 px."""
         from garface.training import EncoderSettings
 
         return {"cpu-256": EncoderSettings()}
@@ -384,7 +390,7 @@ class NormalEncoder(_Train):
 
         if self.block is None:
             raise SettingError("--block is needed; make it with `garface train output-block`.")
-        faces, generator = self.load_faces(), generator_on(load_output_block(self.block), load_backbone())
+        faces, generator = self.load_training_set(), generator_on(load_output_block(self.block), load_backbone())
         draw = geometry_drawer(FittedConditions(faces), generator.config.encoder_side)
         return train_encoder(settings, generator, relate_faces(faces), draw)
 
@@ -424,8 +430,10 @@ class Adapters(_Train):
             identity=load_identity_features(),
             landmarks=load_landmark_points(),
         )
-        before, held_out = load_weights(self.start).card.pictures, self.load_faces("heldout")
-        return train_adapters(settings, generator, self.load_faces(), critics, held_out=held_out, seen_before=before)
+        before, held_out = load_weights(self.start).card.images, self.load_training_set("held-out")
+        return train_adapters(
+            settings, generator, self.load_training_set(), critics, held_out=held_out, seen_before=before
+        )
 
 
 def check_resume(folder: Path, resume: bool) -> None:
@@ -450,10 +458,10 @@ def check_resume(folder: Path, resume: bool) -> None:
 def _end(outcome: Outcome) -> int:
     """Print how a training ended; returns the exit code."""
     if outcome.stopped_by is None:
-        print(f"Finished after {outcome.pictures:,} images; the weights are in {outcome.checkpoint.parent.parent}.")
+        print(f"Finished after {outcome.images:,} images; the weights are in {outcome.checkpoint.parent.parent}.")
         return 0
     print(
-        f"Stopped by {outcome.stopped_by} after {outcome.pictures:,} images; pass --resume to continue from "
+        f"Stopped by {outcome.stopped_by} after {outcome.images:,} images; pass --resume to continue from "
         f"{outcome.checkpoint}."
     )
     return stopped(outcome.stopped_by)

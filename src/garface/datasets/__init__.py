@@ -1,1 +1,1 @@
-"""Training sets: portraits, prepared faces with their fits, and heads recombined from them."""
+"""Training sets: portraits, photos with their fits, and heads recombined from them."""

@@ -1,4 +1,4 @@
-"""Normal maps of heads that no photo shows: what a renderer is asked to draw besides the photos' own fits.
+"""Normal maps of heads that no photo shows: what a renderer is asked to render besides the photos' own fits.
 
 `RandomConditions` is the paper's way (section 3.2): heads drawn from the morphable model, unrelated to the photos.
 `FittedConditions` combines the fits of photos anew: the identity of one with the expression of a second and the pose
@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from garface.datasets.fitted import FittedFaces, mirror_where
+from garface.datasets.training_set import TrainingSet, mirror_where
 from garface.errors import SettingError
 from garface.geometry import Camera, Pose, Similarity, Topology, axis_angle_to_matrix
 from garface.heads import MEDIAPIPE, HeadModel, Landmarks
@@ -95,7 +95,7 @@ class Heads:
         return normal_map(self.vertices(model), topology, self.camera.resized(resolution, resolution))
 
 
-def fitted_heads(faces: FittedFaces, rows: Tensor | Sequence[int]) -> Heads:
+def fitted_heads(faces: TrainingSet, rows: Tensor | Sequence[int]) -> Heads:
     """Heads as they were fitted to the unmirrored photos of these rows (B,)."""
     chosen = torch.as_tensor(rows)
     identity, expression = faces.take("identity", chosen), faces.take("expression", chosen)
@@ -103,7 +103,8 @@ def fitted_heads(faces: FittedFaces, rows: Tensor | Sequence[int]) -> Heads:
 
 
 class Conditions:
-    """Draws normal maps; `draw_conditions` and `draw_pair` of the renderer's training are its call and its `pairs`.
+    """Normal maps of random heads; `draw_conditions` and `draw_pair` of the renderer's training are its call and its
+    `pairs`.
 
     Half of the maps are mirrored.
     """
@@ -169,7 +170,7 @@ class RandomConditions(Conditions):
 
     @classmethod
     def like(
-        cls, faces: FittedFaces, settings: RandomHeads = RandomHeads(), source: Generator | None = None
+        cls, faces: TrainingSet, settings: RandomHeads = RandomHeads(), source: Generator | None = None
     ) -> RandomConditions:
         """At the median distance of a training set."""
         return cls(faces.model, -float(torch.from_numpy(faces.arrays["translation"][:, 2]).median()), settings, source)
@@ -197,7 +198,7 @@ class FittedConditions(Conditions):
         SettingError: `flatten` or `trusted` outside [0, 1].
     """
 
-    faces: FittedFaces
+    faces: TrainingSet
     """Where heads and poses come from."""
     flatten: float = 0.0
     """0 takes poses as often as photos show them, 1 makes all yaws about equally common; see `pose_weights`."""
@@ -281,16 +282,16 @@ def random_turns(count: int, settings: RandomHeads = RandomHeads(), source: Gene
 
 
 def framed(points: Tensor, pose: Pose, camera: Camera, *, frame: Similarity | None = None) -> tuple[Pose, Camera]:
-    """Poses and cameras of heads in their FFHQ crops: moved, and the camera's picture cut, until the frame fits.
+    """Poses and cameras of heads in their FFHQ crops: moved, and the camera's image cut, until the frame fits.
 
     The distance stays, and so does the rotation but for a roll, so perspective is that of the given pose.
 
     Args:
         points: (B, 478, 3) MediaPipe's landmarks of the heads, head frame, millimetres.
         pose: camera from head, millimetres.
-        camera: square pictures.
-        frame: (B,) from the camera's px to those of the wanted frame, which has the size of the picture; None wants
-            the frame to be the picture.
+        camera: square images.
+        frame: (B,) from the camera's px to those of the wanted frame, which has the size of the image; None wants
+            the frame to be the image.
     """
     size, points = camera.height, pose.apply(points)
     middle = points.new_full((len(points), 1, 2), size / 2)
@@ -306,7 +307,7 @@ def framed(points: Tensor, pose: Pose, camera: Camera, *, frame: Similarity | No
     return pose.rolled(roll), cut
 
 
-def pose_weights(faces: FittedFaces, *, flatten: float = 0.5, most: float = 10.0) -> Tensor:
+def pose_weights(faces: TrainingSet, *, flatten: float = 0.5, most: float = 10.0) -> Tensor:
     """How often to take each photo so that rare yaws become less rare.
 
     The weight is density(|yaw|)^-flatten: 0 leaves photos as they are, 1 makes all yaws about equally common.
@@ -330,7 +331,7 @@ def pose_weights(faces: FittedFaces, *, flatten: float = 0.5, most: float = 10.0
     return weights / weights.mean()
 
 
-def more_turned(faces: FittedFaces, flatten: float) -> FittedFaces:
+def more_turned(faces: TrainingSet, flatten: float) -> TrainingSet:
     """The photos with those of rare poses repeated, so that a training sees heads turned far more often.
 
     Args:

@@ -8,7 +8,7 @@ from garface.datasets.known_latents import KnownLatents
 
 
 class Faces(Protocol):
-    """Photos and the normal maps fitted to them, addressed by index; see `garface.datasets.fitted.FittedFaces`.
+    """Photos and the normal maps fitted to them, addressed by index; see `garface.datasets.training_set.TrainingSet`.
 
     Index i >= n stands for the mirror image of i - n.
     """
@@ -16,7 +16,7 @@ class Faces(Protocol):
     def __len__(self) -> int:
         """How many there are, n."""
 
-    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
+    def images(self, indices: Tensor, *, resolution: int) -> Tensor:
         """(B, 3, r, r) in [-1, 1]."""
 
     def conditions(self, indices: Tensor, *, resolution: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Latents of portraits that a style-based generator drew: they need not be inverted, because they are known.
+"""Latents of portraits that a style-based generator made: they need not be inverted, because they are known.
 
 A renderer that learns from them has latents that mean the same for photos and for random draws. Two things make
 them fit for that. Styles are taken before the mapping network's last leaky ReLU, where they are nearly Gaussian, and
@@ -28,10 +28,10 @@ RIDGE = 0.02
 
 @dataclass(frozen=True)
 class KnownLatents:
-    """The latents of N pictures, standardised."""
+    """The latents of N images, standardised."""
 
     latents: Tensor
-    """(N, Z): mean 0 and covariance 1 over the pictures; the first vary most in the generator's own space."""
+    """(N, Z): mean 0 and covariance 1 over the images; the first vary most in the generator's own space."""
     spread: Tensor
     """(Z,) how much each varied there: standard deviations, whose mean square is 1."""
 
@@ -41,7 +41,7 @@ def known_latents(styles: Tensor, geometry: Tensor | None, count: int) -> KnownL
 
     Args:
         styles: (N, W), after the mapping network's last leaky ReLU.
-        geometry: (N, K) of the pictures, whose linear trace is taken out; None leaves it in.
+        geometry: (N, K) of the images, whose linear trace is taken out; None leaves it in.
         count: Z, at most W and less than N.
 
     Raises:
@@ -71,7 +71,7 @@ def linear_trace(values: Tensor, known: Tensor) -> Tensor:
 
 
 def copy_styles(photos: Path, out: Path) -> None:
-    """Copy the styles of portraits, if `photos` holds any, into the folder of prepared faces.
+    """Copy the styles of portraits, if `photos` holds any, into the folder of a training set.
 
     Raises:
         InputError: the file there is torn, or holds something else.
@@ -85,15 +85,15 @@ def copy_styles(photos: Path, out: Path) -> None:
 
 
 def holds_styles(folder: Path) -> bool:
-    """Whether a folder of portraits or prepared faces has the styles of its pictures."""
+    """Whether a folder of portraits or a training set has the styles of its images."""
     return (folder / LATENTS_FILE).is_file()
 
 
 def read_styles(folder: Path, names: Sequence[str]) -> np.ndarray | None:
-    """The styles (N, W) of the pictures of these names, which are the portraits' numbers; None if `folder` has none.
+    """The styles (N, W) of the images of these names, which are the portraits' numbers; None if `folder` has none.
 
     Raises:
-        InputError: the file is torn, or lacks one of the pictures.
+        InputError: the file is torn, or lacks one of the images.
     """
     source = folder / LATENTS_FILE
     if not holds_styles(folder):
@@ -103,7 +103,7 @@ def read_styles(folder: Path, names: Sequence[str]) -> np.ndarray | None:
     rows = [place.get(int(name)) if name.isdecimal() else None for name in names]
     if None in rows:
         raise InputError(
-            f"{source} has no style of the picture {names[rows.index(None)]}; remove the file, or prepare again the "
+            f"{source} has no style of the image {names[rows.index(None)]}; remove the file, or prepare again the "
             "whole folder that `garface data synthesize` made."
         )
     return styles[np.array(rows, int)]

@@ -1,4 +1,4 @@
-"""Drawing portraits of people who do not exist, as training data, with MobileStyleGAN in OpenVINO or PyTorch.
+"""Generating portraits of people who do not exist, as training data, with MobileStyleGAN in OpenVINO or PyTorch.
 
 The network is that of Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity Image
 Synthesis", arXiv:2104.04767, distilled from a StyleGAN2 of FFHQ, so its portraits are framed as in FFHQ.
@@ -27,8 +27,8 @@ Floats = NDArray[np.float32]
 
 STYLE = 512
 """Length of the latent vectors."""
-DRAWN_SIZE = 1024
-"""Side of the pictures the network draws, px."""
+GENERATED_SIZE = 1024
+"""Side of the generated images, px."""
 
 Engine = Literal["auto", "openvino", "torch"]
 """What evaluates the networks; "auto" is PyTorch where it has a GPU, else OpenVINO if installed, else PyTorch."""
@@ -44,10 +44,10 @@ _SETTINGS_FILE, LATENTS_FILE, _CARD_FILE = "settings.json", "latents.npz", "READ
 
 @dataclass(frozen=True)
 class SynthesisSettings:
-    """How portraits are drawn; a folder holds portraits of one setting."""
+    """How portraits are generated; a folder holds portraits of one setting."""
 
     size: int = 288
-    """Side of the pictures, px, at most 1024."""
+    """Side of the images, px, at most 1024."""
     truncation: tuple[float, float] = (0.7, 1.0)
     """Range from which each portrait's truncation is drawn: 0 is the mean face, 1 the full variety."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -56,12 +56,12 @@ class SynthesisSettings:
 
 
 class PortraitSource(Protocol):
-    """Whatever maps latents and draws portraits."""
+    """Whatever maps latents and generates portraits."""
 
     def latent(self, seed: int) -> Floats:
         """(512,) truncated style vector of a seed."""
 
-    def draw(self, latent: Floats) -> Pixels:
+    def generate(self, latent: Floats) -> Pixels:
         """(1024, 1024, 3) portrait of a style vector."""
 
 
@@ -93,10 +93,10 @@ class MobileStyleGan:
         style: Floats = self._mean + psi * (self._mapping(z)[0] - self._mean)
         return style
 
-    def draw(self, latent: Floats) -> Pixels:
+    def generate(self, latent: Floats) -> Pixels:
         """(1024, 1024, 3) portrait of a style vector (512,)."""
-        picture = self._synthesis(latent[None])[0]
-        levels = (np.clip(picture, -1, 1) + 1) * 127.5 + 0.5
+        image = self._synthesis(latent[None])[0]
+        levels = (np.clip(image, -1, 1) + 1) * 127.5 + 0.5
         return np.ascontiguousarray(np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
@@ -125,17 +125,17 @@ def synthesize(
     engine: Engine = "auto",
     progress: bool = True,
 ) -> int:
-    """Draw `count` portraits with the seeds `seed`, `seed` + 1, ... into a folder.
+    """Generate `count` portraits with the seeds `seed`, `seed` + 1, ... into a folder.
 
     Writes `<seed>.jpg`, `latents.npz` (`index`: the seeds, `w`: their style vectors (N, 512) float16), the settings and
-    a data card. A seed gives the same portrait whatever else is drawn. Portraits that are there are kept, so a run that
-    was stopped goes on, and a folder can grow.
+    a data card. A seed gives the same portrait whatever else is generated. Portraits that are there are kept, so a run
+    that was stopped goes on, and a folder can grow.
 
     Returns:
-        How many portraits were drawn now.
+        How many portraits were generated now.
 
     Raises:
-        SettingError: a setting out of its range, or another one than the folder was drawn with.
+        SettingError: a setting out of its range, or another one than those of the folder.
         OutputError: the folder holds something else, or cannot be written.
         MissingExtraError: OpenVINO is wanted, but not installed.
         AssetError: the networks are neither here nor can be fetched.
@@ -146,36 +146,36 @@ def synthesize(
     _check_folder(out, settings)
     source = open_source(settings, engine)
     _start_folder(out, settings)
-    missing = [number for number in range(seed, seed + count) if not _picture_path(out, number).exists()]
-    for number in tqdm(missing, unit="picture", disable=not progress):
-        write_atomic(_picture_path(out, number), finish(source.draw(source.latent(number)), settings.size))
+    missing = [number for number in range(seed, seed + count) if not _image_path(out, number).exists()]
+    for number in tqdm(missing, unit="image", disable=not progress):
+        write_atomic(_image_path(out, number), finish(source.generate(source.latent(number)), settings.size))
     _write_latents(out, source)
     return len(missing)
 
 
 def open_source(settings: SynthesisSettings, engine: Engine = "auto") -> PortraitSource:
-    """The network that draws; see `MobileStyleGan`."""
+    """The generator; see `MobileStyleGan`."""
     return MobileStyleGan(settings, engine)
 
 
-def finish(drawn: Pixels, size: int) -> bytes:
-    """JPEG file, `size` px wide, of a drawn portrait.
+def finish(generated: Pixels, size: int) -> bytes:
+    """JPEG file, `size` px wide, of a generated portrait.
 
     The way goes over a JPEG a ninth larger. It is part of the recipe: without it every portrait would differ a little
-    from those drawn before.
+    from those generated before.
     """
-    larger = min(round(size * 10 / 9), DRAWN_SIZE)
-    between = Image.open(io.BytesIO(_jpeg(_lanczos(Image.fromarray(drawn), larger), quality=90)))
+    larger = min(round(size * 10 / 9), GENERATED_SIZE)
+    between = Image.open(io.BytesIO(_jpeg(_lanczos(Image.fromarray(generated), larger), quality=90)))
     return _jpeg(_lanczos(between, size), quality=89)
 
 
-def _lanczos(picture: Image.Image, size: int) -> Image.Image:
-    return picture.resize((size, size), Image.Resampling.LANCZOS)
+def _lanczos(image: Image.Image, size: int) -> Image.Image:
+    return image.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _jpeg(picture: Image.Image, quality: int) -> bytes:
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=quality)
+    image.save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 
@@ -211,8 +211,8 @@ def _check(settings: SynthesisSettings, count: int, seed: int) -> None:
     low, high = settings.truncation
     if count < 1 or seed < 0:
         raise SettingError(f"The count must be at least 1 and the seed at least 0, not {count} and {seed}.")
-    if not 1 <= settings.size <= DRAWN_SIZE:
-        raise SettingError(f"The size must be 1 to {DRAWN_SIZE} px, not {settings.size}.")
+    if not 1 <= settings.size <= GENERATED_SIZE:
+        raise SettingError(f"The size must be 1 to {GENERATED_SIZE} px, not {settings.size}.")
     if not 0 <= low <= high:
         raise SettingError(f"The truncation must be a range from 0 upwards, not {low} to {high}.")
     if settings.precision not in ("float32", "bfloat16"):
@@ -228,7 +228,7 @@ def _check_folder(out: Path, settings: SynthesisSettings) -> None:
         return
     earlier = _read_settings(out / _SETTINGS_FILE)
     if earlier != _plain(settings):
-        raise SettingError(f"{out} holds portraits drawn with {earlier}, not {_plain(settings)}; name another folder.")
+        raise SettingError(f"{out} holds portraits made with {earlier}, not {_plain(settings)}; name another folder.")
 
 
 def _read_settings(path: Path) -> Any:
@@ -248,7 +248,7 @@ def _start_folder(out: Path, settings: SynthesisSettings) -> None:
     write_json(out / _SETTINGS_FILE, _plain(settings))
 
 
-def _picture_path(out: Path, seed: int) -> Path:
+def _image_path(out: Path, seed: int) -> Path:
     return out / f"{seed:05d}.jpg"
 
 
@@ -266,7 +266,7 @@ def _card(settings: SynthesisSettings) -> str:
         "files": "`<seed>.jpg`; `latents.npz` with `index`, the seeds, and `w`, their style vectors (float16)",
         "drawn by": f"{asset.origin}, the networks inside `{asset.requirement}`, in {settings.precision}",
         "recipe": f"z ~ N(0, 1) of numpy's default_rng({_SEED_OFFSET} + seed), truncation from {low} to {high} about "
-        f"the mean style, Lanczos from {DRAWN_SIZE} px",
+        f"the mean style, Lanczos from {GENERATED_SIZE} px",
         "variety": "that of FFHQ as the network learned it: mostly turned less than 25 degrees, many smiles",
         "licence": f"{asset.licence}: take the portraits, and weights trained on them, for research only",
     }

@@ -1,7 +1,7 @@
 """Prepare a folder of photos for training: find, align and fit the largest face of every photo.
 
 The result is a folder of shards, `part-00000.npz` and so on, each written whole or not at all, so that an interrupted
-run goes on where it stopped. `failures.json` lists the photos that gave no face, and why. If the photos were drawn by
+run goes on where it stopped. `failures.json` lists the photos that gave no face, and why. If the photos were made by
 `garface data synthesize`, their `latents.npz` comes along.
 """
 
@@ -16,16 +16,16 @@ import numpy as np
 from tqdm import tqdm
 
 from garface.collection import work_through
-from garface.datasets.fitted import SETTINGS_FILE, read_stamp
 from garface.datasets.known_latents import copy_styles
+from garface.datasets.training_set import SETTINGS_FILE, read_stamp
 from garface.errors import InputError, NoFaceError, SettingError
 from garface.files import make_folder, write_json
 from garface.heads import DEFAULT_HEAD, HeadModel, LandmarkFit, check_stamp, load_head, stamp
 from garface.io import list_photos, read_photo, to_uint8
 from garface.io.arrays import read_arrays, write_arrays
-from garface.photo.finder import FaceFinder
+from garface.photo.detector import LandmarkDetector
 from garface.photo.fitting import AlignedFace, align_face
-from garface.photo.starting_shapes import ShapeStart, StartingShapes, fit_from, load_starting_shapes
+from garface.photo.initial_shapes import InitialShapes, ShapeStart, fit_from, load_initial_shapes
 
 FAILURES_FILE = "failures.json"
 
@@ -59,7 +59,7 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
     """
     paths = list_photos(photos)
     model = load_head(settings.head)
-    shapes = load_starting_shapes(model=model) if settings.shape_start == "estimator" else None
+    shapes = load_initial_shapes(model=model) if settings.shape_start == "estimator" else None
     if shapes is not None:
         shapes.check_size(settings.size)
     make_folder(out)
@@ -70,11 +70,11 @@ def prepare(photos: Path, out: Path, settings: PrepareSettings = PrepareSettings
     shards = [
         _Shard(out / f"part-{index:05d}.npz", group) for index, group in enumerate(_groups(paths, settings.shard))
     ]
-    with FaceFinder() as finder, tqdm(total=len(paths), unit="picture", disable=not progress) as bar:
+    with LandmarkDetector() as detector, tqdm(total=len(paths), unit="image", disable=not progress) as bar:
 
         def made(wanted: Sequence[_Shard]) -> Iterator[list[str]]:
             for shard in wanted:
-                _prepare_shard(shard, finder, model, shapes, settings, failures)
+                _prepare_shard(shard, detector, model, shapes, settings, failures)
                 write_json(out / FAILURES_FILE, failures)
                 yield _names(shard.file)
 
@@ -108,14 +108,14 @@ def _names(shard: Path) -> list[str]:
 
 def _prepare_shard(
     shard: _Shard,
-    finder: FaceFinder,
+    detector: LandmarkDetector,
     model: HeadModel,
-    shapes: StartingShapes | None,
+    shapes: InitialShapes | None,
     settings: PrepareSettings,
     failures: dict[str, str],
 ) -> None:
     names, faces = [], []
-    for path, face in align_each(shard.photos, finder, settings.size):
+    for path, face in align_each(shard.photos, detector, settings.size):
         failures.pop(path.name, None)
         if isinstance(face, InputError):
             failures[path.name] = str(face)
@@ -126,22 +126,22 @@ def _prepare_shard(
     write_arrays(shard.file, names=np.array(names, dtype=str), **arrays)
 
 
-def _fit(model: HeadModel, shapes: StartingShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:
+def _fit(model: HeadModel, shapes: InitialShapes | None, faces: Sequence[AlignedFace]) -> LandmarkFit:
     return fit_from(model, faces, None if shapes is None else shapes.identities(faces))
 
 
 def align_each(
-    photos: Iterable[Path], finder: FaceFinder, size: int
+    photos: Iterable[Path], detector: LandmarkDetector, size: int
 ) -> Iterator[tuple[Path, AlignedFace | InputError]]:
     """Every photo with its largest face, cut out, or why it has none."""
     for photo in photos:
         try:
-            yield photo, find_and_align(photo, finder, size)
+            yield photo, find_and_align(photo, detector, size)
         except InputError as error:
             yield photo, error
 
 
-def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
+def find_and_align(path: Path, detector: LandmarkDetector, size: int) -> AlignedFace:
     """Read a photo and cut out its largest face.
 
     Raises:
@@ -150,14 +150,14 @@ def find_and_align(path: Path, finder: FaceFinder, size: int) -> AlignedFace:
     """
     photo = read_photo(path)
     try:
-        return align_face(photo.pixels, finder.find(photo.pixels)[0], size, focal=photo.focal_px)
+        return align_face(photo.pixels, detector.find(photo.pixels)[0], size, focal=photo.focal_px)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
 
 
 def _arrays(faces: Sequence[AlignedFace], fit: LandmarkFit) -> dict[str, np.ndarray]:
     return {
-        "pictures": np.stack([to_uint8(face.picture) for face in faces]),
+        "pictures": np.stack([to_uint8(face.image) for face in faces]),
         "points": np.concatenate([face.points.numpy() for face in faces]),
         "blendshapes": np.concatenate([face.blendshapes.numpy() for face in faces]),
         "identity": fit.identity.numpy(),

@@ -1,4 +1,4 @@
-"""Pictures of faces without fits: what a discriminator may take for real besides the fitted ones."""
+"""Images of faces without fits: what a discriminator may take for real besides the fitted ones."""
 
 from pathlib import Path
 
@@ -11,40 +11,40 @@ from garface.io import list_photos, read_photo, to_tensor
 
 
 class Reals:
-    """Square pictures that are framed as FFHQ's, kept with 8 bits in the memory of one device.
+    """Square images that are framed as FFHQ's, kept with 8 bits in the memory of one device.
 
     Args:
-        folder: with the pictures, in its subfolders too.
+        folder: with the images, in its subfolders too.
         resolution: of what is kept, pixels.
         device: where to.
 
     Raises:
-        InputError: there is no such folder, or a picture that cannot be read, is not square, or is too small.
+        InputError: there is no such folder, or an image that cannot be read, is not square, or is too small.
     """
 
     def __init__(self, folder: Path, *, resolution: int, device: torch.device | str) -> None:
         kept = [_eight_bits(_square(path, resolution)) for path in list_photos(folder)]
-        self._pictures = torch.cat(kept).to(device)
+        self._images = torch.cat(kept).to(device)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
-    def pictures(self, indices: Tensor, *, resolution: int) -> Tensor:
+    def images(self, indices: Tensor, *, resolution: int) -> Tensor:
         """(B, 3, r, r) in [-1, 1], on the device; smaller ones are averages."""
-        picture = self._pictures[indices.to(self._pictures.device)].float() / 127.5 - 1
-        return picture if resolution == picture.shape[-1] else interpolate(picture, size=(resolution,) * 2, mode="area")
+        image = self._images[indices.to(self._images.device)].float() / 127.5 - 1
+        return image if resolution == image.shape[-1] else interpolate(image, size=(resolution,) * 2, mode="area")
 
 
 def _square(path: Path, side: int) -> Tensor:
-    picture = to_tensor(read_photo(path).pixels)
-    height, width = picture.shape[2:]
+    image = to_tensor(read_photo(path).pixels)
+    height, width = image.shape[2:]
     if height != width or height < side:
         raise InputError(
             f"{path} has {width} x {height} pixels, but portraits must be square, framed as `garface data prepare` "
             f"frames faces, and at least {side} pixels wide; leave it out."
         )
-    return interpolate(picture, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return interpolate(image, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
-def _eight_bits(picture: Tensor) -> Tensor:
-    return ((picture + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+def _eight_bits(image: Tensor) -> Tensor:
+    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

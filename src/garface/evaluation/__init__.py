@@ -1,4 +1,4 @@
-"""Figures and measurements of what was trained and reconstructed."""
+"""Metrics and measurements of what was trained and reconstructed."""
 
 from garface.evaluation.control.control import (
     LandmarkControl,
@@ -7,42 +7,42 @@ from garface.evaluation.control.control import (
     landmark_control,
     normal_control,
 )
-from garface.evaluation.control.obedience import (
-    ControlFigures,
+from garface.evaluation.control.measure import (
+    ControlMetrics,
     ControlSettings,
     Instruments,
     measure_control,
     open_instruments,
 )
-from garface.evaluation.fits import FitFigures, PhotoFit, measure_fits
+from garface.evaluation.fits import FitMetrics, PhotoFit, measure_fits
 from garface.evaluation.likeness.photos import PhotoRow, PhotoTable, measure_photos
 from garface.evaluation.meshes import seven_landmarks, write_head
-from garface.evaluation.normals import NormalAngles, NormalsFigures, NormalsSettings, measure_normals
-from garface.evaluation.realism.fid import FidFigures, FidSettings, measure_fid
-from garface.evaluation.realism.held_back import Distances, Realism, measure_realism
-from garface.evaluation.realism.sources import Drawings, Faces, Files
+from garface.evaluation.normals import NormalAngles, NormalMetrics, NormalsSettings, measure_normals
+from garface.evaluation.realism.fid import FidMetrics, FidSettings, measure_fid
+from garface.evaluation.realism.held_out import Distances, Realism, measure_realism
+from garface.evaluation.realism.sources import Crops, Files, Renders
 from garface.evaluation.summaries import Spread, Summary
 
 __all__ = [
-    "ControlFigures",
+    "ControlMetrics",
     "ControlSettings",
+    "Crops",
     "Distances",
-    "Drawings",
-    "Faces",
-    "FidFigures",
+    "FidMetrics",
     "FidSettings",
     "Files",
-    "FitFigures",
+    "FitMetrics",
     "Instruments",
     "LandmarkControl",
     "NormalAngles",
     "NormalControl",
-    "NormalsFigures",
+    "NormalMetrics",
     "NormalsSettings",
     "PhotoFit",
     "PhotoRow",
     "PhotoTable",
     "Realism",
+    "Renders",
     "Spread",
     "Summary",
     "find_estimator",

@@ -15,8 +15,8 @@ from garface.datasets.prepare import align_each
 from garface.errors import InputError
 from garface.evaluation.meshes import write_head
 from garface.evaluation.summaries import Summary, markdown_table, summarise, summary_table
-from garface.heads import HeadModel, LandmarkFit, eye_distance
-from garface.photo.finder import FaceFinder
+from garface.heads import HeadModel, LandmarkFit, interocular_distance
+from garface.photo.detector import LandmarkDetector
 from garface.photo.fitting import AlignedFace, fit_aligned
 
 CROP = 256
@@ -34,13 +34,14 @@ class PhotoFit:
     photo: str
     """Its file."""
     error: float | None
-    """Median distance of the 478 projected landmarks from the observed ones, in eye distances; None without a face."""
+    """Median distance of the 478 projected landmarks from the observed ones, in interocular distances; None without a
+    face."""
     reason: str = ""
     """Why there is no fit."""
 
 
 @dataclass(frozen=True)
-class FitFigures:
+class FitMetrics:
     """The landmark fits of many photos."""
 
     photos: int
@@ -48,12 +49,12 @@ class FitFigures:
     fitted: int
     """How many gave a face."""
     error: Summary | None
-    """Of the median errors of the fitted photos, in eye distances."""
+    """Of the median errors of the fitted photos, in interocular distances."""
     rows: tuple[PhotoFit, ...]
     """Every photo."""
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as plain JSON values."""
+        """The metrics as plain JSON values."""
         return asdict(self)
 
     def to_markdown(self) -> str:
@@ -66,7 +67,7 @@ class FitFigures:
 
 def measure_fits(
     photos: Sequence[Path], model: HeadModel, *, meshes: Path | None = None, mean: bool = False, progress: bool = True
-) -> FitFigures:
+) -> FitMetrics:
     """Fit the model to the largest face of every photo, and summarise the errors.
 
     Args:
@@ -88,10 +89,10 @@ def measure_fits(
         if meshes is not None:
             write_head(meshes, path.stem, model.mean if mean else head, model)
 
-    with FaceFinder() as finder:
+    with LandmarkDetector() as detector:
 
         def fitted(paths: Sequence[Path]) -> Iterator[float | Exception]:
-            found = dict(align_each(paths, finder, CROP))
+            found = dict(align_each(paths, detector, CROP))
             errors = _fit(model, {path: face for path, face in found.items() if isinstance(face, AlignedFace)}, write)
             return iter([face if isinstance(face, InputError) else errors[path] for path, face in found.items()])
 
@@ -101,7 +102,7 @@ def measure_fits(
             for outcome in tqdm(outcomes, total=len(photos), unit="photo", disable=not progress)
         ]
     errors = [row.error for row in rows if row.error is not None]
-    return FitFigures(len(photos), len(errors), summarise(errors), tuple(rows))
+    return FitMetrics(len(photos), len(errors), summarise(errors), tuple(rows))
 
 
 def check_names(photos: Sequence[Path]) -> None:
@@ -118,11 +119,11 @@ def check_names(photos: Sequence[Path]) -> None:
 
 
 def _fit(model: HeadModel, found: dict[Path, AlignedFace], write: Write) -> dict[Path, float]:
-    """Median landmark errors in eye distances, once the heads are written."""
+    """Median landmark errors in interocular distances, once the heads are written."""
     if not found:
         return {}
     fit = fit_aligned(model, list(found.values()))
-    unit = eye_distance(torch.cat([face.points for face in found.values()]))
+    unit = interocular_distance(torch.cat([face.points for face in found.values()]))
     errors = fit.error.median(1).values / unit
     for index, path in enumerate(found):
         write(path, _head(model, fit, index))

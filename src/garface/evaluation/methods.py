@@ -16,14 +16,14 @@ class Variant:
 
 RECONSTRUCTIONS = {
     "inverted": Variant("one pass of the networks, nothing refined (fast)", {"quality": "fast"}),
-    "graphics": Variant("the whole reconstruction, refined through a classic renderer", {"drawn_by": "graphics"}),
+    "classic": Variant("the whole reconstruction, refined through a classic renderer", {"renderer": "classic"}),
     "no-start": Variant(
         "the refinement without learned initial estimates: landmark fit and mean latent",
         {"latent_start": "mean", "shape_start": "landmarks"},
     ),
-    "graphics-no-start": Variant(
+    "classic-no-start": Variant(
         "the refinement through a classic renderer, from the landmark fit",
-        {"drawn_by": "graphics", "shape_start": "landmarks"},
+        {"renderer": "classic", "shape_start": "landmarks"},
     ),
     "full": Variant("the whole reconstruction (standard)"),
     "best": Variant("the whole reconstruction, refined for longer (best)", {"quality": "best"}),

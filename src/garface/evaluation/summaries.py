@@ -31,7 +31,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Spread:
-    """One figure measured several times."""
+    """One metric measured several times."""
 
     mean: float
     """Mean of the values."""

@@ -1,15 +1,14 @@
-"""Pictures that show what the renderer can do: random faces, grids, interpolations, sweeps, comparisons."""
+"""Images that show what the renderer can do: random faces, grids, interpolations, sweeps, comparisons."""
 
 from garface.gallery.comparison import (
     MEAN_BACKGROUND,
     compare_faces,
     compare_random,
     comparison_sheet,
-    draw_by_graphics,
     mean_albedo,
     painted_albedo,
+    shade_classic,
 )
-from garface.gallery.drawing import Drawing, Pixels, draw_heads
 from garface.gallery.heads import (
     DISTANCE,
     Heads,
@@ -20,52 +19,53 @@ from garface.gallery.heads import (
     tour_heads,
 )
 from garface.gallery.latents import (
+    appearance_sheet,
+    between_appearances,
     between_geometries,
-    between_looks,
     grid,
     grid_sheet,
     interpolation_frames,
     interpolation_sheet,
     latent_geometry_grid,
-    looks_sheet,
     random_faces,
     random_sheet,
 )
-from garface.gallery.sheets import faces_sheet, picture_table
+from garface.gallery.renders import Pixels, Render, render_heads
+from garface.gallery.sheets import faces_sheet, image_table
 from garface.gallery.sweeps import TURNS, check_sweep, cycle, random_states, sweep, sweep_frames, sweep_sheet
 
 __all__ = [
     "DISTANCE",
     "MEAN_BACKGROUND",
     "TURNS",
-    "Drawing",
     "Heads",
     "Pixels",
+    "Render",
+    "appearance_sheet",
+    "between_appearances",
     "between_geometries",
-    "between_looks",
     "check_sweep",
     "compare_faces",
     "compare_random",
     "comparison_sheet",
     "cycle",
-    "draw_by_graphics",
-    "draw_heads",
     "faces_sheet",
     "framed",
     "grid",
     "grid_sheet",
     "heads_between",
+    "image_table",
     "interpolation_frames",
     "interpolation_sheet",
     "latent_geometry_grid",
-    "looks_sheet",
     "mean_albedo",
     "painted_albedo",
-    "picture_table",
     "random_faces",
     "random_heads",
     "random_sheet",
     "random_states",
+    "render_heads",
+    "shade_classic",
     "straight_heads",
     "sweep",
     "sweep_frames",

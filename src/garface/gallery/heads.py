@@ -1,4 +1,4 @@
-"""The geometry of the heads that figures show: random ones, ones on a tour of poses and expressions, and between."""
+"""The geometry of the heads in the gallery: random ones, ones on a tour of poses and expressions, and between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_TURN = (15.0, 35.0)
 _ACTIVE, _STRONGEST = 0.12, 0.8
 """Share of expressions that a random head makes, and the strongest of them; sides go together."""
 _NEVER = ("tongueOut",)
-"""Expressions that no training picture shows."""
+"""Expressions that no training image shows."""
 _SIDEWAYS = ("jaw", "mouth")
 """Whose Left and Right are directions, not sides."""
 
@@ -62,7 +62,7 @@ def random_heads(renderer: Renderer, count: int, *, seed: int = 0) -> Heads:
     """Random heads as training portraits show them: turned a little, few expressions, framed as in FFHQ.
 
     Identity ~ N(0, 0.7^2); pitch and yaw ~ N(0, 6^2) and N(0, 14^2) degrees; the camera stands at the median distance
-    of the training pictures, if the weights' card tells it, and its picture is cut as `ffhq_similarity` would.
+    of the training images, if the weights' card tells it, and its image is cut as `ffhq_similarity` would.
     Head i depends on (seed, i) alone.
     """
     model, place = renderer.head_model, renderer.device
@@ -160,12 +160,12 @@ def _random_expression(names: Sequence[str], random: np.random.Generator) -> NDA
 
 
 def _placed(renderer: Renderer, identity: Tensor, expression: Tensor, turn: Tensor) -> Heads:
-    """Heads at the median distance of the training pictures, turned by axis-angles (B, 3), framed as in FFHQ."""
+    """Heads at the median distance of the training images, turned by axis-angles (B, 3), framed as in FFHQ."""
     toward = identity.new_tensor([0.0, 0.0, -_distance(renderer)]).expand(len(identity), 3)
     return framed(renderer, identity, expression, Pose(axis_angle_to_matrix(turn), toward))
 
 
 def _distance(renderer: Renderer) -> float:
-    """Millimetres from camera to head in the median training picture."""
-    camera = renderer.cards["gar"].figures.get("median_camera", {})
+    """Millimetres from camera to head in the median training image."""
+    camera = renderer.cards["gar"].metrics.get("median_camera", {})
     return -float(camera["z"]) if "z" in camera else DISTANCE

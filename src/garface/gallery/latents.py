@@ -12,19 +12,19 @@ from torch import Tensor
 
 from garface.datasets.conditions import Heads
 from garface.errors import SettingError
-from garface.gallery.drawing import Drawing, Pixels, draw_heads
 from garface.gallery.heads import heads_between, random_heads
-from garface.gallery.sheets import picture_table
+from garface.gallery.renders import Pixels, Render, render_heads
+from garface.gallery.sheets import image_table
 from garface.io import contact_sheet
 from garface.reconstruction import Renderer
 
 Line = Literal["lerp", "slerp"]
 
 _MOST_ABREAST = 9
-"""Pictures in a row of looks."""
+"""Images in a row of appearances."""
 
 
-def random_faces(renderer: Renderer, count: int, *, seed: int = 0, truncation: float = 0.7) -> list[Drawing]:
+def random_faces(renderer: Renderer, count: int, *, seed: int = 0, truncation: float = 0.7) -> list[Render]:
     """Random latents over random heads; face i depends on (seed, i) alone.
 
     Args:
@@ -36,21 +36,22 @@ def random_faces(renderer: Renderer, count: int, *, seed: int = 0, truncation: f
     heads = random_heads(renderer, count, seed=seed)
     w = renderer.sample_latents(count, seed=seed, truncation=truncation)
     noise = renderer.sample_noise(count, seed=seed)
-    return draw_heads(renderer, heads, w, noise, [f"{seed}/{index}" for index in range(count)])
+    return render_heads(renderer, heads, w, noise, [f"{seed}/{index}" for index in range(count)])
 
 
 def random_sheet(
     renderer: Renderer, count: int, *, seed: int = 0, truncation: float = 0.7, columns: int = 8, normals: bool = False
 ) -> Pixels:
     """A contact sheet of `random_faces`, with their normal maps beside them if wanted."""
-    drawings = random_faces(renderer, count, seed=seed, truncation=truncation)
-    return contact_sheet([one.pair if normals else one.picture for one in drawings], columns)
+    renders = random_faces(renderer, count, seed=seed, truncation=truncation)
+    return contact_sheet([one.pair if normals else one.image for one in renders], columns)
 
 
-def grid(renderer: Renderer, heads: Heads, w: Tensor, *, seed: int = 0) -> list[list[Drawing]]:
+def grid(renderer: Renderer, heads: Heads, w: Tensor, *, seed: int = 0) -> list[list[Render]]:
     """Every latent over every geometry, under one noise: row i has latent i, column j head j.
 
-    Where the renderer separates the two, looks stay along a row, and shape, pose and expression along a column.
+    Where the renderer separates the two, the appearance stays along a row, and shape, pose and expression along a
+    column.
 
     Args:
         renderer: the renderer.
@@ -59,18 +60,18 @@ def grid(renderer: Renderer, heads: Heads, w: Tensor, *, seed: int = 0) -> list[
         seed: of the noise.
     """
     noise = renderer.sample_noise(1, seed=seed)
-    return [draw_heads(renderer, heads, latent[None], noise) for latent in w]
+    return [render_heads(renderer, heads, latent[None], noise) for latent in w]
 
 
-def grid_sheet(rows: Sequence[Sequence[Drawing]], *, columns: Sequence[str] = ()) -> Pixels:
-    """A grid of drawings below the row of their normal maps, under captions of the columns if there are any."""
-    normals = [drawing.normals for drawing in rows[0]]
-    return picture_table([normals, *([drawing.picture for drawing in row] for row in rows)], columns=columns)
+def grid_sheet(rows: Sequence[Sequence[Render]], *, columns: Sequence[str] = ()) -> Pixels:
+    """A grid of renders below the row of their normal maps, under captions of the columns if there are any."""
+    normals = [render.normals for render in rows[0]]
+    return image_table([normals, *([render.image for render in row] for row in rows)], columns=columns)
 
 
-def looks_sheet(drawings: Sequence[Drawing]) -> Pixels:
-    """Drawings of one geometry in a row behind its normal map; from nine on, in several rows."""
-    cells = [drawings[0].normals, *(drawing.picture for drawing in drawings)]
+def appearance_sheet(renders: Sequence[Render]) -> Pixels:
+    """Renders of one geometry in a row behind its normal map; from nine on, in several rows."""
+    cells = [renders[0].normals, *(render.image for render in renders)]
     return contact_sheet(cells, min(len(cells), _MOST_ABREAST), gap=2)
 
 
@@ -82,7 +83,7 @@ def latent_geometry_grid(
     return grid_sheet(grid(renderer, random_heads(renderer, geometries, seed=seed), w, seed=seed))
 
 
-def between_looks(
+def between_appearances(
     renderer: Renderer,
     head: Heads,
     stops: int,
@@ -92,7 +93,7 @@ def between_looks(
     seed: int = 0,
     truncation: float = 0.7,
     closed: bool = False,
-) -> list[Drawing]:
+) -> list[Render]:
     """One geometry under latents on the way from random face to random face.
 
     Args:
@@ -114,12 +115,12 @@ def between_looks(
             styles.append(renderer.style(slerp(z[start], z[end], share), truncation=truncation))
         else:
             styles.append(torch.lerp(w[start], w[end], share))
-    return draw_heads(renderer, head, torch.cat(styles), renderer.sample_noise(1, seed=seed))
+    return render_heads(renderer, head, torch.cat(styles), renderer.sample_noise(1, seed=seed))
 
 
 def between_geometries(
     renderer: Renderer, heads: Heads, frames: int, w: Tensor, *, seed: int = 0, closed: bool = False
-) -> list[Drawing]:
+) -> list[Render]:
     """One latent w (1, W) over geometries on the way from head to head.
 
     Args:
@@ -128,27 +129,27 @@ def between_geometries(
         frames: steps from one of them to the next.
         w: the style.
         seed: of the noise.
-        closed: as of `between_looks`.
+        closed: as of `between_appearances`.
     """
-    noise, drawings = renderer.sample_noise(1, seed=seed), []
+    noise, renders = renderer.sample_noise(1, seed=seed), []
     for start, end, shares in _legs(len(heads), frames, closed=closed):
         share = torch.tensor(shares, device=w.device)
         way = heads_between(renderer, heads[start : start + 1], heads[end : end + 1], share)
-        drawings += draw_heads(renderer, way, w, noise)
-    return drawings
+        renders += render_heads(renderer, way, w, noise)
+    return renders
 
 
-def interpolation_sheet(looks: Sequence[Drawing], shapes: Sequence[Drawing]) -> Pixels:
+def interpolation_sheet(appearances: Sequence[Render], shapes: Sequence[Render]) -> Pixels:
     """Three rows: latents in between, geometries in between, and the normal maps of these."""
-    return picture_table(
-        [[one.picture for one in looks], [one.picture for one in shapes], [one.normals for one in shapes]],
+    return image_table(
+        [[one.image for one in appearances], [one.image for one in shapes], [one.normals for one in shapes]],
         titles=["One geometry, latents in between", "One latent, geometries in between", ""],
     )
 
 
-def interpolation_frames(looks: Sequence[Drawing], shapes: Sequence[Drawing]) -> list[Pixels]:
+def interpolation_frames(appearances: Sequence[Render], shapes: Sequence[Render]) -> list[Pixels]:
     """Frames (R, 3 R, 3): latents in between | geometries in between | their normals."""
-    return [np.concatenate([look.picture, shape.pair], axis=1) for look, shape in zip(looks, shapes)]
+    return [np.concatenate([look.image, shape.pair], axis=1) for look, shape in zip(appearances, shapes)]
 
 
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
@@ -164,7 +165,7 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def _legs(stops: int, frames: int, *, closed: bool) -> list[tuple[int, int, list[float]]]:
-    """From which stop to which, and the shares of the way at which to draw; no place is drawn twice in a row."""
+    """From which stop to which, and the shares of the way at which to render; no place is rendered twice in a row."""
     if stops < 2 or frames < 1:
         raise SettingError(f"An interpolation needs two stops and one step between them, not {stops} and {frames}.")
     even = [step / frames for step in range(frames)]

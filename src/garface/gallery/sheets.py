@@ -1,4 +1,4 @@
-"""Laying pictures out: tables with captions, and sheets of prepared faces."""
+"""Laying images out: tables with captions, and sheets of a training set."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
-from garface.gallery.drawing import Pixels
+from garface.gallery.renders import Pixels
 from garface.io import contact_sheet, draw_points, to_uint8
 
 _TEXT = 13
@@ -19,24 +19,24 @@ _BAND = 22
 """Height of a line of text, pixels."""
 
 
-def picture_table(
+def image_table(
     rows: Sequence[Sequence[Pixels]], *, columns: Sequence[str] = (), titles: Sequence[str] = (), gap: int = 2
 ) -> Pixels:
-    """Pictures of one size in rows on white, with captions over the columns and a title over each row.
+    """Images of one size in rows on white, with captions over the columns and a title over each row.
 
     Args:
-        rows: (H, W, 3) uint8 pictures; as many in every row.
+        rows: (H, W, 3) uint8 images; as many in every row.
         columns: captions, one a column, or none; cut to the width of the column.
         titles: one a row, or none; an empty one takes no room.
-        gap: pixels between and around the pictures.
+        gap: pixels between and around the images.
 
     Raises:
-        SettingError: no pictures, rows of different lengths, pictures of different sizes, or captions that do not
+        SettingError: no images, rows of different lengths, images of different sizes, or captions that do not
             match.
     """
-    shapes = {picture.shape for row in rows for picture in row}
+    shapes = {image.shape for row in rows for image in row}
     if len(shapes) != 1 or len({len(row) for row in rows}) != 1:
-        raise SettingError("A table needs pictures of one size, and as many in every row.")
+        raise SettingError("A table needs images of one size, and as many in every row.")
     if len(columns) not in (0, len(rows[0])) or len(titles) not in (0, len(rows)):
         raise SettingError("A table needs one caption a column and one title a row, or none.")
     width = shapes.pop()[1]
@@ -48,27 +48,27 @@ def picture_table(
     return np.concatenate([np.full((gap, *bands[0].shape[1:]), 255, np.uint8), *bands])
 
 
-def faces_sheet(faces: FittedFaces, rows: Sequence[int], *, columns: int = 4) -> Pixels:
-    """Prepared faces: each picture with its landmarks beside the normal map of its fit, under name and error."""
+def faces_sheet(faces: TrainingSet, rows: Sequence[int], *, columns: int = 4) -> Pixels:
+    """Faces of a training set: each crop with its landmarks beside the normal map of its fit, under name and error."""
     chosen = torch.tensor(rows)
-    pictures, normals = faces.pictures(chosen), faces.conditions(chosen)[:, :3]
+    images, normals = faces.images(chosen), faces.conditions(chosen)[:, :3]
     points, errors = faces.take("points", chosen).numpy(), faces.take("error", chosen).mean(1)
     cells = [
-        np.concatenate([draw_points(to_uint8(picture), marks, radius=0.3), to_uint8(normal)], axis=1)
-        for picture, normal, marks in zip(pictures, normals, points)
+        np.concatenate([draw_points(to_uint8(image), marks, radius=0.3), to_uint8(normal)], axis=1)
+        for image, normal, marks in zip(images, normals, points)
     ]
     labels = [f"{faces.names[row]}: {error:.2f} px" for row, error in zip(rows, errors)]
     return contact_sheet(cells, columns, labels)
 
 
-def _beside(pictures: Sequence[Pixels], gap: int) -> Pixels:
-    """Pictures in a row, white around all sides but the top."""
-    bordered = [np.pad(picture, ((0, gap), (gap, 0), (0, 0)), constant_values=255) for picture in pictures]
+def _beside(images: Sequence[Pixels], gap: int) -> Pixels:
+    """Images in a row, white around all sides but the top."""
+    bordered = [np.pad(image, ((0, gap), (gap, 0), (0, 0)), constant_values=255) for image in images]
     return np.pad(np.concatenate(bordered, axis=1), ((0, 0), (0, gap), (0, 0)), constant_values=255)
 
 
 def _text(texts: Sequence[str], width: int, gap: int, *, left: bool = False) -> Pixels:
-    """A line of texts, each over a picture of `width`: in its middle, or at its left end."""
+    """A line of texts, each over an image of `width`: in its middle, or at its left end."""
     line = Image.new("RGB", (gap + len(texts) * (width + gap), _BAND), "white")
     font = ImageFont.load_default(_TEXT)
     for index, text in enumerate(texts):

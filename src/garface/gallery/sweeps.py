@@ -12,8 +12,8 @@ import torch
 
 from garface.datasets.conditions import Heads
 from garface.errors import SettingError
-from garface.gallery.drawing import Drawing, Pixels, draw_heads
 from garface.gallery.heads import sides, straight_heads
+from garface.gallery.renders import Pixels, Render, render_heads
 from garface.geometry import Camera, Pose, axis_angle_to_matrix
 from garface.heads import landmark_points
 from garface.heads.tables import LEFT_EYE, RIGHT_EYE
@@ -29,7 +29,7 @@ _AXES = {"yaw": (0.0, 1.0, 0.0), "pitch": (-1.0, 0.0, 0.0), "roll": (0.0, 0.0, -
 """In the camera frame."""
 
 
-def sweep(renderer: Renderer, face: FaceState, what: str, *, frames: int = 13, eased: bool = False) -> list[Drawing]:
+def sweep(renderer: Renderer, face: FaceState, what: str, *, frames: int = 13, eased: bool = False) -> list[Render]:
     """One face with its latent and noise held, while one thing about its geometry changes.
 
     Args:
@@ -40,7 +40,7 @@ def sweep(renderer: Renderer, face: FaceState, what: str, *, frames: int = 13, e
             about the middle of the eyes and added to the pose it has; the name of an expression sets it from
             its least to its greatest value (-2 to 2 where it has no bounds), that of both its sides without Left and
             Right sets both.
-        frames: number of drawings.
+        frames: number of renders.
         eased: slower toward both ends, as an animation wants it; else evenly.
 
     Raises:
@@ -65,7 +65,7 @@ def sweep(renderer: Renderer, face: FaceState, what: str, *, frames: int = 13, e
         ),
     )
     labels = [f"{what} {value:+.0f}" if what in TURNS else f"{what} {value:.2f}" for value in values]
-    return draw_heads(renderer, heads, face.w, face.noise, labels)
+    return render_heads(renderer, heads, face.w, face.noise, labels)
 
 
 def check_sweep(renderer: Renderer, what: str) -> None:
@@ -83,7 +83,7 @@ def check_sweep(renderer: Renderer, what: str) -> None:
 
 
 def random_states(renderer: Renderer, count: int, *, seed: int = 0, truncation: float = 0.7) -> list[FaceState]:
-    """The people and looks of `random_faces`, looking straight into the camera with nothing in their faces."""
+    """The people and appearances of `random_faces`, looking straight into the camera with nothing in their faces."""
     heads = straight_heads(renderer, count, seed=seed)
     w = renderer.sample_latents(count, seed=seed, truncation=truncation)
     w = w[:, None].repeat(1, renderer.generator.layers, 1)
@@ -102,29 +102,29 @@ def random_states(renderer: Renderer, count: int, *, seed: int = 0, truncation: 
     ]
 
 
-def cycle(drawings: Sequence[Drawing], what: str) -> list[Drawing]:
-    """Drawings of a sweep in an order that repeats: there and back, turns from their middle and expressions from 0."""
-    there = list(range(len(drawings)))
+def cycle(renders: Sequence[Render], what: str) -> list[Render]:
+    """Renders of a sweep in an order that repeats: there and back, turns from their middle and expressions from 0."""
+    there = list(range(len(renders)))
     order = there + there[-2:0:-1]
-    middle = len(drawings) // 2 if what in TURNS else 0
-    return [drawings[index] for index in order[middle:] + order[:middle]]
+    middle = len(renders) // 2 if what in TURNS else 0
+    return [renders[index] for index in order[middle:] + order[:middle]]
 
 
-def sweep_frames(faces: Sequence[Sequence[Drawing]]) -> list[Pixels]:
-    """Frames of an animation from the drawings of each face: picture beside normals, or over them if there are several.
+def sweep_frames(faces: Sequence[Sequence[Render]]) -> list[Pixels]:
+    """Frames of an animation from the renders of each face: image beside normals, or over them if there are several.
 
     Returns:
         (R, 2 R, 3) for one face, (2 R, N R, 3) for N.
     """
     if len(faces) == 1:
-        return [drawing.pair for drawing in faces[0]]
-    return [np.concatenate([drawing.stack for drawing in together], axis=1) for together in zip(*faces)]
+        return [render.pair for render in faces[0]]
+    return [np.concatenate([render.stack for render in together], axis=1) for together in zip(*faces)]
 
 
-def sweep_sheet(faces: Sequence[Sequence[Drawing]]) -> Pixels:
-    """A sheet with a row for each sweep of each face: pictures over normals over labels."""
-    drawings = [drawing for row in faces for drawing in row]
-    return contact_sheet([one.stack for one in drawings], len(faces[0]), [one.label for one in drawings])
+def sweep_sheet(faces: Sequence[Sequence[Render]]) -> Pixels:
+    """A sheet with a row for each sweep of each face: images over normals over labels."""
+    renders = [render for row in faces for render in row]
+    return contact_sheet([one.stack for one in renders], len(faces[0]), [one.label for one in renders])
 
 
 def _range(renderer: Renderer, what: str) -> tuple[float, float]:

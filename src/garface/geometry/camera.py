@@ -1,6 +1,6 @@
-"""Pinhole cameras, head poses and similarities of the picture: the only home of axis flips.
+"""Pinhole cameras, head poses and similarities of the image: the only home of axis flips.
 
-Frames and units are those of docs/conventions.md: y up and looking down -z in space (mm), y down in pictures (px).
+Frames and units are those of docs/conventions.md: y up and looking down -z in space (mm), y down in images (px).
 Every class holds a batch; a batch of one broadcasts against any other.
 """
 
@@ -16,7 +16,7 @@ Rows = int | slice | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """A similarity of the picture, `crop = scale * rotation(angle) @ full + shift`, from full px to crop px."""
+    """A similarity of the image, `crop = scale * rotation(angle) @ full + shift`, from full px to crop px."""
 
     scale: Tensor
     """(B,) crop px per full px."""
@@ -89,16 +89,16 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A batch of pinholes that share a picture size: `x = cx + f X / -Z`, `y = cy - f Y / -Z`."""
+    """A batch of pinholes that share an image size: `x = cx + f X / -Z`, `y = cy - f Y / -Z`."""
 
     focal: Tensor
     """(B,) focal length, px."""
     principal: Tensor
     """(B, 2) principal point, px."""
     height: int
-    """Picture height, px."""
+    """Image height, px."""
     width: int
-    """Picture width, px."""
+    """Image width, px."""
 
     def project(self, points_camera: Tensor) -> Tensor:
         """Project (B, N, 3) camera-frame points with negative z to (B, N, 2) px."""
@@ -135,7 +135,7 @@ class Camera:
         """Return the camera of a crop and the roll (B, 3, 3) that its camera-frame points need, both exact.
 
         `crop.project(points @ roll^T)` equals `similarity.apply(self.project(points))`. A turn by `angle` in the
-        picture, whose y points down, is a turn by `-angle` about the camera's z axis, since y points up there.
+        image, whose y points down, is a turn by `-angle` about the camera's z axis, since y points up there.
         """
         principal = similarity.apply(self.principal[:, None])[:, 0]
         crop = Camera(self.focal * similarity.scale, principal, height, width)

@@ -1,4 +1,4 @@
-"""Cutting a square out of a picture by a similarity, averaging where it shrinks."""
+"""Cutting a square out of an image by a similarity, averaging where it shrinks."""
 
 import math
 from typing import Literal
@@ -16,12 +16,12 @@ _COARSEST = 3.0
 
 
 def crop(
-    picture: Tensor, similarity: Similarity, size: int, *, padding: Literal["reflect", "edge"] = "reflect"
+    image: Tensor, similarity: Similarity, size: int, *, padding: Literal["reflect", "edge"] = "reflect"
 ) -> tuple[Tensor, Tensor]:
     """Cut a square out of a photo, averaging over the area of each pixel when it shrinks.
 
     Args:
-        picture: (1, C, H, W).
+        image: (1, C, H, W).
         similarity: of one photo (B = 1), from px of the photo to px of the crop, pixel centres at .5 in both.
         size: side of the crop, px.
         padding: what lies outside the photo.
@@ -31,18 +31,18 @@ def crop(
         (1, 1, size, size) in [0, 1].
 
     Raises:
-        SettingError: a picture or similarity that is not a batch of one, or unknown padding.
+        SettingError: an image or similarity that is not a batch of one, or unknown padding.
     """
-    check_shape("picture", picture, (1, None, None, None))
+    check_shape("image", image, (1, None, None, None))
     check_shape("similarity.scale", similarity.scale, (1,))
     if padding not in ("reflect", "edge"):
         raise SettingError(f"padding must be 'reflect' or 'edge', not {padding!r}.")
     reduction = max(1 / similarity.scale.item(), 1.0)
     block = max(int(reduction / _COARSEST), 1)
     fine = math.ceil(reduction / block - 1e-6)
-    places = _places(similarity, size, fine).to(picture)
-    sampled = _sample(_average_blocks(picture, block), places / block, "border" if padding == "edge" else "reflection")
-    inside = _inside(places, picture.shape[-2], picture.shape[-1]).to(picture)
+    places = _places(similarity, size, fine).to(image)
+    sampled = _sample(_average_blocks(image, block), places / block, "border" if padding == "edge" else "reflection")
+    inside = _inside(places, image.shape[-2], image.shape[-1]).to(image)
     return F.avg_pool2d(sampled, fine), F.avg_pool2d(inside, fine)
 
 
@@ -57,18 +57,18 @@ def _places(similarity: Similarity, size: int, fine: int) -> Tensor:
     return exact.inverse().apply(points).unflatten(1, (size * fine, size * fine))
 
 
-def _average_blocks(picture: Tensor, block: int) -> Tensor:
+def _average_blocks(image: Tensor, block: int) -> Tensor:
     """Averages of blocks of block x block pixels; the last row and column repeat to fill theirs."""
     if block == 1:
-        return picture
-    below, right = -picture.shape[-2] % block, -picture.shape[-1] % block
-    return F.avg_pool2d(F.pad(picture, (0, right, 0, below), mode="replicate"), block)
+        return image
+    below, right = -image.shape[-2] % block, -image.shape[-1] % block
+    return F.avg_pool2d(F.pad(image, (0, right, 0, below), mode="replicate"), block)
 
 
-def _sample(picture: Tensor, places: Tensor, padding: str) -> Tensor:
-    """Bilinear samples at places (1, h, w, 2) px: exact for pictures that are linear in x and y."""
-    extent = places.new_tensor([picture.shape[-1], picture.shape[-2]])
-    return F.grid_sample(picture, places / extent * 2 - 1, mode="bilinear", padding_mode=padding, align_corners=False)
+def _sample(image: Tensor, places: Tensor, padding: str) -> Tensor:
+    """Bilinear samples at places (1, h, w, 2) px: exact for images that are linear in x and y."""
+    extent = places.new_tensor([image.shape[-1], image.shape[-2]])
+    return F.grid_sample(image, places / extent * 2 - 1, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
 def _inside(places: Tensor, height: int, width: int) -> Tensor:

@@ -11,7 +11,7 @@ from garface.heads.protocol import HeadModel
 from garface.heads.registry import DEFAULT_HEAD, load_head
 from garface.heads.shared import Shared
 from garface.heads.stamps import check_stamp, stamp, stamped_head
-from garface.heads.tables import IBUG, MEDIAPIPE, eye_distance
+from garface.heads.tables import IBUG, MEDIAPIPE, interocular_distance
 
 __all__ = [
     "ARKIT_NAMES",
@@ -29,9 +29,9 @@ __all__ = [
     "Shared",
     "any_region",
     "check_stamp",
-    "eye_distance",
     "fit_landmarks",
     "identity_offsets",
+    "interocular_distance",
     "landmark_points",
     "load_head",
     "region_triangles",

@@ -8,7 +8,7 @@ The objective of one face is a sum of squares (paper section 3.3, "3DMM start"; 
     + (log focal - log expected)^2 / sigma_focal^2 where a focal length is expected
 
 Unknowns: rotation (axis-angle increment), translation, log focal length, identity, expression. A change of the focal
-length carries the translation with it, so that the size in the picture stays and the valley between focal length and
+length carries the translation with it, so that the size in the image stays and the valley between focal length and
 distance is straight. Expression is kept within the head model's bounds by an active set: a coefficient that sits at a
 bound and wants to cross it is held for that step. Damping and acceptance are per face (Levenberg 1944, Marquardt 1963).
 
@@ -28,7 +28,7 @@ from garface.checks import check_finite, check_shape
 from garface.geometry import Camera, Pose, axis_angle_to_matrix, cross_matrix
 from garface.heads.protocol import HeadModel
 from garface.heads.shared import Shared
-from garface.heads.tables import MEDIAPIPE, eye_distance
+from garface.heads.tables import MEDIAPIPE, interocular_distance
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FitSettings:
 
     Attributes:
         landmarks: name of the landmark set of the model.
-        sigma_landmark: expected landmark error, in eye distances of the picture. Errors of neighbouring landmarks
+        sigma_landmark: expected landmark error, in interocular distances of the image. Errors of neighbouring landmarks
             are correlated, so this is larger than their size: it states how much all of them together may say.
         sigma_identity: standard deviation of the identity coefficients; 1 trusts the model's own spread.
         sigma_expression: standard deviation of the expression coefficients about what the detector expects.
@@ -45,7 +45,7 @@ class FitSettings:
         sigma_distance: standard deviation of its logarithm.
         sigma_focal: standard deviation of the logarithm of the focal length about the expected one, where there is one.
             Cameras note whole millimetres, which is 1.2 % (rms) at 24 mm, and refer to the diagonal or to the width of
-            the film, which is 4 % apart for pictures of 4:3: together about 2.5 %.
+            the film, which is 4 % apart for images of 4:3: together about 2.5 %.
         fit_focal: False keeps the focal length of the given camera.
         iterations: most Gauss-Newton steps.
         tolerance: a face is done when a step improves its cost by less than this share.
@@ -130,7 +130,7 @@ def fit_landmarks(
 
     Args:
         model: the morphable model.
-        observed: (B, N, 2) landmarks, pixels of the camera's picture. Their precision is that of the work and the
+        observed: (B, N, 2) landmarks, pixels of the camera's image. Their precision is that of the work and the
             result: float32 does for photos, float64 for landmarks without noise.
         camera: B cameras; the focal length is the start (and stays, with `fit_focal=False`).
         rotation: (B, 3, 3) start, camera from head; default: looking into the camera.
@@ -139,7 +139,7 @@ def fit_landmarks(
             cost is that of all faces together.
         expression: (B, E) expected expression, both start and centre of its prior, once it is within the model's
             bounds; default: neutral.
-        focal: (B,) expected focal length in pixels of the camera's picture, both start and centre of its prior; NaN
+        focal: (B,) expected focal length in pixels of the camera's image, both start and centre of its prior; NaN
             where nothing is expected. Default: nothing is.
         weights: (N,) weight of each landmark; default 1.
         settings: see `FitSettings`.
@@ -183,7 +183,7 @@ class _Problem:
         unknown = observed.new_full((self.batch,), torch.nan)
         self.expected_focal = unknown if focal is None else focal.to(observed)
         self.focal_weight = self.expected_focal.isfinite() / settings.sigma_focal  # (B,)
-        self.scale = eye_distance(observed, settings.landmarks)  # (B,)
+        self.scale = interocular_distance(observed, settings.landmarks)  # (B,)
         weights = observed.new_ones(self.count) if weights is None else weights.to(observed)
         self.weight = weights.sqrt()[None, :] / (settings.sigma_landmark * self.scale[:, None])  # (B, N)
 
@@ -193,7 +193,7 @@ class _Problem:
             rotation = torch.eye(3).expand(self.batch, 3, 3)
         rotation = rotation.to(self.observed)
         turned = self.landmarks.points(self.expected_identity, self.expected) @ rotation.mT
-        flat = turned[..., :2] * turned.new_tensor([1.0, -1.0])  # picture y points down
+        flat = turned[..., :2] * turned.new_tensor([1.0, -1.0])  # image y points down
         a, b = flat - flat.mean(1, keepdim=True), self.observed - self.observed.mean(1, keepdim=True)
         scale = (a * b).sum((1, 2)) / (a * a).sum((1, 2))  # pixels per millimetre
         scale = scale.clamp_min(1e-6)
@@ -249,7 +249,7 @@ class _Problem:
         rows[..., 3:6] = by_point
         rows[..., 6] = (projected - self.camera.principal[:, None]) * self.weight[..., None]
         rows[..., 6] += torch.einsum("bnij,bj->bni", by_point, state.translation)
-        by_head = by_point @ state.rotation[:, None]  # picture by offsets in the head frame
+        by_head = by_point @ state.rotation[:, None]  # image by offsets in the head frame
         by_identity, by_expression = self.landmarks.derivatives(state.identity, state.expression)
         rows[..., 7 : 7 + k] = by_head @ by_identity
         rows[..., 7 + k :] = by_head @ by_expression

@@ -1,6 +1,6 @@
-"""Files that say which head model their coefficients, fits or training pictures belong to.
+"""Files that say which head model their coefficients, fits or training images belong to.
 
-A stamp is the model's name and content hash, `embedded@3f2a...`. Cards of weights, folders of prepared faces and saved
+A stamp is the model's name and content hash, `embedded@3f2a...`. Cards of weights, training sets and saved
 reconstructions carry it. The name finds the model again, the hash tells whether it is still the same.
 """
 

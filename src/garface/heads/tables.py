@@ -47,7 +47,7 @@ def eye_centres(landmarks: Tensor, name: str = MEDIAPIPE) -> tuple[Tensor, Tenso
     return right, left
 
 
-def eye_distance(landmarks: Tensor, name: str = MEDIAPIPE) -> Tensor:
+def interocular_distance(landmarks: Tensor, name: str = MEDIAPIPE) -> Tensor:
     """Interocular distance (B,) in the unit of `landmarks` (B, N, D): what landmark errors are measured in.
 
     Raises:

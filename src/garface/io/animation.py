@@ -12,7 +12,7 @@ from PIL import Image
 
 from garface.errors import MissingExtraError, OutputError, SettingError
 from garface.files import write_atomic
-from garface.io.images import Pixels, check_picture
+from garface.io.images import Pixels, check_image
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
 """What `write_animation` can write."""
@@ -103,13 +103,13 @@ def _dithered(frame: Pixels) -> Pixels:
 
 
 def _encode_webp(frames: Sequence[Pixels], fps: float, quality: int) -> bytes:
-    pictures = [Image.fromarray(frame) for frame in frames]
-    return _encode_moving(pictures, "WEBP", duration=round(1000 / fps), quality=quality)
+    images = [Image.fromarray(frame) for frame in frames]
+    return _encode_moving(images, "WEBP", duration=round(1000 / fps), quality=quality)
 
 
-def _encode_moving(pictures: list[Image.Image], kind: str, **options: int) -> bytes:
+def _encode_moving(images: list[Image.Image], kind: str, **options: int) -> bytes:
     stream = io.BytesIO()
-    pictures[0].save(stream, kind, save_all=True, append_images=pictures[1:], loop=0, **options)
+    images[0].save(stream, kind, save_all=True, append_images=images[1:], loop=0, **options)
     return stream.getvalue()
 
 
@@ -145,4 +145,4 @@ def _check_frames(frames: Sequence[Pixels], fps: float) -> None:
     if not frames or fps <= 0 or len({frame.shape for frame in frames}) != 1:
         raise SettingError("An animation needs frames of one size and a positive number of frames a second.")
     for frame in frames:
-        check_picture(frame)
+        check_image(frame)

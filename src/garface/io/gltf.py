@@ -91,22 +91,22 @@ def split_seams(
     return kept[:, 0], kept[:, 1], index.reshape(triangles.shape).astype(np.int64)
 
 
-def write_glb(path: Path | str, head: GltfHead, *, picture: Literal["png", "jpeg"] = "png") -> None:
+def write_glb(path: Path | str, head: GltfHead, *, image: Literal["png", "jpeg"] = "png") -> None:
     """Write `head` as a GLB file, whole or not at all.
 
     Args:
         path: the .glb file.
         head: the head.
-        picture: how the texture is packed; "jpeg" is about five times smaller and not exact.
+        image: how the texture is packed; "jpeg" is about five times smaller and not exact.
 
     Raises:
         SettingError: shapes, indices or names that do not fit together.
         OutputError: the place cannot be written.
     """
-    write_atomic(path, encode_glb(head, picture=picture))
+    write_atomic(path, encode_glb(head, image=image))
 
 
-def encode_glb(head: GltfHead, *, picture: Literal["png", "jpeg"] = "png") -> bytes:
+def encode_glb(head: GltfHead, *, image: Literal["png", "jpeg"] = "png") -> bytes:
     """The bytes that `write_glb` writes.
 
     Raises:
@@ -126,7 +126,7 @@ def encode_glb(head: GltfHead, *, picture: Literal["png", "jpeg"] = "png") -> by
     mesh.extras = {"targetNames": list(head.targets)}
     file = pack.file
     file.meshes, file.nodes, file.scenes, file.scene = [mesh], [gl.Node(name="head", mesh=0)], [gl.Scene()], 0
-    _add_material(pack, head.texture, picture)
+    _add_material(pack, head.texture, image)
     if head.camera is not None:
         _add_camera(file, head.camera)
     file.scenes[0].nodes = list(range(len(file.nodes)))
@@ -218,9 +218,9 @@ def _morph_targets(pack: _Packer, head: GltfHead, vertex_of: Integers) -> list[A
     return targets
 
 
-def _add_material(pack: _Packer, texture: Pixels, picture: Literal["png", "jpeg"]) -> None:
-    content = encode_png(texture) if picture == "png" else encode_jpeg(texture)
-    pack.file.images = [gl.Image(name="skin", bufferView=pack.view(content), mimeType=f"image/{picture}")]
+def _add_material(pack: _Packer, texture: Pixels, image: Literal["png", "jpeg"]) -> None:
+    content = encode_png(texture) if image == "png" else encode_jpeg(texture)
+    pack.file.images = [gl.Image(name="skin", bufferView=pack.view(content), mimeType=f"image/{image}")]
     sampler = gl.Sampler(magFilter=_LINEAR, minFilter=_MIPMAPPED, wrapS=_CLAMP, wrapT=_CLAMP)
     pack.file.samplers, pack.file.textures = [sampler], [gl.Texture(sampler=0, source=0)]
     surface = gl.PbrMetallicRoughness(baseColorTexture=gl.TextureInfo(index=0), metallicFactor=0.0, roughnessFactor=0.7)

@@ -1,4 +1,4 @@
-"""Tensors to pictures and back, and the pictures people look at: PNG, contact sheets, overlays."""
+"""Tensors to images and back, and the images people look at: PNG, contact sheets, overlays."""
 
 import io
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ def to_tensor(pixels: Pixels) -> Tensor:
     Raises:
         SettingError: another shape or type.
     """
-    check_picture(pixels)
+    check_image(pixels)
     planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
 
-def to_uint8(picture: Tensor) -> Pixels:
+def to_uint8(image: Tensor) -> Pixels:
     """Turn (3, H, W) or (1, 3, H, W) in [-1, 1] into (H, W, 3) uint8; values outside are clipped.
 
     Undoes `to_tensor` exactly.
@@ -36,28 +36,28 @@ def to_uint8(picture: Tensor) -> Pixels:
     Raises:
         SettingError: another shape.
     """
-    single = picture[0] if picture.ndim == 4 and picture.shape[0] == 1 else picture
+    single = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     if single.ndim != 3 or single.shape[0] != 3:
-        raise SettingError(f"A picture must have shape (3, H, W) or (1, 3, H, W), but has {tuple(picture.shape)}.")
+        raise SettingError(f"An image must have shape (3, H, W) or (1, 3, H, W), but has {tuple(image.shape)}.")
     scaled = (single.detach().float() + 1) * 127.5
     pixels: Pixels = scaled.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     return pixels
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """PNG file of an (H, W, 3) uint8 picture."""
-    check_picture(pixels)
+    """PNG file of an (H, W, 3) uint8 image."""
+    check_image(pixels)
     return _encode(pixels, "PNG")
 
 
 def encode_jpeg(pixels: Pixels, *, quality: int = 95) -> bytes:
-    """JPEG file of an (H, W, 3) uint8 picture, colours at full resolution."""
-    check_picture(pixels)
+    """JPEG file of an (H, W, 3) uint8 image, colours at full resolution."""
+    check_image(pixels)
     return _encode(pixels, "JPEG", quality=quality, subsampling=0)
 
 
 def write_png(path: Path | str, pixels: Pixels) -> None:
-    """Write an (H, W, 3) uint8 picture, whole or not at all.
+    """Write an (H, W, 3) uint8 image, whole or not at all.
 
     Raises:
         OutputError: the place cannot be written.
@@ -67,7 +67,7 @@ def write_png(path: Path | str, pixels: Pixels) -> None:
 
 
 def write_mask(path: Path | str, mask: NDArray[np.float32]) -> None:
-    """Write an (H, W) mask in [0, 1] as a grey picture of 8 bits, 0 black and 1 white, whole or not at all.
+    """Write an (H, W) mask in [0, 1] as a grey image of 8 bits, 0 black and 1 white, whole or not at all.
 
     Raises:
         OutputError: the place cannot be written.
@@ -76,32 +76,32 @@ def write_mask(path: Path | str, mask: NDArray[np.float32]) -> None:
 
 
 def contact_sheet(
-    pictures: Sequence[Pixels], columns: int, labels: Sequence[str] | None = None, *, gap: int = 8
+    images: Sequence[Pixels], columns: int, labels: Sequence[str] | None = None, *, gap: int = 8
 ) -> Pixels:
-    """Lay (H, W, 3) uint8 pictures out in rows of `columns` on white, each centred in its cell over its label.
+    """Lay (H, W, 3) uint8 images out in rows of `columns` on white, each centred in its cell over its label.
 
     Args:
-        pictures: of any sizes; the largest sets the cell.
-        columns: pictures a row.
-        labels: one a picture, or None for no labels; cut to the width of the cell.
+        images: of any sizes; the largest sets the cell.
+        columns: images a row.
+        labels: one an image, or None for no labels; cut to the width of the cell.
         gap: pixels around each cell.
 
     Raises:
-        SettingError: no pictures, no columns, or another number of labels than pictures.
+        SettingError: no images, no columns, or another number of labels than images.
     """
-    if not pictures or columns < 1 or (labels is not None and len(labels) != len(pictures)):
-        raise SettingError("A contact sheet needs pictures, at least one column, and one label a picture or none.")
-    for picture in pictures:
-        check_picture(picture)
-    cell_height, cell_width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    if not images or columns < 1 or (labels is not None and len(labels) != len(images)):
+        raise SettingError("A contact sheet needs images, at least one column, and one label an image or none.")
+    for image in images:
+        check_image(image)
+    cell_height, cell_width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     text_height = 0 if labels is None else 20
-    columns, rows = min(columns, len(pictures)), -(-len(pictures) // columns)
+    columns, rows = min(columns, len(images)), -(-len(images) // columns)
     step_y, step_x = cell_height + text_height + gap, cell_width + gap
     sheet = Image.new("RGB", (gap + columns * step_x, gap + rows * step_y), "white")
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         left, top = gap + index % columns * step_x, gap + index // columns * step_y
-        height, width = picture.shape[:2]
-        sheet.paste(Image.fromarray(picture), (left + (cell_width - width) // 2, top + (cell_height - height) // 2))
+        height, width = image.shape[:2]
+        sheet.paste(Image.fromarray(image), (left + (cell_width - width) // 2, top + (cell_height - height) // 2))
         if labels is not None:
             sheet.paste(_label(labels[index], cell_width, text_height), (left, top + cell_height))
     return np.array(sheet)
@@ -110,15 +110,15 @@ def contact_sheet(
 def blend_mask(
     pixels: Pixels, mask: NDArray[np.floating], *, colour: Colour = (0, 160, 255), opacity: float = 0.5
 ) -> Pixels:
-    """Tint an (H, W, 3) uint8 picture with `colour` where `mask` (H, W) in [0, 1] is set.
+    """Tint an (H, W, 3) uint8 image with `colour` where `mask` (H, W) in [0, 1] is set.
 
     Raises:
-        SettingError: mask and picture differ in size, or opacity is outside [0, 1].
+        SettingError: mask and image differ in size, or opacity is outside [0, 1].
     """
-    check_picture(pixels)
+    check_image(pixels)
     if mask.shape != pixels.shape[:2] or not 0 <= opacity <= 1:
         raise SettingError(
-            f"A mask for a picture of {pixels.shape[:2]} with opacity in [0, 1] is needed, "
+            f"A mask for an image of {pixels.shape[:2]} with opacity in [0, 1] is needed, "
             f"but came {mask.shape} with opacity {opacity}."
         )
     weight = opacity * np.clip(mask.astype(np.float32), 0, 1)[..., None]
@@ -130,9 +130,9 @@ def draw_points(
 ) -> Pixels:
     """Draw (N, 2) points, in pixels with y down and the first pixel's centre at (0.5, 0.5), as discs on a copy.
 
-    Points outside the picture or not finite are left out.
+    Points outside the image or not finite are left out.
     """
-    check_picture(pixels)
+    check_image(pixels)
     canvas = Image.fromarray(pixels)
     draw = ImageDraw.Draw(canvas)
     for x, y in np.asarray(points, np.float64)[:, :2]:
@@ -154,7 +154,7 @@ def _label(text: str, width: int, height: int) -> Image.Image:
     return strip
 
 
-def check_picture(pixels: Pixels) -> None:
-    """Raise a SettingError unless `pixels` is an (H, W, 3) uint8 picture that is not empty."""
+def check_image(pixels: Pixels) -> None:
+    """Raise a SettingError unless `pixels` is an (H, W, 3) uint8 image that is not empty."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise SettingError(f"A picture must be uint8 with shape (H, W, 3), but is {pixels.dtype} {pixels.shape}.")
+        raise SettingError(f"An image must be uint8 with shape (H, W, 3), but is {pixels.dtype} {pixels.shape}.")

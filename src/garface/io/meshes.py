@@ -66,7 +66,7 @@ def write_obj(
         normals: (V, 3) unit normals, one a vertex.
         uv: (T, 2) in [0, 1], origin at the bottom left; needs `uv_triangles`.
         uv_triangles: (F, 3) into `uv`.
-        texture: name of the picture file, relative to the OBJ.
+        texture: name of the image file, relative to the OBJ.
 
     Raises:
         SettingError: shapes or indices that do not fit together.

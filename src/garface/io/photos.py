@@ -1,4 +1,4 @@
-"""Reading whatever picture a user brings, as upright 8-bit sRGB."""
+"""Reading whatever image a user brings, as upright 8-bit sRGB."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ LIMIT_MEGAPIXELS = 200.0
 """Default limit of `read_photo`: the largest phone cameras of today. Reading takes about 7 bytes a pixel."""
 
 BACKDROP = 128
-"""The grey on which transparent parts of a picture are shown."""
+"""The grey on which transparent parts of an image are shown."""
 
 SUFFIXES = frozenset(
     {
@@ -56,7 +56,7 @@ ToRgb = Callable[[Image.Image], Image.Image]
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture as the rest of the library wants it."""
+    """An image as the rest of the library wants it."""
 
     pixels: Pixels
     """(H, W, 3) uint8, RGB, sRGB encoded, upright."""
@@ -71,9 +71,9 @@ class Photo:
 
     @property
     def focal_px(self) -> float | None:
-        """The camera's focal length in pixels of this picture, as far as it says it and the picture is whole.
+        """The camera's focal length in pixels of this image, as far as it says it and the image is whole.
 
-        Film of 36 x 24 mm and the picture have the same angle of view across their diagonals (CIPA DCG-001, 2005).
+        Film of 36 x 24 mm and the image have the same angle of view across their diagonals (CIPA DCG-001, 2005).
         """
         if self.focal_35mm is None:
             return None
@@ -91,25 +91,25 @@ class Photo:
 
 
 def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) -> Photo:
-    """Read a picture file as upright 8-bit sRGB, at its full size.
+    """Read an image file as upright 8-bit sRGB, at its full size.
 
     - The orientation that the camera noted is applied.
     - An embedded colour profile is converted to sRGB.
-    - Grey, palette, CMYK and 16-bit pictures become RGB; 16 bits are scaled to 8.
+    - Grey, palette, CMYK and 16-bit images become RGB; 16 bits are scaled to 8.
     - Transparent parts are shown on a mid grey of 128.
-    - Of an animation or a multi-page file the first picture is taken.
+    - Of an animation or a multi-page file the first image is taken.
     - JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read; HEIC with the `pillow-heif` plug-in.
 
     Args:
         path: the file.
-        limit_megapixels: pictures with more pixels are refused before they are decoded.
+        limit_megapixels: images with more pixels are refused before they are decoded.
 
     Raises:
-        InputError: the file is missing, empty, unreadable, damaged, too large, or not such a picture.
+        InputError: the file is missing, empty, unreadable, damaged, too large, or not such an image.
     """
     path = Path(path)
     try:
-        with _open_file(path) as stream, _open_picture(path, stream) as image:
+        with _open_file(path) as stream, _open_image(path, stream) as image:
             _check_size(path, image, limit_megapixels)
             notes = _frame_notes(image)
             image.load()
@@ -117,31 +117,31 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
             turn, focal = _orientation(image), _focal_35mm(image)
             lying = _by_strips(image, to_rgb, path)
             sha256 = _sha256(stream)
-            image.close()  # frees the decoded pixels before the picture is turned
+            image.close()  # frees the decoded pixels before the image is turned
             return Photo(_upright(lying, turn), path, sha256, focal, notes + colour_notes)
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError(f"There is not enough memory to read {path}; scale the picture down and try again.") from error
+        raise InputError(f"There is not enough memory to read {path}; scale the image down and try again.") from error
     except Exception as error:  # a decoder fed with damaged data may raise anything
         raise InputError(
             f"{path} is damaged or incomplete ({_first_line(error)}); "
-            "open it in a picture viewer and save it again, or use another copy."
+            "open it in an image viewer and save it again, or use another copy."
         ) from error
 
 
 def list_photos(paths: Path | str | Iterable[Path | str]) -> list[Path]:
-    """The picture files among `paths`: files as given, folders searched with their subfolders, in sorted order.
+    """The image files among `paths`: files as given, folders searched with their subfolders, in sorted order.
 
     In a folder only files with a suffix in `SUFFIXES` count, and hidden files and folders are passed over.
     A file that is named twice is listed once.
 
     Raises:
-        InputError: no path, one that does not exist, or a folder without pictures.
+        InputError: no path, one that does not exist, or a folder without images.
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not several:
-        raise InputError("No photo was given; name picture files, or folders of them.")
+        raise InputError("No photo was given; name image files, or folders of them.")
     found = [photo for path in several for photo in _expand(Path(path))]
     return list(dict.fromkeys(found))
 
@@ -154,7 +154,7 @@ def _expand(path: Path) -> list[Path]:
     inside = (file for file in path.rglob("*") if not _is_hidden(file.relative_to(path)))
     photos = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
     if not photos:
-        raise InputError(f"The folder {path} holds no pictures; give a folder with JPEG, PNG or similar files.")
+        raise InputError(f"The folder {path} holds no images; give a folder with JPEG, PNG or similar files.")
     return photos
 
 
@@ -171,20 +171,20 @@ def _stat(path: Path, question: Callable[[Path], bool]) -> bool:
 
 def _open_file(path: Path) -> BinaryIO:
     if _stat(path, os.path.isdir):
-        raise InputError(f"{path} is a folder, but a picture file is needed; name one file in it.")
+        raise InputError(f"{path} is a folder, but an image file is needed; name one file in it.")
     if not _stat(path, os.path.exists):
         raise InputError(f"{path} does not exist; check the spelling.")
     if not path.is_file():
-        raise InputError(f"{path} is not an ordinary file; give a picture file.")
+        raise InputError(f"{path} is not an ordinary file; give an image file.")
     if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty; copy or download the picture again.")
+        raise InputError(f"{path} is empty; copy or download the image again.")
     try:
         return path.open("rb")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
 
 
-def _open_picture(path: Path, stream: BinaryIO) -> Image.Image:
+def _open_image(path: Path, stream: BinaryIO) -> Image.Image:
     if path.suffix.lower() in _RAW_SUFFIXES:
         raise InputError(f"{path} is a camera raw file; develop it to JPEG or 16-bit TIFF first.")
     if _is_heic(stream):
@@ -195,7 +195,7 @@ def _open_picture(path: Path, stream: BinaryIO) -> Image.Image:
             return Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
     except UnidentifiedImageError as error:
         raise InputError(
-            f"{path} is not a picture of a known kind, whatever its name says; use JPEG, PNG, WebP, TIFF or AVIF."
+            f"{path} is not an image of a known kind, whatever its name says; use JPEG, PNG, WebP, TIFF or AVIF."
         ) from error
 
 
@@ -221,8 +221,7 @@ def _register_heic(path: Path) -> None:
         import pillow_heif
     except ImportError as error:
         raise InputError(
-            f"{path} is a HEIC picture, which needs a plug-in: run `pip install pillow-heif`, "
-            "or save the picture as JPEG."
+            f"{path} is a HEIC image, which needs a plug-in: run `pip install pillow-heif`, or save the image as JPEG."
         ) from error
     pillow_heif.register_heif_opener()
 
@@ -230,7 +229,7 @@ def _register_heic(path: Path) -> None:
 def _check_size(path: Path, image: Image.Image, limit_megapixels: float) -> None:
     width, height = image.size
     if width < 1 or height < 1:
-        raise InputError(f"{path} is a picture of {width} x {height} pixels; use another one.")
+        raise InputError(f"{path} is an image of {width} x {height} pixels; use another one.")
     if width * height > limit_megapixels * 1e6:
         raise InputError(
             f"{path} has {width} x {height} pixels ({width * height / 1e6:.0f} megapixels), more than the "
@@ -240,9 +239,9 @@ def _check_size(path: Path, image: Image.Image, limit_megapixels: float) -> None
 
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:
     count = getattr(image, "n_frames", 1)
-    if count == 1 or image.format == "MPO":  # the other pictures of a phone's MPO are previews and depth
+    if count == 1 or image.format == "MPO":  # the other images of a phone's MPO are previews and depth
         return ()
-    return (f"The file holds {count} pictures; the first is used.",)
+    return (f"The file holds {count} images; the first is used.",)
 
 
 def _sha256(stream: BinaryIO) -> str:
@@ -264,7 +263,7 @@ def _first_line(error: Exception) -> str:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 (upright) where it is absent or meaningless.
 
-    Asked after decoding, because the TIFF and AVIF readers may have turned the picture themselves.
+    Asked after decoding, because the TIFF and AVIF readers may have turned the image themselves.
     """
     try:
         turn = image.getexif().get(0x0112, 1)
@@ -285,7 +284,7 @@ def _upright(pixels: Pixels, turn: int) -> Pixels:
 
 
 def _focal_35mm(image: Image.Image) -> float | None:
-    """What EXIF says; None if the picture was cropped to another shape, as that changes the angle of view."""
+    """What EXIF says; None if the image was cropped to another shape, as that changes the angle of view."""
     try:
         tags = image.getexif().get_ifd(0x8769)
         focal = float(tags.get(0xA405, 0))
@@ -301,7 +300,7 @@ def _focal_35mm(image: Image.Image) -> float | None:
 
 
 def _by_strips(image: Image.Image, to_rgb: ToRgb, path: Path) -> Pixels:
-    """Convert a decoded picture a band of rows at a time, so that only source and result are in memory."""
+    """Convert a decoded image a band of rows at a time, so that only source and result are in memory."""
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     rows = max(1, _STRIP_PIXELS // width)
@@ -333,14 +332,14 @@ def _colour_and_alpha(strip: Image.Image, white: int) -> tuple[Image.Image, Imag
 
 
 def _base_mode(image: Image.Image) -> str:
-    """The mode in which `_colour_and_alpha` gives this picture's colours."""
+    """The mode in which `_colour_and_alpha` gives this image's colours."""
     if image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
         return "L"
     return image.mode if image.mode in ("CMYK", "LAB") else "RGB"
 
 
 def _white(image: Image.Image, path: Path) -> int:
-    """The value of white in a grey picture of more than 8 bits.
+    """The value of white in a grey image of more than 8 bits.
 
     Raises:
         InputError: the file does not say what white is (32-bit integers and floats).
@@ -353,7 +352,7 @@ def _white(image: Image.Image, path: Path) -> int:
 
 
 def _colour_conversion(image: Image.Image) -> tuple[ToRgb, tuple[str, ...]]:
-    """How to bring this picture's colours to sRGB, and what to tell the user about it."""
+    """How to bring this image's colours to sRGB, and what to tell the user about it."""
     profile = image.info.get("icc_profile")
     if image.mode == "LAB":
         return _transform(ImageCms.createProfile("LAB"), "LAB"), ()
@@ -363,7 +362,7 @@ def _colour_conversion(image: Image.Image) -> tuple[ToRgb, tuple[str, ...]]:
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             return _plain_rgb, ("The embedded colour profile cannot be used; the colours are taken as sRGB.",)
     if image.mode == "CMYK":
-        return _plain_rgb, ("The picture is CMYK without a colour profile; its colours are approximate.",)
+        return _plain_rgb, ("The image is CMYK without a colour profile; its colours are approximate.",)
     return _plain_rgb, ()
 
 
@@ -375,7 +374,7 @@ def _from_profile(profile: bytes, mode: str) -> ToRgb:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     wanted = _PROFILE_MODES.get(source.profile.xcolor_space.strip())
     if wanted is None or (wanted != mode and (mode, wanted) != ("L", "RGB")):
-        raise ValueError(f"a profile for {source.profile.xcolor_space} in a picture of {mode}")
+        raise ValueError(f"a profile for {source.profile.xcolor_space} in an image of {mode}")
     return _transform(source, wanted)
 
 

@@ -56,38 +56,38 @@ OBJECTIVES: dict[str, Objective] = {
 """`logistic` is StyleGAN2's and the paper's, `hinge` that of projected GANs, `relativistic` that of R3GAN."""
 
 
-def r1_penalty(pictures: Tensor, logits: Tensor) -> Tensor:
-    """Squared norm of the logits' gradient at the pictures (Mescheder et al. 2018, equation 9, without gamma / 2).
+def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:
+    """Squared norm of the logits' gradient at the images (Mescheder et al. 2018, equation 9, without gamma / 2).
 
-    On real pictures it is R1, on fakes R2.
+    On real images it is R1, on fakes R2.
 
     Args:
-        pictures: `(B, C, H, W)`, requiring gradients, from which `logits` were computed.
-        logits: `(B, N)`; each may depend on its own picture only, or on its group through the batch deviation.
+        images: `(B, C, H, W)`, requiring gradients, from which `logits` were computed.
+        logits: `(B, N)`; each may depend on its own image only, or on its group through the batch deviation.
 
     Returns:
         `(B,)`, float32, differentiable.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), pictures, create_graph=True)
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().flatten(1).sum(1)
 
 
-def path_lengths(pictures: Tensor, inputs: Sequence[Tensor], projection: Tensor) -> Tensor:
-    """How far the pictures move per unit step of the generator's inputs, along a random direction of picture space.
+def path_lengths(images: Tensor, inputs: Sequence[Tensor], projection: Tensor) -> Tensor:
+    """How far the images move per unit step of the generator's inputs, along a random direction of image space.
 
     Karras et al. 2020, section 3.2; as in the paper's released code the lengths along w and along the normal maps of
     all resolutions are added.
 
     Args:
-        pictures: `(B, 3, H, W)`.
-        inputs: w or w+, and the maps of the pyramid; each `(B, ...)` and requiring gradients. One that the pictures
+        images: `(B, 3, H, W)`.
+        inputs: w or w+, and the maps of the pyramid; each `(B, ...)` and requiring gradients. One that the images
             do not depend on counts zero.
         projection: standard normal, `(B, 3, H, W)`.
 
     Returns:
         `(B,)`, float32, differentiable; its gradient is finite where an input has no influence.
     """
-    along = (pictures * projection).sum() / (pictures.shape[2] * pictures.shape[3]) ** 0.5
+    along = (images * projection).sum() / (images.shape[2] * images.shape[3]) ** 0.5
     gradients = torch.autograd.grad(along, list(inputs), create_graph=True, allow_unused=True)
     squares = [g.float().square().flatten(1).sum(1) for g in gradients if g is not None]
     return torch.stack([torch.sqrt(square + 1e-8) for square in squares]).sum(0)

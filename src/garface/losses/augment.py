@@ -1,6 +1,6 @@
 """Differentiable augmentation of what the discriminator sees (DiffAugment, Zhao et al. 2020, section 3).
 
-Picture `(B, 3, H, W)` and normal map `(B, 4, H, W)` are moved together; colours change in the picture only. The same
+Image `(B, 3, H, W)` and normal map `(B, 4, H, W)` are moved together; colours change in the image only. The same
 distribution must be applied to real and generated pairs; one `Augmentation` may be applied to both, which then are
 seen alike.
 """
@@ -29,8 +29,8 @@ class AugmentConfig:
     probability: float = 1.0
     """Share of samples that each part but the flip and the window is applied to."""
     window: int = 0
-    """Side, in pixels, of what is handed on: a random square of the picture, shrunk to this side. Half of the squares
-    have this very side, so that detail is seen; the others have any side up to the whole picture."""
+    """Side, in pixels, of what is handed on: a random square of the image, shrunk to this side. Half of the squares
+    have this very side, so that detail is seen; the others have any side up to the whole image."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "translation", "cutout", "probability"):
@@ -61,18 +61,18 @@ class Augmentation:
     hole_side: int
     """Pixels; 0 blanks nothing."""
     window: Tensor | None
-    """(B, 2, 3) affine map of the window's grid into the picture, both in [-1, 1]; None hands on the whole picture."""
+    """(B, 2, 3) affine map of the window's grid into the image, both in [-1, 1]; None hands on the whole image."""
     window_side: int
     """Pixels."""
 
-    def on_picture(self, picture: Tensor) -> Tensor:
-        """Change pictures `(B, 3, H, W)`; differentiable."""
-        picture = torch.where(self.flip.view(-1, 1, 1, 1), picture.flip(3), picture)
+    def on_image(self, image: Tensor) -> Tensor:
+        """Change images `(B, 3, H, W)`; differentiable."""
+        image = torch.where(self.flip.view(-1, 1, 1, 1), image.flip(3), image)
         colours = (self.brightness, self.saturation, self.contrast)
-        return self._moved(recolour(picture, *(x.to(picture.dtype) for x in colours)))
+        return self._moved(recolour(image, *(x.to(image.dtype) for x in colours)))
 
     def on_normals(self, condition: Tensor) -> Tensor:
-        """Change the normal maps `(B, 4, H, W)` of these pictures alike; differentiable."""
+        """Change the normal maps `(B, 4, H, W)` of these images alike; differentiable."""
         return self._moved(torch.where(self.flip.view(-1, 1, 1, 1), mirror_normals(condition), condition))
 
     def _moved(self, x: Tensor) -> Tensor:
@@ -89,12 +89,12 @@ def mirror_normals(condition: Tensor) -> Tensor:
     return condition.flip(3) * sign[:, None, None]
 
 
-def recolour(picture: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Add `brightness`, then scale colours about each pixel's grey, then about the picture's mean; each `(B,)`."""
+def recolour(image: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+    """Add `brightness`, then scale colours about each pixel's grey, then about the image's mean; each `(B,)`."""
     brightness, saturation, contrast = (x.view(-1, 1, 1, 1) for x in (brightness, saturation, contrast))
-    picture = picture + brightness
-    picture = torch.lerp(picture.mean(1, keepdim=True), picture, saturation)
-    return torch.lerp(picture.mean((1, 2, 3), keepdim=True), picture, contrast)
+    image = image + brightness
+    image = torch.lerp(image.mean(1, keepdim=True), image, saturation)
+    return torch.lerp(image.mean((1, 2, 3), keepdim=True), image, contrast)
 
 
 def translate(x: Tensor, shift: Tensor) -> Tensor:
@@ -136,16 +136,16 @@ def draw_augmentation(
         shape: batch, height and width of what will be changed.
         generator: the only source of randomness, on the CPU; None is the default one of `device`.
         config: strengths; None is the default.
-        device: where the pictures are.
+        device: where the images are.
 
     Raises:
-        SettingError: a window larger than the picture.
+        SettingError: a window larger than the image.
     """
     config = config or AugmentConfig()
     batch, height, width = shape
     side = min(height, width)
     if config.window > side:
-        raise SettingError(f"a window of {config.window} px does not fit into pictures of {side} px.")
+        raise SettingError(f"a window of {config.window} px does not fit into images of {side} px.")
     draw = _Draw(batch, device, generator, config.probability)
     reach = config.translation * side
     colour = draw.chosen() * config.colour

@@ -1,4 +1,4 @@
-"""How different two pictures look to a trained network. Which network makes the features is the caller's."""
+"""How different two images look to a trained network. Which network makes the features is the caller's."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def perceptual_distance(first: Sequence[Tensor], second: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """Distance of two pictures by their features, `(B,)`: zero for the same features, computed in float32.
+    """Distance of two images by their features, `(B,)`: zero for the same features, computed in float32.
 
     At every place of every layer the channels are scaled to unit length; the squared differences are weighted by
     channel, averaged over the places and summed over the layers (LPIPS, Zhang et al. 2018, equation 1).

@@ -1,4 +1,4 @@
-"""What is likely before any picture is seen. Everything is elementwise unless it says otherwise."""
+"""What is likely before any image is seen. Everything is elementwise unless it says otherwise."""
 
 import math
 
@@ -23,7 +23,7 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def noise_autocorrelation(noise: Tensor) -> Tensor:
-    """How much optimised noise carries a picture: squared correlation of neighbours, over a pyramid down to 8 pixels.
+    """How much optimised noise carries an image: squared correlation of neighbours, over a pyramid down to 8 pixels.
 
     Karras et al. 2020, appendix D.
 

@@ -1,4 +1,4 @@
-"""Figures of merit."""
+"""Distances between distributions, likeness of images, landmark errors."""
 
 from garface.metrics.distributions import (
     Moments,
@@ -10,8 +10,8 @@ from garface.metrics.distributions import (
     symmetric_root,
     unbiased_frechet,
 )
+from garface.metrics.images import psnr, ssim
 from garface.metrics.landmarks import box_size, landmark_error
-from garface.metrics.pictures import psnr, ssim
 
 __all__ = [
     "Moments",

@@ -1,4 +1,4 @@
-"""Distances between sets of pictures, given features of each. Which network makes the features is the caller's."""
+"""Distances between sets of images, given features of each. Which network makes the features is the caller's."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def symmetric_root(covariance: ArrayLike) -> NDArray[np.float64]:
 
 
 def unbiased_frechet(counts: ArrayLike, distances: ArrayLike) -> float:
-    """Where Fréchet distances `(K,)` of `counts` `(K,)` pictures tend for endless pictures.
+    """Where Fréchet distances `(K,)` of `counts` `(K,)` images tend for endless images.
 
-    The distance grows with the inverse of the number of pictures, so a line through distance over 1 / count is followed
-    to zero (Chong and Forsyth 2020, arXiv 1911.07023, section 4). That holds for more pictures than features.
+    The distance grows with the inverse of the number of images, so a line through distance over 1 / count is followed
+    to zero (Chong and Forsyth 2020, arXiv 1911.07023, section 4). That holds for more images than features.
     """
     _, limit = np.polyfit(1 / np.asarray(counts, np.float64), np.asarray(distances, np.float64), 1)
     return float(limit)

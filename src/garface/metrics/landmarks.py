@@ -11,7 +11,7 @@ def landmark_error(predicted: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
     Args:
         predicted: `(B, N, D)`, pixels or millimetres.
         truth: where they should be, alike.
-        unit: `(B,)`, in the same unit of length: the eye distance or `box_size`.
+        unit: `(B,)`, in the same unit of length: the interocular distance or `box_size`.
 
     Raises:
         SettingError: a unit that is not positive.

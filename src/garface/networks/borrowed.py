@@ -1,4 +1,4 @@
-"""A renderer out of the borrowed network: its style carries the looks, and normals steer it in every layer.
+"""A renderer out of the borrowed network: its style carries the appearance, and normals steer it in every layer.
 
 G(N, a, noise) = backbone(a + E(N)), with gains and shifts of the features from the normal maps N. The style a is free
 of what a style tells linearly of pose and expression; the encoder E gives that back as N has it. The backbone's weights
@@ -47,7 +47,7 @@ class BorrowedGeneratorConfig:
     kind: str = field(default="borrowed", init=False)
     """Name of this kind of generator."""
     side: int = 128
-    """Side of the backbone's features that the output block reads, pixels; the picture has twice that side."""
+    """Side of the backbone's features that the output block reads, pixels; the image has twice that side."""
     features: int = 256
     """How many features there are."""
     levels: tuple[int, ...] = (128, 64)
@@ -90,7 +90,7 @@ class BorrowedGeneratorConfig:
 
     @property
     def resolution(self) -> int:
-        """Side of the picture, pixels."""
+        """Side of the image, pixels."""
         return 2 * self.side
 
     @property
@@ -190,10 +190,10 @@ def _steered_widths(backbone: Backbone, side: int, steered_side: int) -> list[in
 
 
 class BorrowedGenerator(Generator):
-    """Normal maps, style and noise -> picture.
+    """Normal maps, style and noise -> image.
 
-    Its styles are looks: what the backbone's styles say beyond pose and expression. w+ has one for each layer of the
-    backbone up to the features that are read, and one for everything above.
+    Its styles are appearance: what the backbone's styles say beyond pose and expression. w+ has one for each layer of
+    the backbone up to the features that are read, and one for everything above.
 
     Args:
         config: its size.
@@ -225,22 +225,24 @@ class BorrowedGenerator(Generator):
         return self.backbone.layers(self.config.side) + 1
 
     def styles(self, z: Tensor) -> Tensor:
-        """Latents `(B, 512)` -> looks `(B, 512)`, float32."""
+        """Latents `(B, 512)` -> appearance `(B, 512)`, float32."""
         with full_precision(z):
-            return self.looks(activate(self.get_buffer("latent_mean") + z.float() @ self.get_buffer("latent_axes")))
+            return self.appearance(
+                activate(self.get_buffer("latent_mean") + z.float() @ self.get_buffer("latent_axes"))
+            )
 
     def latents(self, w: Tensor) -> Tensor:
-        """The latents `(B, 512)` of the backbone's styles `(B, 512)`: `styles` of them are the looks of these."""
+        """The latents `(B, 512)` of the backbone's styles `(B, 512)`: `styles` of them are the appearance of these."""
         raw = torch.where(w < 0, w / LEAK, w) - self.get_buffer("latent_mean")
         latents: Tensor = torch.linalg.solve(self.get_buffer("latent_axes").mT, raw.mT).mT
         return latents
 
-    def looks(self, w: Tensor) -> Tensor:
+    def appearance(self, w: Tensor) -> Tensor:
         """What the backbone's styles `(B, 512)` say beyond pose and expression: the styles that `forward` takes."""
         return w - (w - self.get_buffer("mean")) @ self.get_buffer("explained")
 
     def noise_shapes(self, resolution: int | None = None) -> tuple[tuple[int, int, int], ...]:
-        """The `(1, r, r)` of each layer's noise, the same for every side of the picture."""
+        """The `(1, r, r)` of each layer's noise, the same for every side of the image."""
         sides = [side for side in self.backbone.sides if side <= self.config.side]
         return tuple((1, r, r) for r in sides for _ in range(1 if r == sides[0] else 2))
 
@@ -253,20 +255,20 @@ class BorrowedGenerator(Generator):
         resolution: int | None = None,
         noise_generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw pictures.
+        """Render images.
 
         Args:
-            w: looks `(B, 512)`, or `(B, L, 512)` with one per layer (w+).
+            w: appearance `(B, 512)`, or `(B, L, 512)` with one per layer (w+).
             pyramid: normal maps `(B, 4, r, r)` for every r up to `config.side`.
             noise: one `(B, 1, r, r)` per layer, weighted as was learned; None draws it.
-            resolution: side of the picture, or half of it: then it is averaged down; None is the whole side.
+            resolution: side of the image, or half of it: then it is averaged down; None is the whole side.
             noise_generator: source of the noise that is drawn.
 
         Returns:
             `(B, 3, R, R)`, float32, about [-1, 1], not clamped.
 
         Raises:
-            SettingError: shapes that do not fit this generator, or a side that it does not draw.
+            SettingError: shapes that do not fit this generator, or a side that it does not render.
         """
         full = self.config.resolution
         if resolution not in (None, full, full // 2):
@@ -274,21 +276,21 @@ class BorrowedGenerator(Generator):
         if noise is None:
             noise = self.sample_noise(len(w), noise_generator, w.device)
         x, styles = self._features(w, pyramid, noise)
-        picture: Tensor = self.block(x, styles[:, -1])
-        return F.avg_pool2d(picture, 2) if resolution == full // 2 else picture
+        image: Tensor = self.block(x, styles[:, -1])
+        return F.avg_pool2d(image, 2) if resolution == full // 2 else image
 
-    def draw_large(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> Tensor:
+    def render_large(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> Tensor:
         """As `forward`, but through the backbone's own upper levels: `(B, 3, 1024, 1024)`."""
         x, styles = self._features(w, pyramid, noise)
         top, spare = self.backbone.sides[-1], self.backbone.layers(self.backbone.sides[-1]) - self.layers
         styles = torch.cat([styles, styles[:, -1:].expand(-1, spare, -1)], 1)
-        return self.backbone.picture(self.backbone.raised(x, styles, self.config.side, top), styles)
+        return self.backbone.image(self.backbone.raised(x, styles, self.config.side, top), styles)
 
     def _features(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Features that the block reads, and the styles of all layers."""
         self._check(w, pyramid, noise)
-        looks = w[:, None] if w.ndim == 2 else w
-        styles = looks + self.encoder(pyramid[self.config.encoder_side])
+        appearance = w[:, None] if w.ndim == 2 else w
+        styles = appearance + self.encoder(pyramid[self.config.encoder_side])
         scaled = [one * strength for one, strength in zip(noise, self.noise_strengths)]
         return self.backbone.features(styles, self.config.side, self.injector(pyramid), scaled), styles
 

@@ -1,4 +1,4 @@
-"""The critic of adversarial training: a residual network, optionally shown the normal map beside the picture."""
+"""The critic of adversarial training: a residual network, optionally shown the normal map beside the image."""
 
 from dataclasses import dataclass, field
 
@@ -24,11 +24,11 @@ class DiscriminatorConfig:
     """Size and kind of a discriminator."""
 
     resolution: int = 128
-    """Largest side of the picture, pixels; a power of two."""
+    """Largest side of the image, pixels; a power of two."""
     channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 192, 32: 128, 64: 64, 128: 32})
     """Feature channels at each resolution."""
     conditional: bool = True
-    """Whether it judges the pair of picture and normal map; the paper's sees the picture alone."""
+    """Whether it judges the pair of image and normal map; the paper's sees the image alone."""
     group: int = 4
     """Samples per group of the batch deviation."""
 
@@ -37,7 +37,7 @@ class DiscriminatorConfig:
 
 
 class Discriminator(nn.Module):
-    """Picture, and normal map where conditional -> logit; positive means real."""
+    """Image, and normal map where conditional -> logit; positive means real."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -50,11 +50,11 @@ class Discriminator(nn.Module):
         self.hidden = EqualisedLinear(channels[4] * 16, channels[4], gain=ACTIVATION_GAIN)
         self.logit = EqualisedLinear(channels[4], 1)
 
-    def forward(self, picture: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Judge pictures of any side the network knows (progressive training enters at that side).
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Judge images of any side the network knows (progressive training enters at that side).
 
         Args:
-            picture: `(B, 3, r, r)` in [-1, 1], r from 4 to the configured resolution.
+            image: `(B, 3, r, r)` in [-1, 1], r from 4 to the configured resolution.
             condition: normal maps `(B, 4, r, r)`; None exactly where the network is not conditional.
 
         Returns:
@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
         Raises:
             SettingError: a side it has no entrance for, or a condition missing or too many.
         """
-        x = self._joined(picture, condition)
+        x = self._joined(image, condition)
         side = str(x.shape[-1])
         x = activate(self.enter[side](x))
         for r in sorted((int(k) for k in self.blocks if int(k) <= int(side)), reverse=True):
@@ -72,15 +72,15 @@ class Discriminator(nn.Module):
         with full_precision(x):
             return self.logit(activate(self.hidden(x.float().flatten(1))))
 
-    def _joined(self, picture: Tensor, condition: Tensor | None) -> Tensor:
-        side = picture.shape[-1]
-        check_shape("picture", picture, (None, 3, side, side))
+    def _joined(self, image: Tensor, condition: Tensor | None) -> Tensor:
+        side = image.shape[-1]
+        check_shape("image", image, (None, 3, side, side))
         if str(side) not in self.enter:
-            raise SettingError(f"picture must have a side among {', '.join(self.enter)}, but has {side}.")
+            raise SettingError(f"image must have a side among {', '.join(self.enter)}, but has {side}.")
         if (condition is not None) != self.config.conditional:
             needs = "needs" if self.config.conditional else "takes no"
             raise SettingError(f"this discriminator {needs} normal maps; set `conditional` to match the call.")
         if condition is None:
-            return picture
-        check_shape("condition", condition, (len(picture), 4, side, side))
-        return torch.cat([picture, condition], dim=1)
+            return image
+        check_shape("condition", condition, (len(image), 4, side, side))
+        return torch.cat([image, condition], dim=1)

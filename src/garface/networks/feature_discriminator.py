@@ -1,7 +1,7 @@
 """A discriminator that judges features of a frozen network instead of pixels (projected GANs, Sauer et al. 2021).
 
-The frozen network knows what pictures are made of, so that only small heads have to be learned: that makes adversarial
-training possible in tens of thousands of pictures instead of millions. Unlike there, the features of each layer are
+The frozen network knows what images are made of, so that only small heads have to be learned: that makes adversarial
+training possible in tens of thousands of images instead of millions. Unlike there, the features of each layer are
 judged by themselves, without random mixing between layers, and with the normal map beside them.
 """
 
@@ -22,7 +22,7 @@ class FeatureDiscriminatorConfig:
     """Size of a discriminator of features."""
 
     features: tuple[int, ...] = (3, 64, 128, 256, 512, 512)
-    """Channels of each layer. By default the picture itself, whose finest patterns a frozen network overlooks, and
+    """Channels of each layer. By default the image itself, whose finest patterns a frozen network overlooks, and
     VGG16's five layers."""
     scales: tuple[float, ...] = (0.5, 0.076, 0.052, 0.086, 1.2, 24.0)
     """Root mean square of each layer, by which it is divided; by default what `FeatureTrunk` sees in portraits. A
@@ -30,12 +30,12 @@ class FeatureDiscriminatorConfig:
     widths: tuple[int, ...] = (48, 48, 48, 64, 96, 96)
     """Channels inside each layer's head."""
     sides: tuple[int, ...] = (64, 64, 32, 16, 8, 4)
-    """Height and width of each layer, pixels, for pictures as large as the first one; larger ones are judged as
+    """Height and width of each layer, pixels, for images as large as the first one; larger ones are judged as
     well."""
     smallest: int = 8
     """Heads halve the features down to this height before they judge every place."""
     conditional: bool = True
-    """Whether it judges the pair of picture and normal map; the paper's sees the picture alone."""
+    """Whether it judges the pair of image and normal map; the paper's sees the image alone."""
 
     def __post_init__(self) -> None:
         for name in ("features", "scales", "widths", "sides"):
@@ -86,7 +86,7 @@ class FeatureDiscriminator(nn.Module):
 
         Args:
             features: of each layer, `(B, C, h, h)`, of any floating type.
-            condition: normal maps `(B, 4, H, H)` of the pictures' size; None exactly where it is not conditional.
+            condition: normal maps `(B, 4, H, H)` of the images' size; None exactly where it is not conditional.
 
         Returns:
             Logits `(B, N)`, float32.

@@ -1,4 +1,4 @@
-"""What every kind of generator answers: whoever draws with one asks for nothing else."""
+"""What every kind of generator answers: whoever renders with one asks for nothing else."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class GeneratorConfig(Protocol):
 
     @property
     def resolution(self) -> int:
-        """Side of the picture, pixels."""
+        """Side of the image, pixels."""
 
     @property
     def latent_dim(self) -> int:
@@ -39,7 +39,7 @@ class GeneratorConfig(Protocol):
 
 
 class Generator(nn.Module, ABC):
-    """Normal maps, style and noise -> picture.
+    """Normal maps, style and noise -> image.
 
     An abstract class and no structural protocol, because a generator is placed, frozen, hashed and saved as a module.
     """
@@ -49,7 +49,7 @@ class Generator(nn.Module, ABC):
     @property
     @abstractmethod
     def layers(self) -> int:
-        """How many styles a picture takes: the L of w+."""
+        """How many styles an image takes: the L of w+."""
 
     @abstractmethod
     def styles(self, z: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def noise_shapes(self, resolution: int | None = None) -> tuple[tuple[int, int, int], ...]:
-        """The `(1, r, r)` of each tensor of noise, for pictures of side `resolution` (default: full); at least one."""
+        """The `(1, r, r)` of each tensor of noise, for images of side `resolution` (default: full); at least one."""
 
     @abstractmethod
     def forward(
@@ -69,21 +69,21 @@ class Generator(nn.Module, ABC):
         resolution: int | None = None,
         noise_generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw pictures.
+        """Render images.
 
         Args:
             w: styles `(B, W)`, or `(B, L, W)` with one style per layer (w+).
             pyramid: normal maps `(B, 4, r, r)` for every r up to `resolution`; where the configuration is not
                 `conditioned` it is not looked at.
             noise: tensors as `noise_shapes` says; None draws them.
-            resolution: side of a smaller picture, for kinds that draw some; None is full.
+            resolution: side of a smaller image, for kinds that have some; None is full.
             noise_generator: source of the noise that is drawn.
 
         Returns:
             `(B, 3, R, R)`, float32, about [-1, 1], not clamped.
 
         Raises:
-            SettingError: shapes that do not fit this generator, or a side that it does not draw.
+            SettingError: shapes that do not fit this generator, or a side that it does not render.
         """
 
     @property

@@ -1,4 +1,4 @@
-"""The renderer-inverting network: a picture -> a Gaussian over the latent that draws it (the paper, section 3.4)."""
+"""The renderer-inverting network: an image -> a Gaussian over the latent that renders it (the paper, section 3.4)."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class InverterConfig:
     """Size of an inverter."""
 
     resolution: int = 128
-    """Largest side of the picture, pixels; a power of two."""
+    """Largest side of the image, pixels; a power of two."""
     latent_dim: int = 256
     """Length Z of z, as the generator's."""
     channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 192, 32: 128, 64: 64, 128: 32})
@@ -52,7 +52,7 @@ class InverterConfig:
 class Inverter(nn.Module):
     """Mirrors the generator: at every resolution the features are reduced to channel means and deviations.
 
-    That is what a style sets; all of them together, standardised, give the latent: from picture to picture they vary by
+    That is what a style sets; all of them together, standardised, give the latent: from image to image they vary by
     little of what they are.
     """
 
@@ -70,30 +70,30 @@ class Inverter(nn.Module):
         self.second_hidden = EqualisedLinear(config.hidden, config.hidden, gain=ACTIVATION_GAIN)
         self.gaussian = EqualisedLinear(config.hidden, 2 * config.latent_dim)
 
-    def forward(self, picture: Tensor) -> InverterOutput:
+    def forward(self, image: Tensor) -> InverterOutput:
         """Guess the latent.
 
         Args:
-            picture: `(B, 3, r, r)` in [-1, 1]. Below the configured resolution the statistics of the layers that
+            image: `(B, 3, r, r)` in [-1, 1]. Below the configured resolution the statistics of the layers that
                 are skipped count as zero.
 
         Raises:
             SettingError: a side the network has no entrance for.
         """
-        statistics = self._statistics(picture)
+        statistics = self._statistics(image)
         with full_precision(statistics):
             x = activate(self.first_hidden(self.standard(statistics)))
             x = activate(self.second_hidden(x))
             mean, log_variance = self.gaussian(x).chunk(2, dim=1)
         return InverterOutput(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
-    def _statistics(self, picture: Tensor) -> Tensor:
-        side = picture.shape[-1]
-        check_shape("picture", picture, (None, 3, side, side))
+    def _statistics(self, image: Tensor) -> Tensor:
+        side = image.shape[-1]
+        check_shape("image", image, (None, 3, side, side))
         if side not in self.sides:
-            raise SettingError(f"picture must have a side among {self.sides}, but has {side}.")
-        x = activate(self.enter[str(side)](picture))
-        found = [picture.new_zeros(len(picture), 2 * self.config.channels[r]) for r in self.sides if r > side]
+            raise SettingError(f"image must have a side among {self.sides}, but has {side}.")
+        x = activate(self.enter[str(side)](image))
+        found = [image.new_zeros(len(image), 2 * self.config.channels[r]) for r in self.sides if r > side]
         for r in (r for r in self.sides if r <= side):
             x = activate(self.last(x)) if r == 4 else x
             found.append(channel_statistics(x))

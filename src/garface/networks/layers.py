@@ -27,7 +27,7 @@ def activate(x: Tensor) -> Tensor:
 def upsample(x: Tensor) -> Tensor:
     """Double the resolution, `(B, C, H, W)` -> `(B, C, 2H, 2W)`.
 
-    Bilinear, which inside the picture is zero insertion followed by the FIR filter [1, 3, 3, 1] of StyleGAN2.
+    Bilinear, which inside the image is zero insertion followed by the FIR filter [1, 3, 3, 1] of StyleGAN2.
     """
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -196,7 +196,7 @@ class ResidualDown(nn.Module):
 
 
 def channel_statistics(x: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel over the picture, `(B, C, H, W)` -> `(B, 2C)`, float32.
+    """Mean and standard deviation of each channel over the image, `(B, C, H, W)` -> `(B, 2C)`, float32.
 
     The gradient stays finite where a channel is constant. In two passes, which on the CPU take half the time of
     `torch.var_mean` where channels are last.

@@ -1,4 +1,4 @@
-"""Normals from a picture: the frozen judge of normal consistency (the paper, section 3.3)."""
+"""Normals from an image: the frozen judge of normal consistency (the paper, section 3.3)."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class NormalEstimatorConfig:
     """Size of a normal estimator."""
 
     resolution: int = 128
-    """Side of the pictures it is trained on, pixels. It runs at other sides, less exactly."""
+    """Side of the images it is trained on, pixels. It runs at other sides, less exactly."""
     widths: tuple[int, ...] = (32, 64, 128, 128, 128)
     """Channels from half the resolution down, halving at each step; multiples of 8."""
 
@@ -56,7 +56,7 @@ def down_and_up(x: Tensor, down: nn.ModuleList, up: nn.ModuleList) -> Tensor:
 
 
 class NormalEstimator(nn.Module):
-    """A U-Net from picture to unit normals in the camera frame.
+    """A U-Net from image to unit normals in the camera frame.
 
     It works at half the resolution, on 2 x 2 pixels at a time: normals of a face are smooth, and it is asked often.
     """
@@ -69,11 +69,11 @@ class NormalEstimator(nn.Module):
         self.up = nn.ModuleList(ConvolutionPair(deep + skip, skip) for deep, skip in zip(widths[:0:-1], widths[-2::-1]))
         self.normal = nn.Conv2d(widths[0], 3, 3, padding=1)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         """Estimate normals.
 
         Args:
-            picture: `(B, 3, H, W)` in [-1, 1]; sides divisible by 2 for each of `widths`.
+            image: `(B, 3, H, W)` in [-1, 1]; sides divisible by 2 for each of `widths`.
 
         Returns:
             `(B, 3, H, W)`, float32, unit length everywhere; only inside a face do they mean something.
@@ -81,11 +81,11 @@ class NormalEstimator(nn.Module):
         Raises:
             SettingError: sides that cannot be halved often enough.
         """
-        check_shape("picture", picture, (None, 3, None, None))
+        check_shape("image", image, (None, 3, None, None))
         step = 2 ** len(self.down)
-        if picture.shape[2] % step or picture.shape[3] % step:
-            raise SettingError(f"picture must have sides divisible by {step}, but has {tuple(picture.shape[2:])}.")
-        return F.normalize(self._raw(picture).float(), dim=1, eps=1e-6)
+        if image.shape[2] % step or image.shape[3] % step:
+            raise SettingError(f"image must have sides divisible by {step}, but has {tuple(image.shape[2:])}.")
+        return F.normalize(self._raw(image).float(), dim=1, eps=1e-6)
 
     def _raw(self, x: Tensor) -> Tensor:
         return self.normal(upsample(down_and_up(F.pixel_unshuffle(x, 2), self.down, self.up)))

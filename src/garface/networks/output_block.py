@@ -1,4 +1,4 @@
-"""From the backbone's middle features straight to a small picture, past its large upper levels."""
+"""From the backbone's middle features straight to a small image, past its large upper levels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class OutputBlockConfig:
     """Size of an output block."""
 
     side: int = 128
-    """Side of the features that it reads, pixels; its picture has twice that side."""
+    """Side of the features that it reads, pixels; its image has twice that side."""
     features: int = 256
     """How many features there are: their channels."""
     levels: tuple[int, ...] = (128, 64)
@@ -53,18 +53,18 @@ class OutputBlockConfig:
 
     @property
     def resolution(self) -> int:
-        """Side of the picture, pixels."""
+        """Side of the image, pixels."""
         return 2 * self.side
 
 
 class OutputBlock(nn.Module):
-    """Features and style -> picture.
+    """Features and style -> image.
 
-    The picture is made of its Haar bands. Most of the average band comes from the backbone's own upper levels, run
+    The image is made of its Haar bands. Most of the average band comes from the backbone's own upper levels, run
     without doubling: each passes on the average band of the features below, and its depthwise convolutions are those
-    that average and doubling make of the original ones. That alone is a picture; everything in it goes on learning. The
+    that average and doubling make of the original ones. That alone is an image; everything in it goes on learning. The
     rest, and the bands of details, are projections of the features and of a branch of dense 3 x 3 convolutions, which
-    at half the picture's side cost less than depthwise ones at the full side.
+    at half the image's side cost less than depthwise ones at the full side.
     """
 
     def __init__(self, config: OutputBlockConfig) -> None:
@@ -86,7 +86,7 @@ class OutputBlock(nn.Module):
         self.project, self.bias = nn.Parameter(torch.zeros(bands, config.features)), nn.Parameter(torch.zeros(bands))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Draw the picture.
+        """Render the image.
 
         Args:
             x: `(B, features, side, side)`, channels last.

@@ -1,7 +1,7 @@
-"""Shape from a picture: identity coefficients, and what of the head is seen where.
+"""Shape from an image: identity coefficients, and what of the head is seen where.
 
-Its place in the paper is that of the inversion network (section 3.4), which guesses what a descent then refines; the
-paper's guesses the latent alone. The middle of the network answers for every place of the picture: which point of the
+Its place in the paper is that of the inversion network (section 3.4), which guesses what a refinement then refines; the
+paper's guesses the latent alone. The middle of the network answers for every place of the image: which point of the
 mean head is seen there (as the projected normalised coordinate code of Zhu et al. 2016, arXiv 1511.07212) and how it
 is turned. These answers can be taught densely, and hold what the coefficients follow from.
 """
@@ -24,7 +24,7 @@ _READ = 7
 
 
 class ShapeMaps(NamedTuple):
-    """What is seen, a quarter of the picture's side, float32."""
+    """What is seen, a quarter of the image's side, float32."""
 
     normals: Tensor
     """`(B, 3, r, r)`, camera frame, unit length."""
@@ -40,7 +40,7 @@ class ShapeOutput(NamedTuple):
     """An answer."""
 
     identity: Tensor
-    """`(B, K)` standard deviations, the expected value given the picture, times `ShapeHeadSettings.gain` where that
+    """`(B, K)` standard deviations, the expected value given the image, times `ReadoutSettings.gain` where that
     made the weights: near the mean head where little is seen."""
     maps: ShapeMaps
     """What it follows from."""
@@ -51,7 +51,7 @@ class ShapeEstimatorConfig:
     """Size of a shape estimator."""
 
     resolution: int = 128
-    """Side of the pictures, pixels."""
+    """Side of the images, pixels."""
     coefficients: int = 72
     """Number K of identity coefficients."""
     widths: tuple[int, ...] = (32, 64, 128, 128, 128)
@@ -61,7 +61,7 @@ class ShapeEstimatorConfig:
     hidden: int = 256
     """Width of the last hidden layer."""
     features: int = FACE_FEATURES
-    """Features of another network that are given besides the picture; 0 for none."""
+    """Features of another network that are given besides the image; 0 for none."""
 
     def __post_init__(self) -> None:
         for name in ("widths", "summary"):
@@ -101,35 +101,37 @@ class ShapeEstimator(nn.Module):
         nn.init.zeros_(self.identity.weight)
         nn.init.zeros_(self.identity.bias)
 
-    def forward(self, picture: Tensor, features: Tensor | None = None) -> ShapeOutput:
+    def forward(self, image: Tensor, features: Tensor | None = None) -> ShapeOutput:
         """Estimate.
 
         Args:
-            picture: `(B, 3, R, R)` in [-1, 1], framed as in FFHQ.
-            features: `(B, config.features)` of the same picture.
+            image: `(B, 3, R, R)` in [-1, 1], framed as in FFHQ.
+            features: `(B, config.features)` of the same image.
 
         Raises:
             SettingError: another side or another number of features than configured.
         """
         side = self.config.resolution
-        check_shape("picture", picture, (None, 3, side, side))
-        features = picture.new_zeros(len(picture), 0) if features is None else features
-        check_shape("features", features, (len(picture), self.config.features))
-        maps, known = self._look(picture)
-        with full_precision(picture):
+        check_shape("image", image, (None, 3, side, side))
+        features = image.new_zeros(len(image), 0) if features is None else features
+        check_shape("features", features, (len(image), self.config.features))
+        maps, known = self._look(image)
+        with full_precision(image):
             return ShapeOutput(self.answer(torch.cat([known, features.float()], dim=1)), maps)
 
-    def read(self, picture: Tensor, features: Tensor) -> Tensor:
-        """What the last layers are given, `(B, N)`, float32, before it is standardised; arguments as of `forward`."""
-        return torch.cat([self._look(picture)[1], features.float()], dim=1)
+    def read(self, image: Tensor, features: Tensor) -> Tensor:
+        """What the readout layers are given, `(B, N)`, float32, before it is standardised; arguments as of
+        `forward`.
+        """
+        return torch.cat([self._look(image)[1], features.float()], dim=1)
 
-    def _look(self, picture: Tensor) -> tuple[ShapeMaps, Tensor]:
+    def _look(self, image: Tensor) -> tuple[ShapeMaps, Tensor]:
         """The maps, and what the coefficients follow from but for the features."""
-        seen = down_and_up(F.pixel_unshuffle(picture, 2), self.down, self.up)
+        seen = down_and_up(F.pixel_unshuffle(image, 2), self.down, self.up)
         summary = seen
         for pair in self.summary:
             summary = pair(downsample(summary))
-        with full_precision(picture):
+        with full_precision(image):
             maps = self._maps(seen.float())
             there = maps.mask.sigmoid()
             found = downsample(torch.cat([maps.normals * there, maps.places * there, there], dim=1).detach())

@@ -34,7 +34,7 @@ class StyleGeneratorConfig:
     kind: str = field(default="stylegan", init=False)
     """Name of this kind of generator."""
     resolution: int = 128
-    """Side of the picture, pixels; a power of two."""
+    """Side of the image, pixels; a power of two."""
     latent_dim: int = 256
     """Length Z of z."""
     style_dim: int = 256
@@ -147,7 +147,7 @@ class StyledLayer(nn.Module):
 
 
 class RenderBlock(nn.Module):
-    """All layers at one resolution, and its share of the picture.
+    """All layers at one resolution, and its share of the image.
 
     Args:
         config: of the generator.
@@ -173,7 +173,7 @@ class RenderBlock(nn.Module):
         self.resolution = resolution
 
     def forward(self, x: Tensor, styles: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Features and this block's term `(B, 3, r, r)` of the picture, float32."""
+        """Features and this block's term `(B, 3, r, r)` of the image, float32."""
         injected = self.injection(pyramid[self.resolution]) if self.injection is not None else [None] * len(noise)
         for k, layer in enumerate(self.layers):
             x = layer(x, styles[:, k], noise[k], injected[k])
@@ -181,7 +181,7 @@ class RenderBlock(nn.Module):
 
 
 class StyleGenerator(Generator):
-    """Normal maps, style and noise -> picture, growing from 4 px by doubling."""
+    """Normal maps, style and noise -> image, growing from 4 px by doubling."""
 
     config: StyleGeneratorConfig
 
@@ -192,7 +192,7 @@ class StyleGenerator(Generator):
         self._add_layers(RenderBlock)
 
     def _add_layers(self, block: Callable[[StyleGeneratorConfig, int], RenderBlock]) -> None:
-        """Add the constant that drawing begins with, and a block for every size."""
+        """Add the constant that the synthesis begins with, and a block for every size."""
         config = self.config
         self.constant = nn.Parameter(torch.randn(1, config.channels[4], 4, 4))
         self.blocks = nn.ModuleDict({str(r): block(config, r) for r in resolutions_to(config.resolution)})
@@ -208,7 +208,7 @@ class StyleGenerator(Generator):
         return w
 
     def noise_shapes(self, resolution: int | None = None) -> tuple[tuple[int, int, int], ...]:
-        """The `(1, r, r)` of each layer's noise, for pictures of side `resolution` (default: full)."""
+        """The `(1, r, r)` of each layer's noise, for images of side `resolution` (default: full)."""
         sides = resolutions_to(self._checked(resolution))
         return tuple((1, r, r) for r in sides for _ in range(1 if r == 4 else 2))
 
@@ -220,7 +220,7 @@ class StyleGenerator(Generator):
 
     @torch.no_grad()
     def silence_above(self, resolution: int) -> None:
-        """Let blocks above `resolution` add nothing to the picture: a growing training starts with enlargements."""
+        """Let blocks above `resolution` add nothing to the image: a growing training starts with enlargements."""
         for size, block in self.blocks.items():
             assert isinstance(block, RenderBlock)
             if int(size) > resolution:
@@ -235,27 +235,27 @@ class StyleGenerator(Generator):
         resolution: int | None = None,
         noise_generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw pictures; see `Generator.forward`.
+        """Render images; see `Generator.forward`.
 
-        A block's picture term takes the style of its last layer. A generator without noise does not look at it.
+        A block's image term takes the style of its last layer. A generator without noise does not look at it.
         """
         sides = resolutions_to(self._checked(resolution))
         styles = self._per_layer(w)
         maps = self._conditions(pyramid, sides, len(w))
         if noise is None:
             noise = self.sample_noise(len(w), noise_generator, w.device, resolution=sides[-1])
-        return self._draw(styles, maps, self._checked_noise(noise, sides[-1]), sides)
+        return self._synthesise(styles, maps, self._checked_noise(noise, sides[-1]), sides)
 
-    def _draw(self, styles: Tensor, maps: Pyramid, noise: Sequence[Tensor], sides: Sequence[int]) -> Tensor:
+    def _synthesise(self, styles: Tensor, maps: Pyramid, noise: Sequence[Tensor], sides: Sequence[int]) -> Tensor:
         x = self.constant.expand(len(styles), -1, -1, -1)
-        picture, start = None, 0
+        image, start = None, 0
         for side in sides:
             stop = start + (1 if side == 4 else 2)
             x, term = self.blocks[str(side)](x, styles[:, start:stop], maps, noise[start:stop])
-            picture = term if picture is None else upsample(picture) + term
+            image = term if image is None else upsample(image) + term
             start = stop
-        assert picture is not None
-        return picture
+        assert image is not None
+        return image
 
     def _checked(self, resolution: int | None) -> int:
         if resolution is None:

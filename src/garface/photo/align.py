@@ -14,7 +14,7 @@ from garface.heads.tables import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER, eye_cent
 
 _SIDE = 1.012
 """MediaPipe's eyes are this much nearer together than those FFHQ was aligned with: with this factor the frame found in
-250 FFHQ-style portraits is the whole picture in the median."""
+250 FFHQ-style portraits is the whole image in the median."""
 
 
 def ffhq_similarity(points: Tensor, size: int) -> Similarity:

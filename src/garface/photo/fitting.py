@@ -1,6 +1,6 @@
 """From a found face to an aligned crop and a fitted model: the path that training and reconstruction share.
 
-The fit happens in the frame of the crop, where faces of any photo have one size. A similarity of the picture is exact
+The fit happens in the frame of the crop, where faces of any photo have one size. A similarity of the image is exact
 for the camera (`Camera.cropped`), so the result carries over to the full photo without loss.
 """
 
@@ -18,7 +18,7 @@ from garface.geometry import Camera, Pose, Similarity, crop
 from garface.heads import ARKIT_NAMES, FitSettings, HeadModel, LandmarkFit, fit_landmarks
 from garface.io import to_tensor
 from garface.photo.align import ffhq_similarity
-from garface.photo.finder import FaceLandmarks
+from garface.photo.detector import FaceLandmarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class AlignedFace:
     """One face in the frame of its crop.
 
     Attributes:
-        picture: (1, 3, R, R) in [-1, 1].
+        image: (1, 3, R, R) in [-1, 1].
         inside: (1, 1, R, R) share of each pixel that the photo covers.
         similarity: from full px to crop px.
         camera: of the crop; its focal length is a placeholder until the fit.
@@ -39,7 +39,7 @@ class AlignedFace:
         width: of the photo, px.
     """
 
-    picture: Tensor
+    image: Tensor
     inside: Tensor
     similarity: Similarity
     camera: Camera
@@ -69,11 +69,11 @@ def align_face(pixels: Pixels, face: FaceLandmarks, size: int, *, focal: float |
     height, width = pixels.shape[:2]
     points = torch.from_numpy(face.points)[None].float()
     similarity = ffhq_similarity(points, size)
-    picture, inside = crop(to_tensor(pixels), similarity, size)
+    image, inside = crop(to_tensor(pixels), similarity, size)
     photo = Camera(torch.tensor([float(max(height, width))]), torch.tensor([[width / 2, height / 2]]), height, width)
     camera, roll = photo.cropped(similarity, size, size)
     return AlignedFace(
-        picture=picture,
+        image=image,
         inside=inside,
         similarity=similarity,
         camera=camera,

@@ -4,7 +4,7 @@ To add a cost, write a function from a `Context` to (B,) and put a `Term` with i
 
     terms = {**COSTS, "smile": Term(smile, weight=0.1)}
 
-Nothing else needs to change; the history of a descent tells the value of every term under its name.
+Nothing else needs to change; the history of a refinement tells the value of every term under its name.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from garface.heads import Shared, eye_distance, landmark_points
+from garface.heads import Shared, interocular_distance, landmark_points
 from garface.losses import gaussian_prior, gradient_error, photometric_error, pyramid_error
-from garface.reconstruction.state import Draws, FaceState, Target
+from garface.reconstruction.state import FaceRenderer, FaceState, Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,33 +26,33 @@ class Context:
     """What costs look at: B faces in their present state, and whatever follows from it, computed once if asked for.
 
     Attributes:
-        renderer: draws them.
+        renderer: renders them.
         state: of now.
-        start: before the descent.
-        target: what the drawing should equal.
+        start: before the refinement.
+        target: what the render should equal.
         head: (B, V, 3) vertices in the head frame, millimetres.
     """
 
-    renderer: Draws
+    renderer: FaceRenderer
     state: FaceState
     start: FaceState
     target: Target
     head: Tensor
 
     @staticmethod
-    def of(renderer: Draws, state: FaceState, start: FaceState, target: Target) -> Context:
+    def of(renderer: FaceRenderer, state: FaceState, start: FaceState, target: Target) -> Context:
         """The context of a state."""
         return Context(renderer, state, start, target, renderer.head_model.vertices(state.identity, state.expression))
 
     @cached_property
     def normals(self) -> Tensor:
-        """(B, 4 or more, R, R) normals and mask, and whatever else the renderer draws from."""
+        """(B, 4 or more, R, R) normals and mask, and whatever else the renderer needs."""
         return self.state.normals(self.renderer)
 
     @cached_property
-    def picture(self) -> Tensor:
-        """(B, 3, R, R) the drawing, about [-1, 1]."""
-        return self.renderer.draw(self.state.w, self.normals, self.state.noise)
+    def image(self) -> Tensor:
+        """(B, 3, R, R) the render, about [-1, 1]."""
+        return self.renderer.render(self.state.w, self.normals, self.state.noise)
 
     @cached_property
     def points(self) -> Tensor:
@@ -82,18 +82,18 @@ class Term:
 
 def photometric(at: Context) -> Tensor:
     """Robust difference of colours over several scales, [-1, 1] units."""
-    picture, photo, mask = at.picture, at.target.picture, at.target.mask
-    return 0.5 * photometric_error(picture, photo, mask) + 0.5 * pyramid_error(picture, photo, mask)
+    image, photo, mask = at.image, at.target.image, at.target.mask
+    return 0.5 * photometric_error(image, photo, mask) + 0.5 * pyramid_error(image, photo, mask)
 
 
 def detail(at: Context) -> Tensor:
-    """Difference of the picture gradients, [-1, 1] units."""
-    return gradient_error(at.picture, at.target.picture, at.target.mask)
+    """Difference of the image gradients, [-1, 1] units."""
+    return gradient_error(at.image, at.target.image, at.target.mask)
 
 
 def landmarks(at: Context, *, sigma: float) -> Tensor:
-    """Squared landmark error in units of `sigma` eye distances, mean over landmarks."""
-    scale = sigma * eye_distance(at.target.points)[:, None, None]
+    """Squared landmark error in units of `sigma` interocular distances, mean over landmarks."""
+    scale = sigma * interocular_distance(at.target.points)[:, None, None]
     return (((at.points - at.target.points) / scale) ** 2).mean((1, 2))
 
 

@@ -9,29 +9,29 @@ from typing import get_args
 
 from garface.errors import InputError, SettingError
 from garface.heads import Shared
-from garface.photo.finder import FaceFinder
-from garface.photo.starting_shapes import ShapeStart, load_starting_shapes
+from garface.photo.detector import LandmarkDetector
+from garface.photo.initial_shapes import ShapeStart, load_initial_shapes
 from garface.reconstruction import costs
 from garface.reconstruction.refine import RefineSettings
 from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Reconstruction
-from garface.reconstruction.settings import DrawnBy, LatentStart, ReconstructionSettings
+from garface.reconstruction.settings import LatentStart, ReconstructionSettings, RendererKind
 from garface.reconstruction.stages import FINDING, Photo, Shot, Tell, Tools, find, part, photo_label, silent, solve
 
 ESTIMATED_REFINED, LANDMARKS_REFINED = 0.05, 0.2
-"""Standard deviation of identities about what the shape estimator answers, as far as the descent may move them, and the
-descent's weight of landmarks: with one of 1, heads of known shape got worse."""
+"""Standard deviation of identities about what the shape estimator answers, as far as the refinement may move them, and
+the refinement's weight of landmarks: with one of 1, heads of known shape got worse."""
 
 REFINE: dict[str, RefineSettings | None] = {
     "fast": None,
     "standard": RefineSettings(steps=80, rate_style=0.15),
     "best": RefineSettings(steps=400),
 }
-"""The descent behind every quality, from a landmark fit."""
+"""The refinement behind every quality, from a landmark fit."""
 
 
 def refine_settings(settings: ReconstructionSettings) -> RefineSettings | None:
-    """The descent of a reconstruction, None for none: one from the estimated shape stays near it."""
+    """The refinement of a reconstruction, None for none: one from the estimated shape stays near it."""
     found = REFINE[settings.quality]
     if found is None or settings.shape_start == "landmarks":
         return found
@@ -49,7 +49,7 @@ class Reconstructor:
     Args:
         settings: see `ReconstructionSettings`.
         renderer: a renderer that is already loaded; None loads `settings.model`.
-        descent: the refinement, with an objective of one's own for instance; None takes that of `settings.quality`.
+        refinement: the refinement, with an objective of one's own for instance; None takes that of `settings.quality`.
 
     Raises:
         SettingError: a setting outside its range, or a shape estimator of another head model.
@@ -62,23 +62,23 @@ class Reconstructor:
         settings: ReconstructionSettings = ReconstructionSettings(),
         *,
         renderer: Renderer | None = None,
-        descent: RefineSettings | None = None,
+        refinement: RefineSettings | None = None,
     ) -> None:
         _check(settings)
         renderer = renderer or load_renderer(settings.model, device=settings.device)
         shapes, cards = None, dict(renderer.cards)
         if settings.shape_start == "estimator":
             model, device = renderer.head_model, renderer.device
-            shapes = load_starting_shapes(settings.shape_model, model=model, device=device)
+            shapes = load_initial_shapes(settings.shape_model, model=model, device=device)
             cards["shape"] = shapes.card
-        descent = descent or refine_settings(settings)
-        self.tools = Tools(settings, renderer, FaceFinder(), shapes, descent, cards)
+        refinement = refinement or refine_settings(settings)
+        self.tools = Tools(settings, renderer, LandmarkDetector(), shapes, refinement, cards)
 
     def __enter__(self) -> Reconstructor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.tools.finder.close()
+        self.tools.detector.close()
 
     @property
     def settings(self) -> ReconstructionSettings:
@@ -195,7 +195,7 @@ def _labels(photos: Sequence[Photo], names: Sequence[str] | None) -> Sequence[st
 def _check(settings: ReconstructionSettings) -> None:
     if settings.quality not in REFINE:
         raise SettingError(f"quality must be {', '.join(REFINE)}, but is {settings.quality!r}.")
-    for name, known in (("drawn_by", DrawnBy), ("latent_start", LatentStart), ("shape_start", ShapeStart)):
+    for name, known in (("renderer", RendererKind), ("latent_start", LatentStart), ("shape_start", ShapeStart)):
         if getattr(settings, name) not in get_args(known):
             raise SettingError(f"{name} must be {' or '.join(get_args(known))}, not {getattr(settings, name)!r}.")
     if settings.texture_size is not None and not 16 <= settings.texture_size <= 8192:

@@ -1,4 +1,4 @@
-"""Joint descent on identity, expression, pose, latent and noise until the drawing equals the photo.
+"""Refinement: joint gradient descent on identity, expression, pose, latent and noise until the render equals the photo.
 
 The paper, section 3.3: gradient descent through the renderer with photometric, landmark and prior terms. Pose and
 coefficients start at the landmark fit, the latent at the inverter's answer; w is one style per layer (w+). The pose
@@ -17,7 +17,7 @@ from torch import Tensor
 from garface.geometry import Pose, axis_angle_to_matrix
 from garface.heads import Shared
 from garface.reconstruction.costs import COSTS, Context, Term, evaluate
-from garface.reconstruction.state import Draws, FaceState, Target
+from garface.reconstruction.state import FaceRenderer, FaceState, Target
 
 Report = Callable[[int, int], None]
 History = list[dict[str, Tensor]]
@@ -26,7 +26,7 @@ History = list[dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """Settings of the descent.
+    """Settings of the refinement.
 
     Attributes:
         steps: number of Adam steps.
@@ -48,7 +48,7 @@ class RefineSettings:
 
 
 def refine(
-    renderer: Draws,
+    renderer: FaceRenderer,
     start: FaceState,
     target: Target,
     settings: RefineSettings = RefineSettings(),
@@ -78,9 +78,9 @@ def refine(
 
 
 class _Unknowns:
-    """What the descent moves, in units in which one learning rate suits a whole group."""
+    """What the refinement moves, in units in which one learning rate suits a whole group."""
 
-    def __init__(self, renderer: Draws, start: FaceState, settings: RefineSettings) -> None:
+    def __init__(self, renderer: FaceRenderer, start: FaceState, settings: RefineSettings) -> None:
         self.start, self.settings, self.spread = start, settings, renderer.style_spread
         self.bounds = renderer.head_model.expression_bounds
         self.style = torch.zeros_like(start.w).requires_grad_()

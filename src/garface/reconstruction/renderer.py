@@ -1,4 +1,4 @@
-"""The trained renderer with its head model: coefficients, pose and latent in, picture out."""
+"""The trained renderer with its head model: coefficients, pose and latent in, image out."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Renderer:
 
     Attributes:
         head_model: the head model.
-        generator: normal maps, style and noise -> picture.
-        inverter: picture -> latent.
+        generator: normal maps, style and noise -> image.
+        inverter: image -> latent.
         cards: what the weights say about themselves, "gar" and "inverter".
         device: where everything lies.
     """
@@ -43,7 +43,7 @@ class Renderer:
 
     @property
     def resolution(self) -> int:
-        """Side of the pictures, pixels."""
+        """Side of the images, pixels."""
         return self.generator.config.resolution
 
     @cached_property
@@ -73,8 +73,8 @@ class Renderer:
         small = camera.resized(self.resolution, self.resolution)
         return normal_map(self.vertices(identity, expression, pose), self.topology, small, samples=SAMPLES)
 
-    def draw(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Pictures (B, 3, R, R), about [-1, 1]; w is (B, W) or (B, L, W), noise None is drawn from seed 0."""
+    def render(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Images (B, 3, R, R), about [-1, 1]; w is (B, W) or (B, L, W), noise None is drawn from seed 0."""
         if noise is None:
             noise = self.sample_noise(len(w))
         return self.generator(w, normal_pyramid(normals), noise)
@@ -136,7 +136,7 @@ def load_renderer(model: str | Path = "builtin", *, device: Device = "auto", hea
 
 
 def _head(given: HeadModel | None, card: WeightsCard, what: str) -> HeadModel:
-    """The head model that a renderer draws: the given one, or that of its card."""
+    """The head model that a renderer renders: the given one, or that of its card."""
     remedy = "train a renderer for it with `garface train gar`"
     model = given or stamped_head(card.head, what=what, remedy=remedy)
     check_stamp(card.head, model, what=what, remedy=remedy)

@@ -1,4 +1,4 @@
-"""What a user gets: coefficients, camera, pictures and meshes of one reconstructed face, and the folder they fill."""
+"""What a user gets: coefficients, camera, images and meshes of one reconstructed face, and the folder they fill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from garface.arrays import Pixels
 from garface.errors import InputError
 from garface.files import whole_folder, write_atomic, write_json
 from garface.geometry import Camera, Pose, Topology, vertex_normals
-from garface.heads import HeadModel, check_stamp, eye_distance, landmark_points, stamp
+from garface.heads import HeadModel, check_stamp, interocular_distance, landmark_points, stamp
 from garface.io import (
     GltfCamera,
     GltfHead,
@@ -76,7 +76,7 @@ class Reconstruction:
         expression: (E,) within the head model's bounds.
         camera: of the full photo.
         pose: camera from head, millimetres, for that camera.
-        state: everything that draws the face in the frame of its crop.
+        state: everything that renders the face in the frame of its crop.
         renderer: the renderer it belongs to.
         pixels: (H, W, 3) uint8, the photo.
         texture: colour and confidence in UV.
@@ -85,7 +85,8 @@ class Reconstruction:
         cards: what all weights that were used say about themselves.
         start: the state before the refinement.
         target: the crop, its mask and its landmarks.
-        drawn: (3, R, R) in [-1, 1], what graphics rules drew where they took the renderer's place.
+        classic_render: (3, R, R) in [-1, 1], the render of the classic renderer where it took the generative one's
+            place.
         history: every step's terms.
         seconds: time by stage.
     """
@@ -104,7 +105,7 @@ class Reconstruction:
     cards: dict[str, WeightsCard] = field(default_factory=dict)
     start: FaceState | None = None
     target: Target | None = None
-    drawn: Tensor | None = None
+    classic_render: Tensor | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -124,10 +125,10 @@ class Reconstruction:
         return self.head_model.vertices(self.identity[None], expression[None])[0]
 
     @torch.no_grad()
-    def draw(self) -> Tensor:
-        """The picture (3, R, R) of the face, [-1, 1], by the renderer or what took its place."""
-        picture = self.state.draw(self.renderer)[0] if self.drawn is None else self.drawn
-        return picture.clamp(-1, 1).cpu()
+    def render(self) -> Tensor:
+        """The image (3, R, R) of the face, [-1, 1], by the renderer or what took its place."""
+        image = self.state.render(self.renderer)[0] if self.classic_render is None else self.classic_render
+        return image.clamp(-1, 1).cpu()
 
     def head(self) -> GltfHead:
         """The head as it goes into the GLB: neutral shape, morph targets at the fitted strengths."""
@@ -153,25 +154,26 @@ class Reconstruction:
         )
 
     @torch.no_grad()
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """How near the face comes to the photo, before and after the refinement.
 
-        `psnr_inverted` and `psnr_refined`: of the drawing inside the head, dB. `landmark_error_fitted` and
-        `landmark_error_refined`: median distance of the projected landmarks from the observed ones, eye distances.
+        `psnr_inverted` and `psnr_refined`: of the render inside the head, dB. `landmark_error_fitted` and
+        `landmark_error_refined`: median distance of the projected landmarks from the observed ones, interocular
+        distances.
         """
         if self.target is None or self.start is None:
             return {}
         mask = (self.start.normals(self.renderer)[:, 3:] * self.target.mask).cpu()
-        first = self.start.draw(self.renderer).clamp(-1, 1).cpu()
-        drawn = {"psnr_inverted": first, "psnr_refined": self.draw()[None]}
-        photo = self.target.picture.cpu()
-        return {name: float(psnr(picture, photo, mask)) for name, picture in drawn.items()} | {
+        first = self.start.render(self.renderer).clamp(-1, 1).cpu()
+        images = {"psnr_inverted": first, "psnr_refined": self.render()[None]}
+        photo = self.target.image.cpu()
+        return {name: float(psnr(image, photo, mask)) for name, image in images.items()} | {
             "landmark_error_fitted": _landmark_error(self.start, self.renderer, self.target),
             "landmark_error_refined": _landmark_error(self.state, self.renderer, self.target),
         }
 
     def report(self) -> dict[str, Any]:
-        """Everything about the reconstruction that is not a picture, as plain JSON values."""
+        """Everything about the reconstruction that is not an image, as plain JSON values."""
         names = self.renderer.head_model.expression_names
         return {
             "name": self.name,
@@ -186,7 +188,7 @@ class Reconstruction:
                 "rotation_camera_head": self.pose.rotation[0].tolist(),
                 "translation_camera_head_mm": self.pose.translation[0].tolist(),
             },
-            "figures": self.figures(),
+            "metrics": self.metrics(),
             "seconds": self.seconds,
             "history": self.history,
             "versions": {name: _version(name) for name in ("garface", "torch", "numpy", "mediapipe")},
@@ -205,7 +207,7 @@ class Reconstruction:
             OutputError: the folder cannot be written.
         """
         final = Path(folder)
-        writers = (self._write_meshes, self._write_pictures, self._write_state, self._write_report)
+        writers = (self._write_meshes, self._write_images, self._write_state, self._write_report)
         with whole_folder(final) as draft:
             for number, write in enumerate(writers):
                 report(number / len(writers))
@@ -220,7 +222,7 @@ class Reconstruction:
 
     def _write_meshes(self, draft: Path) -> None:
         head = self.head()
-        write_glb(draft / "head.glb", head, picture="jpeg")
+        write_glb(draft / "head.glb", head, image="jpeg")
         vertices = self.vertices()
         normals = vertex_normals(vertices[None], self.topology)[0]
         write_png(draft / "texture.png", self.texture.colour)
@@ -236,13 +238,13 @@ class Reconstruction:
         )
 
     @torch.no_grad()
-    def _write_pictures(self, draft: Path) -> None:
-        render, normals = self.draw(), self.state.normals(self.renderer)[0].cpu()
+    def _write_images(self, draft: Path) -> None:
+        render, normals = self.render(), self.state.normals(self.renderer)[0].cpu()
         write_png(draft / "render.png", to_uint8(render))
         write_png(draft / "normals.png", to_uint8(normals[:3]))
         write_png(draft / "overlay.png", self._overlay())
         if self.target is not None:
-            photo = self.target.picture[0].cpu()
+            photo = self.target.image[0].cpu()
             shaded = shaded_mesh(photo[None], normals[None])[0]
             panels = [_enlarge(to_uint8(panel)) for panel in (photo, render, normals[:3], shaded)]
             write_png(draft / "comparison.png", contact_sheet(panels, 4, gap=4))
@@ -270,7 +272,7 @@ class Reconstruction:
 
 
 def load_state(folder: Path | str, renderer: Renderer) -> FaceState:
-    """What draws the face of a finished reconstruction, from its folder.
+    """What renders the face of a finished reconstruction, from its folder.
 
     Raises:
         InputError: the folder holds no reconstruction, or one that another renderer made.
@@ -316,11 +318,11 @@ def read_report(folder: Path | str) -> dict[str, Any]:
 
 
 def _landmark_error(state: FaceState, renderer: Renderer, target: Target) -> float:
-    """Median distance of one face's projected landmarks from the observed ones, in its eye distance."""
+    """Median distance of one face's projected landmarks from the observed ones, in its interocular distance."""
     model = renderer.head_model
     head = renderer.vertices(state.identity, state.expression, state.pose)
     projected = state.camera.project(landmark_points(model, head))
-    return float((projected - target.points).norm(dim=2).median() / eye_distance(target.points))
+    return float((projected - target.points).norm(dim=2).median() / interocular_distance(target.points))
 
 
 def shaded_mesh(photo: Tensor, normals: Tensor) -> Tensor:

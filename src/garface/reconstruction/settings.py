@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from garface.devices import Device
-from garface.photo.starting_shapes import ShapeStart
+from garface.photo.initial_shapes import ShapeStart
 
 Quality = Literal["fast", "standard", "best"]
-DrawnBy = Literal["renderer", "graphics"]
+RendererKind = Literal["generative", "classic"]
 LatentStart = Literal["inverter", "mean"]
 
 
@@ -22,11 +22,12 @@ class ReconstructionSettings:
         seed: fixes every random draw.
         model: "builtin", or a folder of trained weights.
         texture_size: side of the texture, 16 to 8192 texels; None takes 512 for "fast" and 1024 for the rest.
-        drawn_by: what the refinement descends through: the renderer, or graphics rules, to be compared with it.
+        renderer: what the refinement descends through: the generative renderer, or the classic one, to be compared with
+            it.
         latent_start: where it starts: at the inverter's latent, or at the mean style, to be compared with it.
         shape_start: where its identity starts: at the shape estimator's, or where landmarks alone put it.
         shape_model: "builtin", or a weight file of a shape estimator.
-        batch: faces that go through the networks, and down the descent, together; more take more memory.
+        batch: faces that go through networks and refinement together; more take more memory.
     """
 
     quality: Quality = "standard"
@@ -35,7 +36,7 @@ class ReconstructionSettings:
     seed: int = 0
     model: str = "builtin"
     texture_size: int | None = None
-    drawn_by: DrawnBy = "renderer"
+    renderer: RendererKind = "generative"
     latent_start: LatentStart = "inverter"
     shape_start: ShapeStart = "estimator"
     shape_model: str = "builtin"

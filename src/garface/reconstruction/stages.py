@@ -22,10 +22,10 @@ from garface.arrays import Pixels
 from garface.errors import NoFaceError, SettingError
 from garface.heads import LandmarkFit, Shared
 from garface.io import read_photo, to_tensor
-from garface.photo.finder import FaceFinder, FaceLandmarks, choose_faces
+from garface.photo.detector import FaceLandmarks, LandmarkDetector, choose_faces
 from garface.photo.fitting import AlignedFace, align_face
-from garface.photo.starting_shapes import StartingShapes, fit_from
-from garface.reconstruction.graphics import refine_by_graphics
+from garface.photo.initial_shapes import InitialShapes, fit_from
+from garface.reconstruction.classic import refine_classic
 from garface.reconstruction.refine import History, RefineSettings, refine
 from garface.reconstruction.renderer import Renderer
 from garface.reconstruction.result import Provenance, Reconstruction
@@ -52,17 +52,17 @@ class Tools:
     Attributes:
         settings: what the user chose.
         renderer: the renderer with its head model.
-        finder: finds faces in photos.
+        detector: finds faces in photos.
         shapes: estimates identities; None where landmarks alone put them.
-        descent: of the refinement; None for none.
+        refinement: of the refinement; None for none.
         cards: what all weights that are used say about themselves.
     """
 
     settings: ReconstructionSettings
     renderer: Renderer
-    finder: FaceFinder
-    shapes: StartingShapes | None
-    descent: RefineSettings | None
+    detector: LandmarkDetector
+    shapes: InitialShapes | None
+    refinement: RefineSettings | None
     cards: dict[str, WeightsCard]
 
     @cached_property
@@ -104,10 +104,10 @@ class Work:
         expected: (B, K) identities, by `fit`; None where nothing is expected.
         landmarks: the landmark fit, by `fit`.
         start: states before the refinement, by `invert`.
-        target: what drawings should equal, by `invert`.
+        target: what renders should equal, by `invert`.
         state: the latest states, by `invert` and `refine`.
         history: every step's terms, by `refine`.
-        drawn: (B, 3, R, R), by `refine` where something else than the renderer drew.
+        classic_render: (B, 3, R, R), by `refine` where the classic renderer took the generative one's place.
         results: by `texture`.
     """
 
@@ -121,7 +121,7 @@ class Work:
     target: Target = field(init=False)
     state: FaceState = field(init=False)
     history: History = field(default_factory=list, init=False)
-    drawn: Tensor | None = field(default=None, init=False)
+    classic_render: Tensor | None = field(default=None, init=False)
     results: list[Reconstruction] = field(default_factory=list, init=False)
 
 
@@ -165,7 +165,7 @@ def solve(tools: Tools, shots: Sequence[Shot], shared: Shared, tell: Tell) -> li
 
 def solving(tools: Tools) -> tuple[Stage, ...]:
     """The stages between finding faces and writing results, in their order."""
-    refinement = (REFINE,) if tools.descent is not None else ()
+    refinement = (REFINE,) if tools.refinement is not None else ()
     return (FIT, INVERT, *refinement, TEXTURE)
 
 
@@ -181,7 +181,7 @@ def find(tools: Tools, photo: Photo, name: str | None) -> list[Shot]:
     read = time.perf_counter()
     label = name or photo_label(photo)
     try:
-        faces = choose_faces(tools.finder.find(pixels), tools.settings.face)
+        faces = choose_faces(tools.detector.find(pixels), tools.settings.face)
     except NoFaceError as error:
         raise NoFaceError(f"{provenance.photo or label}: {error}") from error
     seconds = {"read": read - begun, "find": time.perf_counter() - read}
@@ -233,10 +233,10 @@ def invert(work: Work, report: Callable[[float], None]) -> None:
     """Estimate latents; with the landmark fit they are the states to begin with. Also say what they should equal."""
     renderer, found, aligned = work.tools.renderer, work.landmarks, work.aligned
     place, size, count = renderer.device, renderer.resolution, len(aligned)
-    picture = _shrink(torch.cat([face.picture for face in aligned]), size).to(place)
+    image = _shrink(torch.cat([face.image for face in aligned]), size).to(place)
     w = renderer.mean_style.expand(count, -1)
     if work.tools.settings.latent_start == "inverter":
-        w = renderer.generator.styles(renderer.inverter(picture).mean)
+        w = renderer.generator.styles(renderer.inverter(image).mean)
     work.start = work.state = FaceState(
         identity=found.identity.to(place),
         expression=found.expression.to(place),
@@ -248,21 +248,23 @@ def invert(work: Work, report: Callable[[float], None]) -> None:
     expected = torch.zeros_like(found.identity) if work.expected is None else work.expected
     points = torch.cat([face.points for face in aligned]) * (size / found.camera.width)
     mask = _shrink(torch.cat([face.inside for face in aligned]), size).to(place)
-    work.target = Target(picture, mask, points.to(place), expected.to(place))
+    work.target = Target(image, mask, points.to(place), expected.to(place))
 
 
 def refine_states(work: Work, report: Callable[[float], None]) -> None:
-    """Descend from the start until the drawings equal the photos."""
+    """Descend from the start until the renders equal the photos."""
     tools, start, target = work.tools, work.start, work.target
-    assert tools.descent is not None
-    settings = replace(tools.descent, shared=work.shared)
+    assert tools.refinement is not None
+    settings = replace(tools.refinement, shared=work.shared)
 
     def tell(done: int, total: int) -> None:
         report(done / total)
 
-    if tools.settings.drawn_by == "graphics":
+    if tools.settings.renderer == "classic":
         model, topology = tools.renderer.head_model, tools.renderer.topology
-        work.state, work.history, work.drawn = refine_by_graphics(start, target, model, topology, settings, report=tell)
+        work.state, work.history, work.classic_render = refine_classic(
+            start, target, model, topology, settings, report=tell
+        )
     else:
         work.state, work.history = refine(tools.renderer, start, target, settings, report=tell)
 
@@ -297,13 +299,13 @@ def _finished(work: Work, row: int) -> Reconstruction:
         cards=tools.cards,
         start=work.start[row],
         target=work.target[row],
-        drawn=None if work.drawn is None else work.drawn[row],
+        classic_render=None if work.classic_render is None else work.classic_render[row],
         history=[{name: float(value[row]) for name, value in step.items()} for step in work.history],
     )
 
 
-def _shrink(picture: Tensor, size: int) -> Tensor:
-    return interpolate(picture, size=(size, size), mode="area")
+def _shrink(image: Tensor, size: int) -> Tensor:
+    return interpolate(image, size=(size, size), mode="area")
 
 
 FIT = Stage("fit", fit, 0.4)

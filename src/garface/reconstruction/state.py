@@ -1,4 +1,4 @@
-"""What draws faces, what they should equal, and whatever draws them."""
+"""The state of faces, what their renders should equal, and what renders them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from garface.geometry import Camera, Pose
 from garface.heads import HeadModel
 
 
-class Draws(Protocol):
-    """What a descent goes through: `Renderer`, or graphics rules in its place."""
+class FaceRenderer(Protocol):
+    """What a descent goes through: `Renderer`, or the classic renderer in its place."""
 
     @property
     def head_model(self) -> HeadModel:
@@ -28,10 +28,10 @@ class Draws(Protocol):
         """Unit of distances between styles, a scalar."""
 
     def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
-        """(B, 4 or more, R, R): normals, mask, and whatever else `draw` wants."""
+        """(B, 4 or more, R, R): normals, mask, and whatever else `render` wants."""
 
-    def draw(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """(B, 3, R, R) pictures of styles (B, L, W)."""
+    def render(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """(B, 3, R, R) images of styles (B, L, W)."""
 
     def noise_error(self, noise: Sequence[Tensor]) -> Tensor:
         """(B,) how unlikely the noise is."""
@@ -39,7 +39,7 @@ class Draws(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FaceState:
-    """Everything that draws one batch of faces in the crops' frames.
+    """Everything that renders one batch of faces in the crops' frames.
 
     Attributes:
         identity: (B, K) standard deviations.
@@ -57,11 +57,11 @@ class FaceState:
     w: Tensor
     noise: list[Tensor]
 
-    def draw(self, renderer: Draws) -> Tensor:
-        """Pictures (B, 3, R, R)."""
-        return renderer.draw(self.w, self.normals(renderer), self.noise)
+    def render(self, renderer: FaceRenderer) -> Tensor:
+        """Images (B, 3, R, R)."""
+        return renderer.render(self.w, self.normals(renderer), self.noise)
 
-    def normals(self, renderer: Draws) -> Tensor:
+    def normals(self, renderer: FaceRenderer) -> Tensor:
         """Normal maps (B, 4, R, R)."""
         return renderer.normals(self.identity, self.expression, self.pose, self.camera)
 
@@ -91,16 +91,16 @@ class FaceState:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What the drawing should equal.
+    """What the render should equal.
 
     Attributes:
-        picture: (B, 3, R, R) aligned photo at the renderer's resolution.
+        image: (B, 3, R, R) aligned photo at the renderer's resolution.
         mask: (B, 1, R, R) where it counts: what the photo covers.
         points: (B, N, 2) landmarks, pixels of the crop's camera.
-        identity: (B, K) what is expected before the picture is looked at; the mean head is zero.
+        identity: (B, K) what is expected before the image is looked at; the mean head is zero.
     """
 
-    picture: Tensor
+    image: Tensor
     mask: Tensor
     points: Tensor
     identity: Tensor
@@ -108,4 +108,4 @@ class Target:
     def __getitem__(self, row: int) -> Target:
         """One face of the batch, as a batch of one."""
         rows = slice(row, row + 1)
-        return Target(self.picture[rows], self.mask[rows], self.points[rows], self.identity[rows])
+        return Target(self.image[rows], self.mask[rows], self.points[rows], self.identity[rows])

@@ -66,7 +66,7 @@ def antialias(
 
 
 def _crossings(vertices_camera: Tensor, topology: Topology, camera: Camera) -> _Crossings:
-    """Enumerate all crossings inside the picture, hidden ones included."""
+    """Enumerate all crossings inside the image, hidden ones included."""
     size = torch.tensor([camera.width, camera.height], device=vertices_camera.device)
     screen, inverse = to_screen(vertices_camera, camera)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def _crossings(vertices_camera: Tensor, topology: Topology, camera: Camera) -> _
     column, row = torch.where(vertical, line, cell), torch.where(vertical, cell, line)
     first = (image[owner] * camera.height + row) * camera.width + column
     second = first + torch.where(vertical, camera.width, 1)
-    # The visible face lies to the right of x where its edge walks down the picture, and below y where it walks left.
+    # The visible face lies to the right of x where its edge walks down the image, and below y where it walks left.
     direction = (along[:, 1] - along[:, 0]).detach()[owner]
     inner_second = torch.where(vertical, direction < 0, direction > 0)
     offset = position - (cell + 0.5)
@@ -102,7 +102,7 @@ def _crossings(vertices_camera: Tensor, topology: Topology, camera: Camera) -> _
 
 
 def _silhouette(screen: Tensor, inverse: Tensor, topology: Topology) -> tuple[Tensor, Tensor]:
-    """Return the pictures (S,) and vertices (S, 2) of edges between a front face, whose walk they follow, and none."""
+    """Return the images (S,) and vertices (S, 2) of edges between a front face, whose walk they follow, and none."""
     a, b, c = (screen[:, topology.triangles[:, k]] for k in range(3))
     area = (b - a)[..., 1] * (c - a)[..., 0] - (b - a)[..., 0] * (c - a)[..., 1]
     front = (area > 0) & (inverse > 0)[:, topology.triangles].all(-1)

@@ -36,8 +36,8 @@ def normal_map(
     """
     if samples > 1:
         large = camera.resized(camera.height * samples, camera.width * samples)
-        drawn = normal_map(vertices_camera, topology, large, antialiased=antialiased, attributes=attributes)
-        return avg_pool2d(drawn, samples)
+        rendered = normal_map(vertices_camera, topology, large, antialiased=antialiased, attributes=attributes)
+        return avg_pool2d(rendered, samples)
     triangles = topology.triangles
     triangle_id = rasterise(vertices_camera, triangles, camera)
     where = barycentrics(vertices_camera, triangles, triangle_id, camera)

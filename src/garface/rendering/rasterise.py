@@ -87,10 +87,10 @@ def barycentrics(vertices_camera: Tensor, triangles: Tensor, triangle_id: Tensor
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, triangle_id: Tensor, barycentrics: Tensor) -> Tensor:
-    """Interpolate vertex attributes over the picture.
+    """Interpolate vertex attributes over the image.
 
     Args:
-        attributes: (B, V, C), or (1, V, C) for all pictures.
+        attributes: (B, V, C), or (1, V, C) for all images.
         triangles: (F, 3) indices into the attributes; may differ from the drawn ones, as texture triangles do.
         triangle_id: (B, H, W) from :func:`rasterise`.
         barycentrics: (B, H, W, 3).
@@ -102,8 +102,8 @@ def interpolate(attributes: Tensor, triangles: Tensor, triangle_id: Tensor, bary
     first, second, third = _corners(attributes, triangles, triangle_id, seen)
     weights = barycentrics.flatten(0, 2)[seen]
     mixed = first * weights[:, :1] + second * weights[:, 1:2] + third * weights[:, 2:]
-    picture = mixed.new_zeros(triangle_id.numel(), mixed.shape[1]).index_copy(0, seen, mixed)
-    return picture.view(*triangle_id.shape, -1).permute(0, 3, 1, 2)
+    image = mixed.new_zeros(triangle_id.numel(), mixed.shape[1]).index_copy(0, seen, mixed)
+    return image.view(*triangle_id.shape, -1).permute(0, 3, 1, 2)
 
 
 def _corners(values: Tensor, triangles: Tensor, triangle_id: Tensor, seen: Tensor) -> tuple[Tensor, ...]:

@@ -1,7 +1,7 @@
-"""Shading by graphics rules: Lambertian surfaces under second-order spherical harmonics.
+"""Shading by the classic renderer: Lambertian surfaces under second-order spherical harmonics.
 
 Light is linear radiance as harmonic coefficients (B, 9, 3), RGB, ordered as in `geometry.harmonic_basis`; albedo is
-linear reflectance. Only the finished picture is sRGB encoded.
+linear reflectance. Only the finished image is sRGB encoded.
 """
 
 import math
@@ -50,7 +50,7 @@ def shade(normals: Tensor, albedo: Tensor, light: Tensor, lost: Tensor | None = 
         lost: (B, 9, H, W) what is in the light's way, see `lost_transfer`; None if nothing is.
 
     Returns:
-        (B, 3, H, W) sRGB-encoded picture in [-1, 1]; light beyond what the picture can hold is clipped. Where
+        (B, 3, H, W) sRGB-encoded image in [-1, 1]; light beyond what the image can hold is clipped. Where
         normals are zero the value means nothing: mask it.
     """
     radiance = albedo / math.pi * irradiance(normals, light, lost)
@@ -92,14 +92,15 @@ def highlight(normals: Tensor, halfway: Tensor, sharpness: Tensor) -> Tensor:
 
 
 def fit_light(
-    picture: Tensor, normals: Tensor, mask: Tensor, *, albedo: Tensor | None = None, ridge: float = 1e-4
+    image: Tensor, normals: Tensor, mask: Tensor, *, albedo: Tensor | None = None, ridge: float = 1e-4
 ) -> Tensor:
-    """Find the light that explains a picture, by weighted linear least squares per colour.
+    """Find the light that explains an image, by weighted linear least squares per colour.
 
-    This is what rendering by graphics rules can know about a photo's light; with `shade` it is the baseline of it.
+    This is what rendering by the classic renderer can know about a photo's light; with `shade` it is the baseline of
+    it.
 
     Args:
-        picture: (B, 3, H, W) in [-1, 1], sRGB encoded.
+        image: (B, 3, H, W) in [-1, 1], sRGB encoded.
         normals: (B, 3, H, W) unit vectors in the camera frame.
         mask: (B, 1, H, W) in [0, 1], the weight of each pixel.
         albedo: (B, 3, H, W) linear reflectance; 0.5 everywhere if not given, so the light takes up the skin colour.
@@ -113,7 +114,7 @@ def fit_light(
     """
     if not bool((mask.flatten(1).sum(1) > 0).all()):
         raise SettingError("Light cannot be fitted where the mask is empty; give a mask that covers the face.")
-    target = srgb_to_linear((picture.double() + 1) / 2).clamp(min=0)
+    target = srgb_to_linear((image.double() + 1) / 2).clamp(min=0)
     reflectance = torch.full_like(target, 0.5) if albedo is None else albedo.double()
     design = _transfer(normals.double())[:, :, None] * (reflectance / math.pi)[:, None]  # (B, 9, 3, H, W)
     weighted = design * mask.double()[:, None]
@@ -121,7 +122,7 @@ def fit_light(
     right = torch.einsum("bkchw,bchw->bck", weighted, target)
     damping = ridge * left.diagonal(dim1=-2, dim2=-1).mean(-1)
     left = left + damping[..., None, None] * torch.eye(9, dtype=left.dtype, device=left.device)
-    return torch.linalg.solve(left, right).transpose(1, 2).to(picture.dtype)
+    return torch.linalg.solve(left, right).transpose(1, 2).to(image.dtype)
 
 
 def _transfer(normals: Tensor) -> Tensor:

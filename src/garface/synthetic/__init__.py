@@ -1,1 +1,1 @@
-"""Pictures of heads whose shape is known, drawn by graphics rules or by a renderer, to learn from."""
+"""Images of heads whose shape is known, rendered by the classic renderer or by a renderer, to learn from."""

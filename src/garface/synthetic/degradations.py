@@ -1,4 +1,4 @@
-"""What photos have that drawings lack: things before the face, blur, noise, contrast and JPEG.
+"""What photos have that renders lack: things before the face, blur, noise, contrast and JPEG.
 
 Everything is drawn from the generator that is given, on the CPU, and nothing needs a gradient.
 """
@@ -21,18 +21,18 @@ _SHAPES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Degradations:
-    """How often pictures are spoiled, and how much at most."""
+    """How often images are degraded, and how much at most."""
 
     occluded: float = 0.4
-    """Share of the pictures with one to three soft ellipses or bars before the face."""
+    """Share of the images with one to three soft ellipses or bars before the face."""
     glasses: float = 0.12
-    """Share of the pictures with glasses, clear to black."""
+    """Share of the images with glasses, clear to black."""
     compressed: float = 0.5
-    """Share of the pictures that pass through JPEG."""
+    """Share of the images that pass through JPEG."""
     worst_quality: float = 15.0
     """JPEG qualities lie evenly between this and 95."""
     noise: float = 0.06
-    """Largest standard deviation of the noise; pictures are in [-1, 1]."""
+    """Largest standard deviation of the noise; images are in [-1, 1]."""
 
     def check(self) -> None:
         """Raise a SettingError if a value is out of its range."""
@@ -44,28 +44,28 @@ class Degradations:
 
 
 def degrade(
-    picture: Tensor, others: Tensor, eyes: Tensor, source: Generator, settings: Degradations = Degradations()
+    image: Tensor, others: Tensor, eyes: Tensor, source: Generator, settings: Degradations = Degradations()
 ) -> tuple[Tensor, Tensor]:
-    """Spoil pictures: what is before the face, then what the camera does, then JPEG.
+    """Spoil images: what is before the face, then what the camera does, then JPEG.
 
     Args:
-        picture: (B, 3, R, R) in [-1, 1]; R divisible by 16.
+        image: (B, 3, R, R) in [-1, 1]; R divisible by 16.
         others: (B, 3, R, R) photos from which patches are cut.
         eyes: (B, 2, 2) centres of the eyes, pixels.
         source: decides everything.
         settings: how often and how much.
 
     Returns:
-        The pictures, and how much of each pixel is covered, (B, 1, R, R) in [0, 1].
+        The images, and how much of each pixel is covered, (B, 1, R, R) in [0, 1].
     """
-    cover = cover_masks(eyes, picture.shape[-1], source, settings)
-    glasses, glasses_cover = _glasses(eyes, picture.shape[-1], source, settings)
-    picture = picture + cover * (fillings(others, source) - picture)
-    picture = photograph(picture + glasses_cover * (glasses - picture), source, noise=settings.noise)
-    chance, quality = torch.rand(2, len(picture), generator=source)
+    cover = cover_masks(eyes, image.shape[-1], source, settings)
+    glasses, glasses_cover = _glasses(eyes, image.shape[-1], source, settings)
+    image = image + cover * (fillings(others, source) - image)
+    image = photograph(image + glasses_cover * (glasses - image), source, noise=settings.noise)
+    chance, quality = torch.rand(2, len(image), generator=source)
     quality = settings.worst_quality + (95 - settings.worst_quality) * quality
     passed = (chance < settings.compressed).view(-1, 1, 1, 1)
-    return torch.where(passed, compress(picture, quality), picture), 1 - (1 - cover) * (1 - glasses_cover)
+    return torch.where(passed, compress(image, quality), image), 1 - (1 - cover) * (1 - glasses_cover)
 
 
 # Before the face
@@ -80,7 +80,7 @@ def soft_shape(
         centre: (B, 2) pixels.
         radii: (B, 2) half axes, pixels, across and along.
         angle: (B,) radians by which the axes are turned.
-        size: R, side of the picture.
+        size: R, side of the image.
         power: (B,) 2 is an ellipse, more comes near a rectangle.
         bend: (B,) how far the middle line swings to either side, pixels.
         edge: (B,) half width of the soft edge, pixels.
@@ -99,7 +99,7 @@ def soft_shape(
 
 
 def cover_masks(eyes: Tensor, size: int, source: Generator, settings: Degradations) -> Tensor:
-    """Cover (B, 1, R, R) of up to three shapes near the face of some pictures: fingers, hands, strands, masks."""
+    """Cover (B, 1, R, R) of up to three shapes near the face of some images: fingers, hands, strands, masks."""
     count = len(eyes)
     middle, unit = _face_frame(eyes)
     hidden = torch.rand(count, generator=source) < settings.occluded
@@ -172,16 +172,16 @@ def _maps(numbers: Tensor) -> Tensor:
 # The camera
 
 
-def photograph(picture: Tensor, source: Generator, *, noise: float = 0.06) -> Tensor:
+def photograph(image: Tensor, source: Generator, *, noise: float = 0.06) -> Tensor:
     """Blur, lower resolution, noise and contrast as photos have them; one strength for each of (B, 3, R, R)."""
-    size, count = picture.shape[-1], len(picture)
+    size, count = image.shape[-1], len(image)
     blur, strength, level, far = torch.rand(4, count, 1, 1, 1, generator=source)
     half, quarter = (
-        interpolate(avg_pool2d(picture, by), size=(size, size), mode="bilinear", align_corners=False) for by in (2, 4)
+        interpolate(avg_pool2d(image, by), size=(size, size), mode="bilinear", align_corners=False) for by in (2, 4)
     )
-    picture = picture + blur * (torch.where(far < 0.15, quarter, half) - picture)
-    picture = picture + noise * strength**2 * torch.randn(picture.shape, generator=source)
-    return (picture * (0.8 + 0.4 * level)).clamp(-1, 1)
+    image = image + blur * (torch.where(far < 0.15, quarter, half) - image)
+    image = image + noise * strength**2 * torch.randn(image.shape, generator=source)
+    return (image * (0.8 + 0.4 * level)).clamp(-1, 1)
 
 
 __all__ = ["Degradations", "cover_masks", "degrade", "fillings", "photograph", "soft_shape"]

@@ -1,4 +1,4 @@
-"""What JPEG leaves of a picture, without making a file."""
+"""What JPEG leaves of an image, without making a file."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _CHROMA = """
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
-def compress(picture: Tensor, quality: Tensor) -> Tensor:
-    """Pass pictures through JPEG: what quantising the cosine transform of 8 x 8 blocks leaves of them.
+def compress(image: Tensor, quality: Tensor) -> Tensor:
+    """Pass images through JPEG: what quantising the cosine transform of 8 x 8 blocks leaves of them.
 
     As most files: YCbCr, colour at half the resolution, the example tables of ITU-T T.81 (annex K) scaled by the
     quality as the Independent JPEG Group does.
 
     Args:
-        picture: (B, 3, H, W) in [-1, 1], sides divisible by 16.
+        image: (B, 3, H, W) in [-1, 1], sides divisible by 16.
         quality: (B,) 1 to 100.
 
     Raises:
         SettingError: sides that blocks do not fill.
     """
-    if picture.shape[2] % 16 or picture.shape[3] % 16:
-        raise SettingError(f"picture must have sides divisible by 16, but has {tuple(picture.shape[2:])}.")
+    if image.shape[2] % 16 or image.shape[3] % 16:
+        raise SettingError(f"image must have sides divisible by 16, but has {tuple(image.shape[2:])}.")
     to_ycc = torch.tensor(_TO_YCC)
-    ycc = torch.einsum("kc,bchw->bkhw", to_ycc, picture * 127.5 + 127.5) - torch.tensor([128.0, 0, 0]).view(3, 1, 1)
+    ycc = torch.einsum("kc,bchw->bkhw", to_ycc, image * 127.5 + 127.5) - torch.tensor([128.0, 0, 0]).view(3, 1, 1)
     light = _quantised(ycc[:, :1], _table(_LUMA, quality))
     colour = _quantised(avg_pool2d(ycc[:, 1:], 2), _table(_CHROMA, quality))
     colour = interpolate(colour, scale_factor=2, mode="bilinear", align_corners=False)

@@ -8,30 +8,29 @@ from garface.training.geometry_styles import EncoderSettings, geometry_drawer, r
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.output_block import OutputBlockTrainingSettings, OutputBlockWeights, train_output_block
-from garface.training.presets import INVERTERS, NORMALS, PRESETS, SHAPE_HEADS, SHAPES, going_on, inverting
+from garface.training.presets import INVERTERS, NORMALS, PRESETS, READOUTS, SHAPES, going_on, inverting
+from garface.training.readout import ReadoutSettings, mixed_renders, train_readout
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 from garface.training.shape import (
-    HEAD_DRAWINGS,
-    SHAPE_DRAWINGS,
-    DrawHeads,
+    READOUT_RENDERS,
+    SHAPE_RENDERS,
+    RenderHeads,
     ShapeTrainingSettings,
     ShapeWeights,
     train_shape,
 )
-from garface.training.shape_head import ShapeHeadSettings, drawn_by_either, train_shape_head
 
 __all__ = [
-    "HEAD_DRAWINGS",
     "INVERTERS",
     "NORMALS",
     "PRESETS",
+    "READOUTS",
+    "READOUT_RENDERS",
     "SHAPES",
-    "SHAPE_DRAWINGS",
-    "SHAPE_HEADS",
+    "SHAPE_RENDERS",
     "AdapterSettings",
     "AdapterWeights",
     "Critics",
-    "DrawHeads",
     "EncoderSettings",
     "GarTrainingSettings",
     "GarWeights",
@@ -42,18 +41,19 @@ __all__ = [
     "Outcome",
     "OutputBlockTrainingSettings",
     "OutputBlockWeights",
+    "ReadoutSettings",
+    "RenderHeads",
     "RunSettings",
     "Runtime",
-    "ShapeHeadSettings",
     "ShapeTrainingSettings",
     "ShapeWeights",
     "describe",
-    "drawn_by_either",
     "export_gar",
     "geometry_drawer",
     "going_on",
     "inverting",
     "load_critics",
+    "mixed_renders",
     "relate_faces",
     "train_adapters",
     "train_encoder",
@@ -61,6 +61,6 @@ __all__ = [
     "train_inverter",
     "train_normals",
     "train_output_block",
+    "train_readout",
     "train_shape",
-    "train_shape_head",
 ]

@@ -1,9 +1,10 @@
-"""Training of the borrowed renderer's adapters: normals steer a network that can draw already.
+"""Training of the borrowed renderer's adapters: normals steer a network that can generate faces already.
 
-Only the injector and the encoder learn; backbone and output block stay as they are. Every step draws three kinds of
-pictures: looks of a portrait over its own normals, over those of another one, and over its own identity in the
+Only the injector and the encoder learn; backbone and output block stay as they are. Every step renders three kinds of
+images: the appearance of a portrait over its own normals, over those of another one, and over its own identity in the
 expression and pose of another one. The paper's terms (3.3) compare them with portraits: landmarks must be where they
-are in the portrait whose geometry was taken, and the person must be that of the portrait whose looks and identity were.
+are in the portrait whose geometry was taken, and the person must be that of the portrait whose appearance and identity
+were.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from garface.datasets.conditions import FittedConditions
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import (
@@ -29,7 +30,7 @@ from garface.rendering import normal_pyramid
 from garface.training.ema import Average
 from garface.training.gar.critics import Critics
 from garface.training.gar.terms import cosine_rate, lazy_adam, set_rate, teach_discriminator, weighted
-from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free, frozen
+from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free, frozen
 from garface.weights import WeightsCard, save_weights
 
 
@@ -38,11 +39,11 @@ class AdapterWeights:
     """Weight of every term of the objective."""
 
     reconstruction: float = 2.0
-    """Mean absolute difference, over several scales, of pictures with looks and normals of one portrait to it."""
+    """Mean absolute difference, over several scales, of images with appearance and normals of one portrait to it."""
     geometry_swap: float = 0.2
     """Smooth L1 of landmarks, in pixels, to those of the portrait whose normals were taken."""
     texture_swap: float = 0.3
-    """Squared distance of identity features to those of the portrait whose looks and identity were taken."""
+    """Squared distance of identity features to those of the portrait whose appearance and identity were taken."""
     consistency: float = 2.0
     """Smooth L1 between the normals and what a frozen estimator sees of them, mean over the head."""
     adversarial: float = 0.5
@@ -57,27 +58,27 @@ class AdapterSettings(RunSettings):
 
     folder: Path = free(Path("runs/adapters"))  # noqa: RUF009
     """Receives checkpoints, log.jsonl, sheets and, at the end, the weights."""
-    max_pictures: int = free(30_000)
-    """Pictures drawn in all."""
+    max_images: int = free(30_000)
+    """Images rendered in all."""
     batch: int = 8
-    """Pictures per step."""
+    """Images per step."""
     checkpoint_every: int = free(800)
-    """Pictures between two checkpoints."""
+    """Images between two checkpoints."""
     sheet_every: int = free(800)
-    """Pictures between two sample sheets."""
+    """Images between two sample sheets."""
     own: int = 1
-    """Pictures of a batch over the portrait's own normals."""
+    """Images of a batch over the portrait's own normals."""
     paired: int = 3
-    """Pictures of a batch with the portrait's identity in another's expression and pose; the rest has others'
+    """Images of a batch with the portrait's identity in another's expression and pose; the rest has others'
     normals."""
     weights: AdapterWeights = field(default_factory=AdapterWeights)
     """Weight of every term."""
     start_discriminator: str | None = None
     """Weight file of a discriminator to go on with; None starts afresh."""
     discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(conditional=False))
-    """Shape of the discriminator, whose resolution is that of the pictures that are compared."""
+    """Shape of the discriminator, whose resolution is that of the images that are compared."""
     adversarial_from: int = 800
-    """Pictures before the discriminator counts."""
+    """Images before the discriminator counts."""
     r1_every: int = 16
     """Steps between two penalties on the discriminator."""
     learning_rate: float = 1e-3
@@ -87,13 +88,13 @@ class AdapterSettings(RunSettings):
     discriminator_rate: float = 1e-3
     """Of the discriminator's Adam."""
     decay_over: int = 30_000
-    """Pictures over which the learning rate falls to a thousandth."""
+    """Images over which the learning rate falls to a thousandth."""
     average_half_life: float = 500.0
-    """Half-life of the averaged weights, in pictures."""
+    """Half-life of the averaged weights, in images."""
     licence: str = free("research only: set by the licence of the borrowed network")
     """Licence of the weights, written into their card."""
     trained_on: str = free("portraits of the borrowed network")
-    """The training pictures, written into the card."""
+    """The training images, written into the card."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
@@ -107,14 +108,14 @@ class AdapterSettings(RunSettings):
 
 @dataclass(frozen=True)
 class Task:
-    """What a step draws, and what it is compared with."""
+    """What a step renders, and what it is compared with."""
 
-    looks: Tensor
+    appearance: Tensor
     """Styles (B, 512) without geometry."""
     normals: Tensor
     """(B, 4, R, R): own ones, those of others, those of the pairs."""
     portraits: Tensor
-    """Whose looks they are, (B, 3, R, R)."""
+    """Whose appearance they have, (B, 3, R, R)."""
     others: Tensor
     """Whose normals the second part has, (B - own - paired, 3, R, R)."""
 
@@ -134,7 +135,7 @@ class AdapterTraining:
         self,
         settings: AdapterSettings,
         generator: BorrowedGenerator,
-        faces: FittedFaces,
+        faces: TrainingSet,
         critics: Critics,
         *,
         runtime: Runtime,
@@ -153,22 +154,22 @@ class AdapterTraining:
 
     @property
     def size(self) -> int:
-        """Side of the pictures that are compared, pixels."""
+        """Side of the images that are compared, pixels."""
         return self.settings.discriminator.resolution
 
-    def step(self) -> Figures:
-        """Take one step and return its figures."""
+    def step(self) -> Metrics:
+        """Take one step and return its metrics."""
         settings, runtime = self.settings, self.runtime
-        task = self._task(runtime.next_pictures(len(self.faces)))
+        task = self._task(runtime.next_images(len(self.faces)))
         with runtime.autocast():
-            drawn = self.generator(task.looks, normal_pyramid(task.normals), resolution=self.size)
-        terms = self._terms(task, drawn)
-        rate = cosine_rate(settings.learning_rate, runtime.pictures, over=settings.decay_over)
+            generated = self.generator(task.appearance, normal_pyramid(task.normals), resolution=self.size)
+        terms = self._terms(task, generated)
+        rate = cosine_rate(settings.learning_rate, runtime.images, over=settings.decay_over)
         set_rate(self.optimiser, rate)
         runtime.descend(weighted(terms, settings.weights), self.optimiser)
-        seen = runtime.pictures + settings.batch
-        self.average.update(self.generator, batch=settings.batch, pictures=seen)
-        return {**terms, **self._judge(task.portraits, drawn.detach())}
+        seen = runtime.images + settings.batch
+        self.average.update(self.generator, batch=settings.batch, images=seen)
+        return {**terms, **self._judge(task.portraits, generated.detach())}
 
     @torch.no_grad()
     def _task(self, rows: Tensor) -> Task:
@@ -181,61 +182,63 @@ class AdapterTraining:
         normals = torch.cat([as_they_are, heads.normals(faces.model, faces.topology, self.size)])
         place = self.runtime.device
         return Task(
-            looks=self.generator.looks(faces.styles(rows).to(place)),
+            appearance=self.generator.appearance(faces.styles(rows).to(place)),
             normals=normals.to(place),
-            portraits=faces.pictures(rows, resolution=self.size).to(place),
-            others=faces.pictures(swapped, resolution=self.size).to(place),
+            portraits=faces.images(rows, resolution=self.size).to(place),
+            others=faces.images(swapped, resolution=self.size).to(place),
         )
 
-    def _terms(self, task: Task, drawn: Tensor) -> Figures:
+    def _terms(self, task: Task, generated: Tensor) -> Metrics:
         own, critics = self.settings.own, self.critics
-        paired = len(drawn) - self.settings.paired
+        paired = len(generated) - self.settings.paired
         assert critics.normals is not None
         assert critics.identity is not None
         assert critics.landmarks is not None
         with self.runtime.autocast():
             terms = {
-                "reconstruction": pyramid_error(drawn[:own], task.portraits[:own]),
-                "geometry_swap": geometry_swap(drawn[own:paired], task.others, critics.landmarks),
-                "texture_swap": texture_swap(drawn[paired:], task.portraits[paired:], critics.identity),
-                "consistency": normal_consistency(drawn[own:], task.normals[own:], critics.normals),
+                "reconstruction": pyramid_error(generated[:own], task.portraits[:own]),
+                "geometry_swap": geometry_swap(generated[own:paired], task.others, critics.landmarks),
+                "texture_swap": texture_swap(generated[paired:], task.portraits[paired:], critics.identity),
+                "consistency": normal_consistency(generated[own:], task.normals[own:], critics.normals),
             }
-            if self.runtime.pictures >= self.settings.adversarial_from:
+            if self.runtime.images >= self.settings.adversarial_from:
                 with frozen(self.discriminator):
-                    terms["adversarial"] = generator_loss(self.discriminator(drawn))
+                    terms["adversarial"] = generator_loss(self.discriminator(generated))
         return terms
 
-    def _judge(self, portraits: Tensor, drawn: Tensor) -> Figures:
+    def _judge(self, portraits: Tensor, generated: Tensor) -> Metrics:
         """A step of the discriminator, with R1 on some; half of the pairs are mirrored."""
         settings = self.settings
         if torch.rand(()) < 0.5:
-            portraits, drawn = portraits.flip(3), drawn.flip(3)
+            portraits, generated = portraits.flip(3), generated.flip(3)
         return teach_discriminator(
             self.discriminator,
             self.judge_optimiser,
             portraits,
-            drawn,
+            generated,
             runtime=self.runtime,
             r1=settings.weights.r1,
             every=settings.r1_every,
         )
 
     @torch.no_grad()
-    def sheet(self, faces: FittedFaces, path: Path, *, columns: int = 6) -> None:
-        """Rows: portraits, their normals, their looks over these, the looks of others, those of one over all."""
+    def sheet(self, faces: TrainingSet, path: Path, *, columns: int = 6) -> None:
+        """Rows: portraits, their normals, their appearance over these, the appearance of others, that of one over
+        all.
+        """
         rows = torch.arange(columns) % len(faces)
         normals = faces.conditions(rows, resolution=self.generator.config.resolution).to(self.runtime.device)
-        looks = self.generator.looks(faces.styles(rows).to(self.runtime.device))
+        appearance = self.generator.appearance(faces.styles(rows).to(self.runtime.device))
         pyramid = normal_pyramid(normals)
         with self.runtime.autocast():
-            drawn = [
+            generated = [
                 self.average.network(chosen, pyramid, noise_generator=torch.Generator().manual_seed(0))
-                for chosen in (looks, looks.roll(1, 0), looks[:1].expand_as(looks))
+                for chosen in (appearance, appearance.roll(1, 0), appearance[:1].expand_as(appearance))
             ]
-        portraits = torch.nn.functional.interpolate(faces.pictures(rows), size=normals.shape[2:], mode="area")
+        portraits = torch.nn.functional.interpolate(faces.images(rows), size=normals.shape[2:], mode="area")
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures = [one for row in (portraits, normals[:, :3], *drawn) for one in row]
-        write_png(path, contact_sheet([to_uint8(one) for one in pictures], columns, gap=2))
+        images = [one for row in (portraits, normals[:, :3], *generated) for one in row]
+        write_png(path, contact_sheet([to_uint8(one) for one in images], columns, gap=2))
 
 
 def _discriminator(settings: AdapterSettings) -> Discriminator:
@@ -243,7 +246,7 @@ def _discriminator(settings: AdapterSettings) -> Discriminator:
         return Discriminator(settings.discriminator)
     started = load_discriminator(settings.start_discriminator, settings.discriminator)
     if not isinstance(started, Discriminator) or started.config.conditional != settings.discriminator.conditional:
-        raise SettingError(f"{settings.start_discriminator} must judge pictures without normals; take another.")
+        raise SettingError(f"{settings.start_discriminator} must judge images without normals; take another.")
     return started.train().requires_grad_(True)
 
 
@@ -262,10 +265,10 @@ def _adam(generator: BorrowedGenerator, settings: AdapterSettings) -> Adam:
 def train_adapters(
     settings: AdapterSettings,
     generator: BorrowedGenerator,
-    faces: FittedFaces,
+    faces: TrainingSet,
     critics: Critics,
     *,
-    held_out: FittedFaces,
+    held_out: TrainingSet,
     seen_before: int = 0,
 ) -> Outcome:
     """Train the adapters, resuming if the folder holds a checkpoint, and write gar and discriminator.safetensors.
@@ -276,7 +279,7 @@ def train_adapters(
         faces: portraits with known styles.
         critics: normals, identity and landmarks are needed.
         held_out: portraits for the sheets.
-        seen_before: pictures that the generator's adapters had been shown.
+        seen_before: images that the generator's adapters had been shown.
 
     Raises:
         SettingError: on a setting outside its range.
@@ -294,7 +297,7 @@ def train_adapters(
             config=to_dict(generator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=seen_before + runtime.pictures,
+            images=seen_before + runtime.images,
         )
         save_weights(settings.folder / "gar.safetensors", training.average.state_dict(), card)
         judge = replace(card, kind="discriminator", config=to_dict(training.discriminator.config))

@@ -14,8 +14,8 @@ FORMAT = 1
 _PATTERN = "checkpoint-*.pt"
 
 
-def write_checkpoint(folder: Path, content: Mapping[str, Any], *, pictures: int, keep: int = 2) -> Path:
-    """Write `content` as the checkpoint at `pictures` and remove all but the newest `keep`.
+def write_checkpoint(folder: Path, content: Mapping[str, Any], *, images: int, keep: int = 2) -> Path:
+    """Write `content` as the checkpoint at `images` and remove all but the newest `keep`.
 
     The file is written under a temporary name, flushed to the disk and then renamed, so a process that dies at any
     moment leaves either the old checkpoints or the old ones and the new one.
@@ -23,11 +23,11 @@ def write_checkpoint(folder: Path, content: Mapping[str, Any], *, pictures: int,
     Raises:
         OutputError: if the folder cannot be written.
     """
-    target = folder / f"checkpoint-{pictures:012d}.pt"
+    target = folder / f"checkpoint-{images:012d}.pt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as draft:
-            torch.save({"format": FORMAT, "pictures": pictures, **content}, draft)
+            torch.save({"format": FORMAT, "images": images, **content}, draft)
         flush_folder(folder)
     except OSError as error:
         raise OutputError(
@@ -43,7 +43,7 @@ def _remove_old(folder: Path, keep: int) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most pictures in `folder`, or None."""
+    """The checkpoint with the most images in `folder`, or None."""
     return max(folder.glob(_PATTERN), default=None)
 
 

@@ -23,13 +23,13 @@ def observe_at_times(average: "Average[Network]", runtime: Runtime, *batches: tu
         runtime.share_buffers(average.network)
 
 
-def ema_decay(*, batch: int, half_life: float, pictures: float, ramp: float = 0.05) -> float:
-    """Decay of one step such that a weight's influence halves after `half_life` pictures.
+def ema_decay(*, batch: int, half_life: float, images: float, ramp: float = 0.05) -> float:
+    """Decay of one step such that a weight's influence halves after `half_life` images.
 
-    Early on the half-life is at most `ramp` of the pictures seen, so the average forgets the first random weights
+    Early on the half-life is at most `ramp` of the images seen, so the average forgets the first random weights
     (Karras et al., "Training Generative Adversarial Networks with Limited Data", 2020, appendix on EMA ramp-up).
     """
-    life = min(half_life, ramp * pictures)
+    life = min(half_life, ramp * images)
     return 0.5 ** (batch / max(life, 1e-8))
 
 
@@ -42,7 +42,7 @@ class Average(Generic[Network]):
 
     Args:
         network: the network that learns.
-        half_life: in pictures.
+        half_life: in images.
     """
 
     def __init__(self, network: Network, *, half_life: float) -> None:
@@ -51,9 +51,9 @@ class Average(Generic[Network]):
         self.network.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: Network, *, batch: int, pictures: float) -> None:
-        """Move one step of `batch` pictures toward `network`; `pictures` is the count seen so far."""
-        decay = ema_decay(batch=batch, half_life=self.half_life, pictures=pictures)
+    def update(self, network: Network, *, batch: int, images: float) -> None:
+        """Move one step of `batch` images toward `network`; `images` is the count seen so far."""
+        decay = ema_decay(batch=batch, half_life=self.half_life, images=images)
         mine: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(mine, [p.detach() for p in network.parameters()], 1.0 - decay)
         for own, theirs in zip(self.network.modules(), network.modules()):

@@ -1,11 +1,11 @@
 """What the borrowed network's styles tell linearly of the geometry, and an encoder that reads it from normal maps.
 
 Styles w and coefficients c of fitted portraits are related by ridge regression: c explains c R of w. Only a share of
-each coefficient's part is left to the style: pose and expression in full, and of the identity as little as obedience
-needs, because looks that merely go along with identities (age, sex, glasses) would come with it.
+each coefficient's part is left to the style: pose and expression in full, and of the identity as little as control of
+the geometry needs, because an appearance that merely goes along with identities (age, sex, glasses) would come with it.
 
-The looks of a style are what is left of it when everything is taken out that tells linearly of the main directions of
-c R: a = w - F(w), where F projects whitened styles (Belrose et al. 2023, "LEACE", arXiv 2306.03819, theorem 4.3). A
+The appearance in a style is what is left of it when everything is taken out that tells linearly of the main directions
+of c R: a = w - F(w), where F projects whitened styles (Belrose et al. 2023, "LEACE", arXiv 2306.03819, theorem 4.3). A
 regression of c R on w in the place of F would only scale what is told, which another regression undoes.
 """
 
@@ -18,18 +18,18 @@ from torch import Tensor
 from torch.optim import Adam
 
 from garface.datasets.conditions import Conditions
-from garface.datasets.fitted import POSE_NUMBERS, FittedFaces, geometry_numbers
+from garface.datasets.training_set import POSE_NUMBERS, TrainingSet, geometry_numbers
 from garface.heads import HeadModel
 from garface.networks import BorrowedGenerator, to_dict
 from garface.networks.borrowed import NormalEncoder
 from garface.networks.layers import LEAK
 from garface.training.ema import Average
 from garface.training.gar.terms import cosine_rate, set_rate
-from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free
 from garface.weights import WeightsCard, save_weights
 
 FARTHEST = 4.0
-"""Coefficients count at most so many standard deviations from their mean: styles beyond draw no faces."""
+"""Coefficients count at most so many standard deviations from their mean: styles beyond give no faces."""
 
 DrawGeometry = Callable[[int], tuple[Tensor, Tensor]]
 """Count -> normal maps (B, 4, r, r) and coefficients (B, K) of the same heads."""
@@ -48,7 +48,7 @@ class GeometryStyles:
     style_mean: Tensor
     """Of the styles, (512,)."""
     explained: Tensor
-    """F: a centred style times it is what the looks leave out, (512, 512)."""
+    """F: a centred style times it is what the appearance leaves out, (512, 512)."""
 
     latent_mean: Tensor
     """Of the styles before their last leaky ReLU, (512,)."""
@@ -71,7 +71,8 @@ def relate(
         coefficients: of their fits, (N, K).
         shares: of each coefficient's part that the style carries, (K,) in [0, 1].
         ridge: added to the variances of the standardised coefficients.
-        directions: of c R that are kept and erased: the first ones hold nearly all of it, and each takes looks along.
+        directions: of c R that are kept and erased: the first ones hold nearly all of it, and each takes appearance
+            along.
     """
     mean, deviation = coefficients.mean(0), coefficients.std(0).clamp_min(1e-6)
     style_mean = styles.mean(0)
@@ -107,7 +108,7 @@ def _eraser(w: Tensor, known: Tensor, floor: float = 1e-4) -> Tensor:
     return whiten @ told @ told.mT @ colour
 
 
-def relate_faces(faces: FittedFaces, *, identity: float = 0.0) -> GeometryStyles:
+def relate_faces(faces: TrainingSet, *, identity: float = 0.0) -> GeometryStyles:
     """The relation of portraits; the style carries a share of every identity coefficient.
 
     Raises:
@@ -124,7 +125,7 @@ def shares_of(model: HeadModel, identity: float) -> Tensor:
 
 
 def geometry_drawer(conditions: Conditions, resolution: int) -> DrawGeometry:
-    """Draws heads of `conditions`, and says their coefficients as fits have them."""
+    """Samples heads of `conditions`, and says their coefficients as fits have them."""
 
     @torch.no_grad()
     def draw(count: int) -> tuple[Tensor, Tensor]:
@@ -169,7 +170,7 @@ class EncoderSettings(RunSettings):
 
     folder: Path = free(Path("runs/normal-encoder"))  # noqa: RUF009
     """Receives checkpoints, log.jsonl and, at the end, the weights."""
-    max_pictures: int = free(20_000)
+    max_images: int = free(20_000)
     """Normal maps shown in all."""
     learning_rate: float = 2e-3
     """Of Adam (betas 0.9 and 0.99), at the start."""
@@ -178,11 +179,11 @@ class EncoderSettings(RunSettings):
     average_half_life: float = 1_000.0
     """Half-life of the averaged weights, in normal maps."""
     measured: int = free(64)
-    """Heads, drawn once and never learned from, on which the figure is measured."""
+    """Heads, sampled once and never learned from, on which the metric is measured."""
     licence: str = free("research only: set by the licence of the borrowed network")
     """Licence of the weights, written into their card."""
     trained_on: str = free("portraits of the borrowed network")
-    """The training pictures, written into the card."""
+    """The training images, written into the card."""
 
 
 class EncoderTraining:
@@ -216,15 +217,15 @@ class EncoderTraining:
         normals, coefficients = self.draw(count)
         return normals.to(self.runtime.device), self.relation.offsets(coefficients).to(self.runtime.device)
 
-    def step(self) -> Figures:
-        """Take one step on freshly drawn heads and return its figures."""
+    def step(self) -> Metrics:
+        """Take one step on freshly rendered heads and return its metrics."""
         normals, wanted = self._lesson(self.runtime.batch)
         with self.runtime.autocast():
             error = self.encoder(normals)[:, 0] - wanted
-        settings, pictures = self.settings, self.runtime.pictures
-        set_rate(self.optimiser, cosine_rate(settings.learning_rate, pictures, over=settings.decay_over))
+        settings, images = self.settings, self.runtime.images
+        set_rate(self.optimiser, cosine_rate(settings.learning_rate, images, over=settings.decay_over))
         self.runtime.descend(error.square().sum(1).mean(), self.optimiser)
-        self.average.update(self.encoder, batch=settings.batch, pictures=pictures + settings.batch)
+        self.average.update(self.encoder, batch=settings.batch, images=images + settings.batch)
         return {"squared": error.square().sum(1).detach()}
 
     @torch.no_grad()
@@ -241,7 +242,7 @@ def train_encoder(
 ) -> Outcome:
     """Let a generator begin with the linear relation, resuming if there is a checkpoint, and write gar.safetensors.
 
-    Its encoder gives c R, its looks leave F(w) out, and its latents are those of the portraits.
+    Its encoder gives c R, its appearance leaves F(w) out, and its latents are those of the portraits.
 
     Args:
         settings: everything that decides how the encoder learns.
@@ -267,7 +268,7 @@ def train_encoder(
             config=to_dict(generator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            figures={"offsets_explained": round(training.measure(), 3)},
+            metrics={"offsets_explained": round(training.measure(), 3)},
         )
         save_weights(settings.folder / "gar.safetensors", generator.state_dict(), card)
     return outcome

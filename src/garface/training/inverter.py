@@ -1,8 +1,8 @@
 """Training of the renderer-inverting network against a frozen renderer (the paper, section 3.4).
 
-Half of every batch are the renderer's own pictures, whose latents are known; the other half are photos, which the
-renderer must redraw from the guessed latent over their own normal maps. The latents of portraits that a generator drew
-are known as well, if the renderer has learned from them.
+Half of every batch are the renderer's own images, whose latents are known; the other half are photos, which the
+renderer must reconstruct from the guessed latent over their own normal maps. The latents of portraits that a generator
+made are known as well, if the renderer has learned from them.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from garface.rendering import normal_pyramid
 from garface.training.ema import Average, observe_at_times
 from garface.training.gar.terms import cosine_rate, sample_gaussian, set_rate, weighted
 from garface.training.latents import Latents, known_of
-from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free
 from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 
 
@@ -29,15 +29,15 @@ class InverterWeights:
     """Weight of every term of the inverter's objective; 0 switches a term off."""
 
     latent: float = 1.0
-    """Negative log-likelihood of the known latent of a random picture, or of a photo, nats per latent number."""
+    """Negative log-likelihood of the known latent of a random image, or of a photo, nats per latent number."""
     style: float = 1.0
-    """Mean squared difference of guessed and known w of a random picture."""
-    redrawing: float = 1.0
-    """Mean absolute difference over several scales of a random picture and its redrawing, in [-1, 1] units."""
+    """Mean squared difference of guessed and known w of a random image."""
+    rerender: float = 1.0
+    """Mean absolute difference over several scales of a random image and its reconstruction, in [-1, 1] units."""
     photo: float = 5.0
     """The same for a photo."""
     prior: float = 1e-3
-    """KL divergence of the Gaussian of a photo from N(0, I), nats per picture."""
+    """KL divergence of the Gaussian of a photo from N(0, I), nats per image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +55,17 @@ class InverterTrainingSettings(RunSettings):
     weights: InverterWeights = field(default_factory=InverterWeights)
     """Weight of every term."""
     half_size: int = 0
-    """First pictures that have half the renderer's size, which costs less."""
+    """First images that have half the renderer's size, which costs less."""
     latents: Latents = "inverted"
     """`known` if the renderer was trained with known latents, on the same faces: photos are then judged by them too."""
     photos: float = 0.5
-    """Share of photos in every batch; the rest are random pictures of the renderer."""
+    """Share of photos in every batch; the rest are random images of the renderer."""
     learning_rate: float = 3e-3
     """Of Adam (betas 0.9 and 0.99), at the beginning."""
     decay_over: int = 40_000
-    """Pictures over which it falls along a cosine, to a thousandth."""
+    """Images over which it falls along a cosine, to a thousandth."""
     average_half_life: float = 10_000.0
-    """Half-life of the averaged weights, in pictures."""
+    """Half-life of the averaged weights, in images."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
@@ -85,7 +85,7 @@ class InverterTraining:
         runtime: device, precision, registry.
 
     Raises:
-        SettingError: if inverter and renderer disagree about the latent or the size of the pictures.
+        SettingError: if inverter and renderer disagree about the latent or the size of the images.
     """
 
     def __init__(self, settings: InverterTrainingSettings, faces: Faces, *, runtime: Runtime) -> None:
@@ -99,26 +99,26 @@ class InverterTraining:
         adam = Adam(self.inverter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), foreach=True)
         self.optimiser = runtime.register("optimiser", adam)
 
-    def step(self) -> Figures:
-        """Take one step on the next photos and return its figures."""
+    def step(self) -> Metrics:
+        """Take one step on the next photos and return its metrics."""
         full, device = self.generator.config.resolution, self.runtime.device
-        size = full // 2 if self.runtime.pictures < self.settings.half_size else full
-        indices = self.runtime.next_pictures(2 * len(self.faces))
+        size = full // 2 if self.runtime.images < self.settings.half_size else full
+        indices = self.runtime.next_images(2 * len(self.faces))
         count = round(self.settings.photos * len(indices))
-        photo = self.faces.pictures(indices[:count], resolution=size).to(device)
+        photo = self.faces.images(indices[:count], resolution=size).to(device)
         condition = self.faces.conditions(indices, resolution=size).to(device)
-        rate = cosine_rate(self.settings.learning_rate, self.runtime.pictures, over=self.settings.decay_over)
+        rate = cosine_rate(self.settings.learning_rate, self.runtime.images, over=self.settings.decay_over)
         set_rate(self.optimiser, rate)
         terms, shown = {}, []
         if count:
             terms = self._photo_terms(photo, condition[:count], indices[:count])
             shown.append(photo)
         if count < len(indices):
-            z, w, picture = self._draw_random(condition[count:])
-            random = self._random_terms(z, w, picture, condition[count:])
+            z, w, image = self._draw_random(condition[count:])
+            random = self._random_terms(z, w, image, condition[count:])
             found = [part["latent"] for part in (terms, random) if "latent" in part]
             terms |= {**random, "latent": torch.cat(found)}
-            shown.append(picture)
+            shown.append(image)
         self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
         self._update_average(shown)
         return terms
@@ -126,16 +126,16 @@ class InverterTraining:
     def _update_average(self, shown: list[Tensor]) -> None:
         runtime, batch = self.runtime, self.settings.batch
         runtime.share_buffers(self.inverter)
-        self.average.update(self.inverter, batch=batch, pictures=runtime.pictures + batch)
-        observe_at_times(self.average, runtime, *((pictures,) for pictures in shown))
+        self.average.update(self.inverter, batch=batch, images=runtime.images + batch)
+        observe_at_times(self.average, runtime, *((images,) for images in shown))
 
-    def _photo_terms(self, photo: Tensor, condition: Tensor, indices: Tensor) -> Figures:
+    def _photo_terms(self, photo: Tensor, condition: Tensor, indices: Tensor) -> Metrics:
         guess = self._guess(photo)
         with self.runtime.autocast():
             w = self.generator.styles(sample_gaussian(guess.mean, guess.log_variance))
-            redrawn = self.generator(w, normal_pyramid(condition), resolution=photo.shape[-1])
+            reconstruction = self.generator(w, normal_pyramid(condition), resolution=photo.shape[-1])
         terms = {
-            "photo": pyramid_error(redrawn, photo),
+            "photo": pyramid_error(reconstruction, photo),
             "prior": kl_to_standard_normal(guess.mean, guess.log_variance).sum(dim=1),
         }
         told = indices < len(self.faces)  # of a mirror image no latent is known
@@ -147,28 +147,28 @@ class InverterTraining:
 
     @torch.no_grad()
     def _draw_random(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Random latents z (B, Z), their w (B, W), and the renderer's pictures of them."""
+        """Random latents z (B, Z), their w (B, W), and the renderer's images of them."""
         z = torch.randn(len(condition), self.generator.config.latent_dim, device=condition.device)
         with self.runtime.autocast():
             w = self.generator.styles(z)
             return z, w, self.generator(w, normal_pyramid(condition), resolution=condition.shape[-1])
 
-    def _random_terms(self, z: Tensor, w: Tensor, picture: Tensor, condition: Tensor) -> Figures:
-        guess = self._guess(picture)
+    def _random_terms(self, z: Tensor, w: Tensor, image: Tensor, condition: Tensor) -> Metrics:
+        guess = self._guess(image)
         guessed_w = self.generator.styles(guess.mean)
         terms = {
             "latent": gaussian_likelihood_error(z, guess.mean, guess.log_variance).mean(dim=1),
             "style": (guessed_w - w).square().mean(dim=1),
         }
-        if self.settings.weights.redrawing > 0:
+        if self.settings.weights.rerender > 0:
             with self.runtime.autocast():
-                redrawn = self.generator(guessed_w, normal_pyramid(condition), resolution=condition.shape[-1])
-            terms["redrawing"] = pyramid_error(redrawn, picture)
+                reconstruction = self.generator(guessed_w, normal_pyramid(condition), resolution=condition.shape[-1])
+            terms["rerender"] = pyramid_error(reconstruction, image)
         return terms
 
-    def _guess(self, picture: Tensor) -> InverterOutput:
+    def _guess(self, image: Tensor) -> InverterOutput:
         with self.runtime.autocast():
-            guess: InverterOutput = self.inverter(picture)
+            guess: InverterOutput = self.inverter(image)
         return guess
 
 
@@ -201,7 +201,7 @@ def train_inverter(settings: InverterTrainingSettings, faces: Faces) -> Outcome:
             config=to_dict(training.inverter.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=before + runtime.pictures,
+            images=before + runtime.images,
         )
         save_weights(settings.folder / "inverter.safetensors", training.average.state_dict(), card)
     return outcome

@@ -7,7 +7,7 @@ from garface.datasets.known_latents import KnownLatents
 from garface.networks import GeneratorConfig
 
 Latents = Literal["inverted", "known"]
-"""By an inverter, or from the generator that drew them."""
+"""By an inverter, or from the generator that made them."""
 
 
 def known_of(faces: Faces, latents: Latents, config: GeneratorConfig) -> KnownLatents | None:

@@ -1,4 +1,6 @@
-"""Training of the normal estimator on faces drawn by graphics rules, which costs no labels (the paper, section 3.3)."""
+"""Training of the normal estimator on faces rendered by the classic renderer, which costs no labels (the paper, section
+3.3).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,11 +16,11 @@ from garface.losses import masked_mean
 from garface.networks import NormalEstimator, NormalEstimatorConfig, load_normal_estimator, to_dict
 from garface.training.ema import Average
 from garface.training.gar.terms import weighted
-from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free
 from garface.weights import WeightsCard, save_weights, seen_before
 
-DrawPairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor]]
-"""(count, source of randomness) -> picture (B, 3, R, R) in [-1, 1], normals (B, 3, R, R), mask (B, 1, R, R)."""
+RenderPairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor]]
+"""(count, source of randomness) -> image (B, 3, R, R) in [-1, 1], normals (B, 3, R, R), mask (B, 1, R, R)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +48,15 @@ class NormalsTrainingSettings(RunSettings):
     learning_rate: float = 1e-3
     """Of Adam (betas 0.9 and 0.99), at the start."""
     halve_every: float | None = None
-    """Pictures after which the learning rate is half of what it was; None keeps it."""
+    """Images after which the learning rate is half of what it was; None keeps it."""
     average_half_life: float = 5_000.0
-    """Half-life of the averaged weights, in pictures."""
+    """Half-life of the averaged weights, in images."""
     measured: int = free(64)
-    """Pictures, drawn once and never learned from, on which the angle is measured."""
+    """Images, rendered once and never learned from, on which the angle is measured."""
     measure_every: int = free(4_000)
-    """Pictures between two measurements."""
-    trained_on: str = free("faces drawn by graphics rules")
-    """The training pictures, written into the card."""
+    """Images between two measurements."""
+    trained_on: str = free("faces rendered by the classic renderer")
+    """The training images, written into the card."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
@@ -62,12 +64,12 @@ class NormalsTrainingSettings(RunSettings):
         if self.halve_every is not None and self.halve_every <= 0:
             raise SettingError(f"halve_every must be positive, but is {self.halve_every}.")
 
-    def rate(self, pictures: int) -> float:
-        """The learning rate after so many pictures."""
-        return self.learning_rate * (0.5 ** (pictures / self.halve_every) if self.halve_every else 1.0)
+    def rate(self, images: int) -> float:
+        """The learning rate after so many images."""
+        return self.learning_rate * (0.5 ** (images / self.halve_every) if self.halve_every else 1.0)
 
 
-def normal_terms(estimate: Tensor, normals: Tensor, mask: Tensor) -> Figures:
+def normal_terms(estimate: Tensor, normals: Tensor, mask: Tensor) -> Metrics:
     """Both terms (B,) of estimated against true normals (B, 3, R, R), inside the mask (B, 1, R, R)."""
     truth = F.normalize(normals, dim=1)
     cosine = 1.0 - (estimate * truth).sum(dim=1, keepdim=True)
@@ -87,12 +89,12 @@ class NormalsTraining:
 
     Args:
         settings: everything that decides how it learns.
-        draw_pairs: draws training pairs.
+        render_pairs: renders training pairs.
         runtime: device, precision, registry.
     """
 
-    def __init__(self, settings: NormalsTrainingSettings, draw_pairs: DrawPairs, *, runtime: Runtime) -> None:
-        self.settings, self.runtime, self.draw_pairs = settings, runtime, draw_pairs
+    def __init__(self, settings: NormalsTrainingSettings, render_pairs: RenderPairs, *, runtime: Runtime) -> None:
+        self.settings, self.runtime, self.render_pairs = settings, runtime, render_pairs
         start = settings.start
         estimator = NormalEstimator(settings.estimator) if start is None else load_normal_estimator(start)
         self.estimator = runtime.register("estimator", estimator.train().requires_grad_(True))
@@ -100,40 +102,40 @@ class NormalsTraining:
         adam = Adam(self.estimator.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), foreach=True)
         self.optimiser = runtime.register("optimiser", adam)
         source = torch.Generator().manual_seed(settings.seed + 1_000_003)
-        self.held_out = self._on_device(draw_pairs(settings.measured, source))
+        self.held_out = self._on_device(render_pairs(settings.measured, source))
 
     def _on_device(self, pairs: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
         return [part.to(self.runtime.device) for part in pairs]
 
-    def step(self) -> Figures:
-        """Take one step on freshly drawn pairs and return its figures."""
-        picture, normals, mask = self._on_device(self.draw_pairs(self.runtime.batch, torch.default_generator))
+    def step(self) -> Metrics:
+        """Take one step on freshly rendered pairs and return its metrics."""
+        image, normals, mask = self._on_device(self.render_pairs(self.runtime.batch, torch.default_generator))
         with self.runtime.autocast():
-            estimate = self.estimator(picture)
+            estimate = self.estimator(image)
         terms = normal_terms(estimate, normals, mask)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.rate(self.runtime.pictures)
+            group["lr"] = self.settings.rate(self.runtime.images)
         self.runtime.descend(weighted(terms, self.settings.weights), self.optimiser)
-        seen = self.runtime.pictures + self.settings.batch
-        self.average.update(self.estimator, batch=self.settings.batch, pictures=seen)
-        due = seen // self.settings.measure_every > self.runtime.pictures // self.settings.measure_every
+        seen = self.runtime.images + self.settings.batch
+        self.average.update(self.estimator, batch=self.settings.batch, images=seen)
+        due = seen // self.settings.measure_every > self.runtime.images // self.settings.measure_every
         return {**terms, **(self.measure() if due else {})}
 
     @torch.no_grad()
-    def measure(self) -> Figures:
-        """Mean and median angle, degrees, of the averaged network on the pictures held out."""
-        picture, normals, mask = self.held_out
-        estimate = torch.cat([self.average.network(part) for part in picture.split(self.runtime.batch)])
+    def measure(self) -> Metrics:
+        """Mean and median angle, degrees, of the averaged network on the images held out."""
+        image, normals, mask = self.held_out
+        estimate = torch.cat([self.average.network(part) for part in image.split(self.runtime.batch)])
         degrees = angles(estimate, normals, mask)
         return {"mean_angle": degrees.mean(), "median_angle": degrees.median()}
 
 
-def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> Outcome:
+def train_normals(settings: NormalsTrainingSettings, render_pairs: RenderPairs) -> Outcome:
     """Train the normal estimator, resuming if the folder holds a checkpoint, and write `normals.safetensors`.
 
     Args:
         settings: everything that decides how it learns.
-        draw_pairs: draws training pairs; must take its randomness from the given source alone.
+        render_pairs: renders training pairs; must take its randomness from the given source alone.
 
     Raises:
         SettingError: on a setting outside its range.
@@ -141,7 +143,7 @@ def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> O
     """
     before = seen_before(settings.start, "normals")
     runtime = Runtime(settings, configuration=configuration(settings))
-    training = NormalsTraining(settings, draw_pairs, runtime=runtime)
+    training = NormalsTraining(settings, render_pairs, runtime=runtime)
     outcome = runtime.run(training.step)
     if runtime.is_main:
         card = WeightsCard(
@@ -149,8 +151,8 @@ def train_normals(settings: NormalsTrainingSettings, draw_pairs: DrawPairs) -> O
             config=to_dict(training.estimator.config),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=before + runtime.pictures,
-            figures={f"{name}_degrees": round(float(value), 3) for name, value in training.measure().items()},
+            images=before + runtime.images,
+            metrics={f"{name}_degrees": round(float(value), 3) for name, value in training.measure().items()},
         )
         save_weights(settings.folder / "normals.safetensors", training.average.state_dict(), card)
     return outcome

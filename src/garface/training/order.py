@@ -1,4 +1,4 @@
-"""Which picture comes when, and everything that is random: both can be named, saved and put back."""
+"""Which image comes when, and everything that is random: both can be named, saved and put back."""
 
 import random
 from typing import Any
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 
-def picture_order(*, seed: int, first: int, count: int, size: int) -> Tensor:
-    """Indices of the pictures at positions `first ... first + count - 1` of an endless shuffled walk.
+def image_order(*, seed: int, first: int, count: int, size: int) -> Tensor:
+    """Indices of the images at positions `first ... first + count - 1` of an endless shuffled walk.
 
-    A pure function of its arguments: every pass over the `size` pictures is a permutation seeded by (seed, pass), so
+    A pure function of its arguments: every pass over the `size` images is a permutation seeded by (seed, pass), so
     a resumed run needs no replay, and the batch size does not change the order.
 
     Returns:

@@ -1,4 +1,6 @@
-"""Distilling an output block: from middle features it learns to draw what the borrowed upper levels draw of them."""
+"""Distilling an output block: from middle features it learns to make the images that the borrowed upper levels make of
+them.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +28,12 @@ from garface.networks import (
 from garface.networks.output_block import begin_as, config_for
 from garface.training.ema import Average
 from garface.training.gar.terms import cosine_rate, lazy_adam, set_rate, teach_discriminator, weighted
-from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free, frozen
+from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free, frozen
 from garface.training.teacher import Lesson, Styles, Teacher, split_seeds
 from garface.weights import WeightsCard, save_weights, seen_before
 
 REGRESSED = 12
-"""Pictures that the first projection is regressed on."""
+"""Images that the first projection is regressed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +45,14 @@ class OutputBlockWeights:
     squared: float = 4.0
     """Mean squared difference, at full and at half the side."""
     energy: float = 5.0
-    """Difference of the local strength of details, see `detail_energy`: what is uncertain is drawn too smooth else."""
+    """Difference of the local strength of details, see `detail_energy`: what is uncertain becomes too smooth
+    otherwise."""
     perceptual: float = 0.5
     """Distance of VGG's features in a window; 0 does without them."""
     adversarial: float = 0.0
     """Non-saturating logistic loss of a window; 0 does without a discriminator."""
     r1: float = 2.0
-    """Half of gamma of the discriminator's penalty on the teacher's pictures."""
+    """Half of gamma of the discriminator's penalty on the teacher's images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +60,13 @@ class OutputBlockTrainingSettings(RunSettings):
     """Everything that decides how an output block learns."""
 
     folder: Path = free(Path("runs/output-block"))  # noqa: RUF009
-    """Receives the teacher's pictures, checkpoints, log.jsonl, sheets and, at the end, the weights."""
-    max_pictures: int = free(60_000)
-    """Pictures shown in all."""
+    """Receives the teacher's images, checkpoints, log.jsonl, sheets and, at the end, the weights."""
+    max_images: int = free(60_000)
+    """Images shown in all."""
     batch: int = 4
-    """Pictures per step."""
+    """Images per step."""
     checkpoint_every: int = free(1_000)
-    """Pictures between two checkpoints."""
+    """Images between two checkpoints."""
     start: str | None = None
     """Weight file to go on from; None starts afresh with `block`, as a copy of the backbone's upper levels."""
     block: OutputBlockConfig = field(default_factory=OutputBlockConfig)
@@ -77,11 +80,11 @@ class OutputBlockTrainingSettings(RunSettings):
     )
     """Judges windows of its resolution."""
     adversarial_from: int = 16_000
-    """Pictures before the discriminator joins in."""
+    """Images before the discriminator joins in."""
     r1_every: int = 16
     """Steps between two penalties on the discriminator."""
     distinct: int = 2_000
-    """Different pictures of the teacher; drawing one takes as long as two steps with it."""
+    """Different images of the teacher; making one takes as long as two steps with it."""
     window: int = 64
     """Side of the random window that is compared by features and judged, pixels."""
     learning_rate: float = 3e-3
@@ -89,17 +92,17 @@ class OutputBlockTrainingSettings(RunSettings):
     discriminator_rate: float = 1e-3
     """Of the discriminator's Adam."""
     decay_over: int = 60_000
-    """Pictures over which the learning rate falls to a thousandth."""
+    """Images over which the learning rate falls to a thousandth."""
     average_half_life: float = 1_000.0
-    """Half-life of the averaged weights, in pictures."""
+    """Half-life of the averaged weights, in images."""
     measured: int = free(32)
-    """Pictures of the teacher that are never learned from, on which the figures are measured."""
+    """Images of the teacher that are never learned from, on which the metrics are measured."""
     measure_every: int = free(2_000)
-    """Pictures between two measurements."""
+    """Images between two measurements."""
     licence: str = free("research only: set by the licence of the borrowed network")
     """Licence of the weights, written into their card."""
-    trained_on: str = free("drawings of the borrowed network")
-    """The training pictures, written into the card."""
+    trained_on: str = free("renders of the borrowed network")
+    """The training images, written into the card."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
@@ -113,37 +116,37 @@ class OutputBlockTrainingSettings(RunSettings):
             raise SettingError(f"window must be {self.discriminator.resolution} px, as the discriminator sees.")
 
 
-def difference_terms(drawn: Tensor, wanted: Tensor) -> Figures:
-    """Absolute and squared differences (B,) of pictures (B, 3, R, R), those at full and at half the side added."""
-    differences = (drawn - wanted, F.avg_pool2d(drawn - wanted, 2))
+def difference_terms(output: Tensor, wanted: Tensor) -> Metrics:
+    """Absolute and squared differences (B,) of images (B, 3, R, R), those at full and at half the side added."""
+    differences = (output - wanted, F.avg_pool2d(output - wanted, 2))
     return {
         "absolute": torch.stack([one.abs().flatten(1).mean(1) for one in differences]).sum(0),
         "squared": torch.stack([one.square().flatten(1).mean(1) for one in differences]).sum(0),
     }
 
 
-def detail_energy(pictures: Tensor, cell: int = 8) -> Tensor:
-    """Root mean square of each detail band of pictures (B, 3, R, R) in cells of the band: (B, 9, R / 16, R / 16)."""
-    details = haar(pictures)[:, pictures.shape[1] :] / BANDS
+def detail_energy(images: Tensor, cell: int = 8) -> Tensor:
+    """Root mean square of each detail band of images (B, 3, R, R) in cells of the band: (B, 9, R / 16, R / 16)."""
+    details = haar(images)[:, images.shape[1] :] / BANDS
     return (F.avg_pool2d(details.square(), min(cell, details.shape[-1])) + 1e-6).sqrt()
 
 
-def energy_term(drawn: Tensor, wanted: Tensor) -> Tensor:
-    """Absolute difference (B,) of the energies of details of pictures (B, 3, R, R), at full and at half the side."""
-    pairs = ((drawn, wanted), (F.avg_pool2d(drawn, 2), F.avg_pool2d(wanted, 2)))
+def energy_term(output: Tensor, wanted: Tensor) -> Tensor:
+    """Absolute difference (B,) of the energies of details of images (B, 3, R, R), at full and at half the side."""
+    pairs = ((output, wanted), (F.avg_pool2d(output, 2), F.avg_pool2d(wanted, 2)))
     return torch.stack([(detail_energy(a) - detail_energy(b)).abs().flatten(1).mean(1) for a, b in pairs]).sum(0)
 
 
 @torch.no_grad()
 def regress_rest(block: OutputBlock, lesson: Lesson, ridge: float = 1e-4) -> None:
-    """Project what the copied levels leave of the pictures from the features, by ridge regression.
+    """Project what the copied levels leave of the images from the features, by ridge regression.
 
     Args:
         block: fresh, with the levels of its backbone; changed in place.
         lesson: more pixels than features.
         ridge: added to the mean squares of the features, which are one.
     """
-    rest = lesson.pictures - block(lesson.features.float(), lesson.styles)
+    rest = lesson.images - block(lesson.features.float(), lesson.styles)
     x = scaled(lesson.features.float(), block.read(lesson.styles))
     deviation = x.std((0, 2, 3)).clamp_min(1e-3)
     block.get_buffer("deviation").copy_(deviation)
@@ -159,7 +162,7 @@ def rate_share(name: str, parameter: Tensor) -> float:
     """Share of the learning rate that a parameter of the block takes: about its size.
 
     Copied weights have sizes from 0.001 to 5; of the fresh ones it is the size that they start with or shall grow to. A
-    small step of what reads a whole style is a large step of the picture.
+    small step of what reads a whole style is a large step of the image.
     """
     if name.startswith(("levels", "colour")):
         size = max(float(parameter.detach().square().mean().sqrt()), 1e-3)
@@ -208,84 +211,84 @@ class OutputBlockTraining:
         regress_rest(block, self.teacher.lesson(self.seeds[:REGRESSED]))
         return block
 
-    def step(self) -> Figures:
-        """Take one step and return its figures."""
-        settings, pictures = self.settings, self.runtime.pictures
-        lesson = self.teacher.lesson(self.seeds[self.runtime.next_pictures(settings.distinct)])
+    def step(self) -> Metrics:
+        """Take one step and return its metrics."""
+        settings, images = self.settings, self.runtime.images
+        lesson = self.teacher.lesson(self.seeds[self.runtime.next_images(settings.distinct)])
         with self.runtime.autocast():
-            drawn = self.block(lesson.features, lesson.styles)
-        windows = self._windows(drawn, lesson.pictures)
-        terms = {**difference_terms(drawn, lesson.pictures), **self._seen_terms(*windows)}
-        terms["energy"] = energy_term(drawn, lesson.pictures)
-        rate = cosine_rate(settings.learning_rate, pictures, over=settings.decay_over)
+            output = self.block(lesson.features, lesson.styles)
+        windows = self._windows(output, lesson.images)
+        terms = {**difference_terms(output, lesson.images), **self._seen_terms(*windows)}
+        terms["energy"] = energy_term(output, lesson.images)
+        rate = cosine_rate(settings.learning_rate, images, over=settings.decay_over)
         set_rate(self.optimiser, rate)
         self.runtime.descend(weighted(terms, settings.weights), self.optimiser)
-        seen = pictures + settings.batch
-        self.average.update(self.block, batch=settings.batch, pictures=seen)
-        due = seen // settings.measure_every > pictures // settings.measure_every
+        seen = images + settings.batch
+        self.average.update(self.block, batch=settings.batch, images=seen)
+        due = seen // settings.measure_every > images // settings.measure_every
         judged = self._judge(*windows) if self._adversarial else {}
         return {**terms, **judged, **(self.measure() if due else {})}
 
     @property
     def _adversarial(self) -> bool:
-        return self.discriminator is not None and self.runtime.pictures >= self.settings.adversarial_from
+        return self.discriminator is not None and self.runtime.images >= self.settings.adversarial_from
 
-    def _windows(self, *pictures: Tensor) -> list[Tensor]:
+    def _windows(self, *images: Tensor) -> list[Tensor]:
         """The same random window of each, at whole Haar cells."""
         size = self.settings.window
-        y, x = (2 * torch.randint(0, (pictures[0].shape[-1] - size) // 2 + 1, (2,))).tolist()
-        return [one[:, :, y : y + size, x : x + size].contiguous(memory_format=torch.channels_last) for one in pictures]
+        y, x = (2 * torch.randint(0, (images[0].shape[-1] - size) // 2 + 1, (2,))).tolist()
+        return [one[:, :, y : y + size, x : x + size].contiguous(memory_format=torch.channels_last) for one in images]
 
-    def _seen_terms(self, drawn: Tensor, wanted: Tensor) -> Figures:
+    def _seen_terms(self, output: Tensor, wanted: Tensor) -> Metrics:
         terms = {}
         with self.runtime.autocast():
             if self.trunk is not None:
                 with torch.no_grad():
                     known = self.trunk(wanted)
-                terms["perceptual"] = perceptual_distance(self.trunk(drawn), known, self.trunk.head_weights)
+                terms["perceptual"] = perceptual_distance(self.trunk(output), known, self.trunk.head_weights)
             if self._adversarial:
                 judge = cast(Discriminator, self.discriminator)
                 with frozen(judge):
-                    terms["adversarial"] = generator_loss(judge(drawn))
+                    terms["adversarial"] = generator_loss(judge(output))
         return terms
 
-    def _judge(self, drawn: Tensor, wanted: Tensor) -> Figures:
+    def _judge(self, output: Tensor, wanted: Tensor) -> Metrics:
         """A step of the discriminator, with R1 on some."""
         settings = self.settings
         return teach_discriminator(
             cast(Discriminator, self.discriminator),
             self.judge_optimiser,
             wanted,
-            drawn,
+            output,
             runtime=self.runtime,
             r1=settings.weights.r1,
             every=settings.r1_every,
         )
 
     @torch.no_grad()
-    def measure(self) -> Figures:
-        """PSNR, dB, of the averaged block on the pictures held out, at full and half the side."""
+    def measure(self) -> Metrics:
+        """PSNR, dB, of the averaged block on the images held out, at full and half the side."""
         found: dict[str, list[Tensor]] = {"psnr": [], "psnr_half": []}
         for seeds in self.held_out.split(self.runtime.batch):
             lesson = self.teacher.lesson(seeds)
-            drawn = self._drawn(lesson)
-            found["psnr"].append(psnr(drawn, lesson.pictures))
-            found["psnr_half"].append(psnr(F.avg_pool2d(drawn, 2), F.avg_pool2d(lesson.pictures, 2)))
+            output = self._output(lesson)
+            found["psnr"].append(psnr(output, lesson.images))
+            found["psnr_half"].append(psnr(F.avg_pool2d(output, 2), F.avg_pool2d(lesson.images, 2)))
         return {name: torch.cat(values).mean() for name, values in found.items()}
 
     @torch.no_grad()
     def sheet(self, path: Path, *, columns: int = 6) -> None:
-        """The teacher's pictures, the block's, and four times their difference, of some that were held out."""
+        """The teacher's images, the block's, and four times their difference, of some that were held out."""
         lesson = self.teacher.lesson(self.held_out[:columns])
-        drawn = self._drawn(lesson)
-        rows = [lesson.pictures, drawn, 4 * (drawn - lesson.pictures)]
+        output = self._output(lesson)
+        rows = [lesson.images, output, 4 * (output - lesson.images)]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(path, contact_sheet([to_uint8(one) for row in rows for one in row], columns, gap=2))
 
-    def _drawn(self, lesson: Lesson) -> Tensor:
+    def _output(self, lesson: Lesson) -> Tensor:
         with self.runtime.autocast():
-            drawn: Tensor = self.average.network(lesson.features, lesson.styles)
-        return drawn.clamp(-1, 1)
+            output: Tensor = self.average.network(lesson.features, lesson.styles)
+        return output.clamp(-1, 1)
 
 
 def _adam(block: nn.Module, rate: float) -> Adam:
@@ -331,8 +334,8 @@ def train_output_block(
             config=to_dict(block),
             licence=settings.licence,
             trained_on=settings.trained_on,
-            pictures=before + runtime.pictures,
-            figures={f"{name}_db": round(float(value), 2) for name, value in training.measure().items()},
+            images=before + runtime.images,
+            metrics={f"{name}_db": round(float(value), 2) for name, value in training.measure().items()},
         )
         save_weights(settings.folder / "output-block.safetensors", training.average.state_dict(), card)
     return outcome

@@ -18,8 +18,8 @@ from garface.training.gar.settings import GarTrainingSettings, GarWeights
 from garface.training.gar.stages import FOREVER
 from garface.training.inverter import InverterTrainingSettings
 from garface.training.normals import NormalsTrainingSettings
+from garface.training.readout import ReadoutSettings
 from garface.training.shape import ShapeTrainingSettings
-from garface.training.shape_head import ShapeHeadSettings
 
 _WIDE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
 
@@ -39,7 +39,7 @@ _OURS = GarTrainingSettings(
     fade_in=1_600,
     learning_rate=0.006,
     discriminator_learning_rate=0.003,
-    redrawn=0.25,
+    reconstructed=0.25,
     swapped=0.2,
     style_mixing=0.25,
     turned=0.5,
@@ -49,7 +49,7 @@ _OURS = GarTrainingSettings(
     preload=True,
     batch=16,
     average_half_life=5_000.0,
-    max_pictures=250_000,
+    max_images=250_000,
 )
 
 PRESETS: dict[str, GarTrainingSettings] = {
@@ -70,7 +70,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         papers_every=8,
         batch=8,
         average_half_life=5_000.0,
-        max_pictures=300_000,
+        max_images=300_000,
     ),
     "gpu-128": replace(
         _OURS,
@@ -84,7 +84,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         fade_in=10_000,
         noise_from=2_000_000,
         average_half_life=20_000.0,
-        max_pictures=10_000_000,
+        max_images=10_000_000,
         checkpoint_every=100_000,
         sheet_every=50_000,
         log_every=6_400,
@@ -101,7 +101,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         fall_from=283_200,
         fall_over=188_800,
         average_half_life=40_000.0,
-        max_pictures=472_000,
+        max_images=472_000,
         checkpoint_every=118_000,
     ),
     "unconditional-128": replace(
@@ -126,13 +126,13 @@ PRESETS: dict[str, GarTrainingSettings] = {
             geometry_swap=0.5e-5,
         ),
         stages=((256, FOREVER),),
-        redrawn=0.0,
+        reconstructed=0.0,
         swapped=0.0,
         style_mixing=0.9,
         mapping_learning_rate=0.002,
         conditions="random",
         augmentation=AugmentConfig(flip=0.0, colour=0.0, translation=0.0, cutout=0.0),
-        max_pictures=12_800_000,
+        max_images=12_800_000,
     ),
     "ablate-64": replace(
         _OURS,
@@ -146,7 +146,7 @@ PRESETS: dict[str, GarTrainingSettings] = {
         weights=replace(_OURS.weights, path_length=0.1),
         preload=False,
         average_half_life=1_000.0,
-        max_pictures=20_000,
+        max_images=20_000,
     ),
 }
 """`cpu-128` trains on one or two cores; `photos-128` lets a discriminator judge features; `gpu-128` is `cpu-128` wider
@@ -156,28 +156,28 @@ for a GPU; `further-128` goes on from weights on one GPU, with a wider discrimin
 
 INVERTERS: dict[str, InverterTrainingSettings] = {
     "cpu-128": InverterTrainingSettings(
-        inverter=INVERTER_PRESETS["cpu-128"], latents="known", average_half_life=2_000.0, max_pictures=40_000
+        inverter=INVERTER_PRESETS["cpu-128"], latents="known", average_half_life=2_000.0, max_images=40_000
     )
 }
 
 NORMALS: dict[str, NormalsTrainingSettings] = {
     "cpu-128": NormalsTrainingSettings(),
     "fine-128": NormalsTrainingSettings(
-        start="builtin", learning_rate=2e-4, halve_every=4_000.0, average_half_life=2_000.0, max_pictures=16_000
+        start="builtin", learning_rate=2e-4, halve_every=4_000.0, average_half_life=2_000.0, max_images=16_000
     ),
 }
 """`fine-128` goes on from the shipped weights, or others, at a falling rate."""
 
 SHAPES: dict[str, ShapeTrainingSettings] = {"cpu-128": ShapeTrainingSettings()}
 
-SHAPE_HEADS: dict[str, ShapeHeadSettings] = {"cpu-128": ShapeHeadSettings(start="shape-128", features=FACE_FEATURES)}
+READOUTS: dict[str, ReadoutSettings] = {"cpu-128": ReadoutSettings(start="shape-128", features=FACE_FEATURES)}
 
 
 def inverting(settings: GarTrainingSettings) -> GarTrainingSettings:
     """The same recipe for photos whose latents nobody knows.
 
     The inverter gives them, and learns with the renderer. It needs a longer warm start, in which it learns to tell
-    photos apart while they are redrawn, and a prior, which keeps its latents near N(0, I).
+    photos apart while they are reconstructed, and a prior, which keeps its latents near N(0, I).
     """
     weights = replace(settings.weights, prior=2e-4)
     longer = 3 * settings.warm_start
@@ -185,7 +185,7 @@ def inverting(settings: GarTrainingSettings) -> GarTrainingSettings:
 
 
 def going_on(settings: GarTrainingSettings, *, start: str | None, discriminator: str | None) -> GarTrainingSettings:
-    """The same training from weights on: at its final size, and in the game from the first picture.
+    """The same training from weights on: at its final size, and in the game from the first image.
 
     Args:
         settings: of a training that starts afresh.
@@ -195,7 +195,7 @@ def going_on(settings: GarTrainingSettings, *, start: str | None, discriminator:
     Raises:
         SettingError: photos' latents come from an inverter, which would start afresh.
     """
-    if settings.latents == "inverted" and settings.redrawn > 0:
+    if settings.latents == "inverted" and settings.reconstructed > 0:
         raise SettingError(
             "Only renderers whose photos have known latents go on from weight files; others go on from a checkpoint, "
             "with --resume."

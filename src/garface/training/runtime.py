@@ -21,10 +21,10 @@ from torch.optim import Optimizer
 from garface.devices import Device
 from garface.errors import MissingExtraError, OutputError, SettingError, WeightsError
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
-from garface.training.logs import Log, Means, check_figures
-from garface.training.order import picture_order, random_state, restore_random_state, seed_everything
+from garface.training.logs import Log, Means, check_metrics
+from garface.training.order import image_order, random_state, restore_random_state, seed_everything
 
-Figures = dict[str, Tensor]
+Metrics = dict[str, Tensor]
 
 
 def free(default: Any) -> Any:
@@ -38,31 +38,31 @@ class RunSettings:
 
     folder: Path = free(Path("runs/training"))  # noqa: RUF009
     """Receives checkpoints, log.jsonl, sample sheets and, at the end, the weights."""
-    max_pictures: int = free(100_000)
-    """Pictures shown to the networks in all; a longer run may go on from a shorter one."""
+    max_images: int = free(100_000)
+    """Images shown to the networks in all; a longer run may go on from a shorter one."""
     batch: int = 16
-    """Pictures per step, over all processes."""
+    """Images per step, over all processes."""
     seed: int = 0
-    """Fixes initial weights, order of pictures and every random draw."""
+    """Fixes initial weights, order of images and every random draw."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Arithmetic of the forward passes; parameters are always float32."""
     head: str | None = free(None)
-    """Stamp of the head model that the training pictures show (`garface.heads.stamp`), written into the cards of the
+    """Stamp of the head model that the training images show (`garface.heads.stamp`), written into the cards of the
     networks that belong to it; the command line fills it in."""
     device: Device = free("auto")  # noqa: RUF009
     """"auto" takes the GPU if there is one."""
     checkpoint_every: int = free(10_000)
-    """Pictures between two checkpoints."""
+    """Images between two checkpoints."""
     keep_checkpoints: int = free(2)
     """Newest checkpoints that stay."""
     sheet_every: int = free(5_000)
-    """Pictures between two sample sheets; 0 draws none."""
+    """Images between two sample sheets; 0 makes none."""
     log_every: int = free(800)
-    """Pictures between two log lines."""
-    licence: str = free("research only: set by the licence of the training pictures")
+    """Images between two log lines."""
+    licence: str = free("research only: set by the licence of the training images")
     """Licence of the weights, written into their card."""
-    trained_on: str = free("unnamed pictures")
-    """The training pictures, written into the card."""
+    trained_on: str = free("unnamed images")
+    """The training images, written into the card."""
     tensorboard: bool = free(True)
     """Also write TensorBoard events."""
     progress: bool = free(True)
@@ -70,7 +70,7 @@ class RunSettings:
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
-        for name in ("max_pictures", "batch", "checkpoint_every", "keep_checkpoints", "log_every"):
+        for name in ("max_images", "batch", "checkpoint_every", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, but is {getattr(self, name)}.")
 
@@ -123,22 +123,22 @@ class Kept:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: pictures seen, the last checkpoint, and the signal that ended it early, if any."""
+    """How a run ended: images seen, the last checkpoint, and the signal that ended it early, if any."""
 
-    pictures: int
+    images: int
     checkpoint: Path
     stopped_by: str | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether every picture asked for was seen."""
+        """Whether every image asked for was seen."""
         return self.stopped_by is None
 
     def __str__(self) -> str:
         if self.finished:
-            return f"Training finished at {self.pictures:,} pictures; last checkpoint {self.checkpoint}."
+            return f"Training finished at {self.images:,} images; last checkpoint {self.checkpoint}."
         return (
-            f"Training stopped by {self.stopped_by} at {self.pictures:,} pictures; everything is in {self.checkpoint}: "
+            f"Training stopped by {self.stopped_by} at {self.images:,} images; everything is in {self.checkpoint}: "
             "run it again (with --resume) to go on."
         )
 
@@ -163,7 +163,7 @@ class Runtime:
         self._configuration = {**configuration, "processes": self.processes}
         self._registry: dict[str, Stateful] = {}
         self._means = Means()
-        self.pictures = 0
+        self.images = 0
         self.seconds = 0.0
         if self.device.type == "cpu":
             keep_memory()
@@ -186,13 +186,13 @@ class Runtime:
 
     @property
     def batch(self) -> int:
-        """Pictures per step of this process."""
+        """Images per step of this process."""
         return self.settings.batch // self.processes
 
     @property
     def step(self) -> int:
         """Steps taken so far."""
-        return self.pictures // self.settings.batch
+        return self.images // self.settings.batch
 
     def register(self, name: str, thing: T) -> T:
         """Let checkpoints hold `thing` under `name`; networks are moved to the device, channels last."""
@@ -212,10 +212,10 @@ class Runtime:
         wanted = enabled and self.settings.precision == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
 
-    def next_pictures(self, size: int) -> Tensor:
-        """Indices (batch,) of this process's pictures of the coming step, out of `size`."""
-        first = self.pictures + int(self._state.process_index) * self.batch
-        return picture_order(seed=self.settings.seed, first=first, count=self.batch, size=size)
+    def next_images(self, size: int) -> Tensor:
+        """Indices (batch,) of this process's images of the coming step, out of `size`."""
+        first = self.images + int(self._state.process_index) * self.batch
+        return image_order(seed=self.settings.seed, first=first, count=self.batch, size=size)
 
     def mean(self, value: Tensor) -> Tensor:
         """Mean of a tensor over all processes."""
@@ -240,7 +240,7 @@ class Runtime:
             parameter.grad = mean.view_as(parameter)
 
     def share_buffers(self, network: nn.Module) -> None:
-        """Replace running figures of a network by their mean over the processes, so that all go on alike."""
+        """Replace running metrics of a network by their mean over the processes, so that all go on alike."""
         if self.processes > 1:
             for buffer in network.buffers():
                 buffer.copy_(self.mean(buffer))
@@ -254,12 +254,12 @@ class Runtime:
             self.average_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
             optimiser.step()
 
-    def run(self, step: Callable[[], Figures], *, sheet: Callable[[Path], None] | None = None) -> Outcome:
-        """Resume if the folder holds a checkpoint, then call `step` until all pictures are seen.
+    def run(self, step: Callable[[], Metrics], *, sheet: Callable[[Path], None] | None = None) -> Outcome:
+        """Resume if the folder holds a checkpoint, then call `step` until all images are seen.
 
         Args:
-            step: takes one step on `next_pictures` and returns its figures.
-            sheet: draws a sample sheet to a path; random generators are put back afterwards.
+            step: takes one step on `next_images` and returns its metrics.
+            sheet: writes a sample sheet to a path; random generators are put back afterwards.
 
         Raises:
             OutputError: if the folder cannot be written.
@@ -274,29 +274,29 @@ class Runtime:
             checkpoint = self._save(log)
         finally:
             log.close()
-        return Outcome(self.pictures, checkpoint, stopped_by)
+        return Outcome(self.images, checkpoint, stopped_by)
 
     def _open_log(self) -> Log:
         wanted = self.settings
         return Log(
             wanted.folder if self.is_main else None,
-            pictures=self.pictures,
-            total=wanted.max_pictures,
+            images=self.images,
+            total=wanted.max_images,
             tensorboard=wanted.tensorboard,
             progress=wanted.progress,
         )
 
     def _loop(
-        self, step: Callable[[], Figures], sheet: Callable[[Path], None] | None, log: Log, interrupt: "_Interrupt"
+        self, step: Callable[[], Metrics], sheet: Callable[[Path], None] | None, log: Log, interrupt: "_Interrupt"
     ) -> str | None:
-        while self.pictures < self.settings.max_pictures:
+        while self.images < self.settings.max_images:
             began = time.perf_counter()
             self._means.add(step())
-            self.pictures += self.settings.batch
+            self.images += self.settings.batch
             self.seconds += time.perf_counter() - began
             log.advance(self.settings.batch)
             if self._due(self.settings.log_every):
-                self._write_figures(log)
+                self._write_metrics(log)
             if sheet is not None and self.is_main and self._due(self.settings.sheet_every):
                 self._draw(sheet)
             if self._stop_asked(interrupt):
@@ -306,19 +306,19 @@ class Runtime:
         return None
 
     def _due(self, every: int) -> bool:
-        return every > 0 and self.pictures // every > (self.pictures - self.settings.batch) // every
+        return every > 0 and self.images // every > (self.images - self.settings.batch) // every
 
-    def _write_figures(self, log: Log) -> None:
-        figures = self._means.take()
-        if not figures:
+    def _write_metrics(self, log: Log) -> None:
+        metrics = self._means.take()
+        if not metrics:
             return
-        check_figures(figures, pictures=self.pictures)
-        rate = self.pictures / max(self.seconds, 1e-9)
-        log.write({**figures, "seconds": self.seconds, "pictures_per_second": rate}, pictures=self.pictures)
+        check_metrics(metrics, images=self.images)
+        rate = self.images / max(self.seconds, 1e-9)
+        log.write({**metrics, "seconds": self.seconds, "images_per_second": rate}, images=self.images)
 
     def _draw(self, sheet: Callable[[Path], None]) -> None:
         state = random_state()
-        sheet(self.settings.folder / "sheets" / f"{self.pictures:012d}.png")
+        sheet(self.settings.folder / "sheets" / f"{self.images:012d}.png")
         restore_random_state(state)
 
     def _stop_asked(self, interrupt: "_Interrupt") -> bool:
@@ -326,7 +326,7 @@ class Runtime:
         return bool(self.mean(asked) > 0)
 
     def _save(self, log: Log) -> Path:
-        self._write_figures(log)
+        self._write_metrics(log)
         content = {
             "configuration": self._configuration,
             "seconds": self.seconds,
@@ -335,9 +335,9 @@ class Runtime:
         }
         folder = self.settings.folder / "checkpoints"
         if self.is_main:
-            write_checkpoint(folder, content, pictures=self.pictures, keep=self.settings.keep_checkpoints)
+            write_checkpoint(folder, content, images=self.images, keep=self.settings.keep_checkpoints)
         self._state.wait_for_everyone()
-        return folder / f"checkpoint-{self.pictures:012d}.pt"
+        return folder / f"checkpoint-{self.images:012d}.pt"
 
     def _gather(self, thing: Any) -> list[Any]:
         if self.processes == 1:
@@ -356,7 +356,7 @@ class Runtime:
             raise WeightsError(f"Checkpoint {path} holds other parts than this training; train in a new folder.")
         for name, thing in self._registry.items():
             thing.load_state_dict(content["things"][name])
-        self.pictures, self.seconds = content["pictures"], content["seconds"]
+        self.images, self.seconds = content["images"], content["seconds"]
         restore_random_state(content["random"][int(self._state.process_index)])
 
 

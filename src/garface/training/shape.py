@@ -1,6 +1,6 @@
-"""Training of the shape estimator on faces drawn by graphics rules, whose coefficients are known without end.
+"""Training of the shape estimator on faces rendered by the classic renderer, whose coefficients are known without end.
 
-The lead of the paper's section 3.4, where drawings with known latents teach the inversion network, applied to what the
+The lead of the paper's section 3.4, where renders with known latents teach the inversion network, applied to what the
 paper leaves to the descent alone: the shape.
 """
 
@@ -24,25 +24,25 @@ from garface.networks import (
     to_dict,
 )
 from garface.synthetic.degradations import Degradations
-from garface.synthetic.drawings import DrawingSettings, Drawn
+from garface.synthetic.heads import RenderedHeads, SyntheticSettings
 from garface.training.ema import Average, observe_at_times
 from garface.training.gar.terms import cosine_rate, set_rate, weighted
-from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free
 from garface.weights import WeightsCard, save_weights, seen_before
 
-DrawHeads = Callable[[int, torch.Generator], Drawn]
-"""(count, source of randomness) -> drawings none of which is mirrored."""
+RenderHeads = Callable[[int, torch.Generator], RenderedHeads]
+"""(count, source of randomness) -> renders none of which is mirrored."""
 
 Features = nn.Module
-"""Pictures (B, 3, R, R) to features (B, F)."""
+"""Images (B, 3, R, R) to features (B, F)."""
 
-SHAPE_DRAWINGS = DrawingSettings(
+SHAPE_RENDERS = SyntheticSettings(
     surrounded=0.5,
     identity=0.7,
     distance=0.5,
     shiny=0.5,
     shadowed=0.7,
-    plain=0.8,
+    procedural=0.8,
     mirrored=0.0,
     degradations=Degradations(occluded=0.2, glasses=0.06),
 )
@@ -50,8 +50,8 @@ SHAPE_DRAWINGS = DrawingSettings(
 of their own, shadows, most of them in plain skins, fewer things before them than the normal estimator is shown, and all
 that a face is known by."""
 
-HEAD_DRAWINGS = replace(SHAPE_DRAWINGS, expressive=0.2, rare=0.0)
-"""For the last layers alone (`shape_head`): milder expressions, mostly those of photos."""
+READOUT_RENDERS = replace(SHAPE_RENDERS, expressive=0.2, rare=0.0)
+"""For the readout layers alone (`shape_head`): milder expressions, mostly those of photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class ShapeTrainingSettings(RunSettings):
     folder: Path = free(Path("runs/shape"))  # noqa: RUF009
     """Receives checkpoints, log.jsonl and, at the end, the weights."""
     batch: int = 32
-    """Pictures of a step."""
+    """Images of a step."""
     start: str | None = None
     """Weight file, or name of shipped weights, to go on from; None starts afresh with `estimator`."""
     trunk: str | None = "normals-128"
@@ -89,17 +89,17 @@ class ShapeTrainingSettings(RunSettings):
     learning_rate: float = 7e-4
     """Of AdamW (betas 0.9 and 0.99, decay 0.001), at its height."""
     warm_up: int = 2_000
-    """Pictures over which it rises."""
+    """Images over which it rises."""
     decay_over: int = 100_000
-    """Pictures over which it falls along a cosine, to a thousandth."""
+    """Images over which it falls along a cosine, to a thousandth."""
     average_half_life: float = 4_000.0
-    """Half-life of the averaged weights, in pictures."""
+    """Half-life of the averaged weights, in images."""
     measured: int = free(384)
-    """Drawings, never learned from, on which the error is measured."""
+    """Renders, never learned from, on which the error is measured."""
     measure_every: int = free(4_000)
-    """Pictures between two measurements."""
-    trained_on: str = free("faces drawn by graphics rules")
-    """The training pictures, written into the card."""
+    """Images between two measurements."""
+    trained_on: str = free("faces rendered by the classic renderer")
+    """The training images, written into the card."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
@@ -108,10 +108,10 @@ class ShapeTrainingSettings(RunSettings):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, but is {getattr(self, name)}.")
 
-    def rate(self, pictures: int) -> float:
-        """The learning rate after so many pictures."""
-        rise = min((pictures + self.batch) / self.warm_up, 1.0)
-        return cosine_rate(self.learning_rate, pictures, over=self.decay_over, rise=rise)
+    def rate(self, images: int) -> float:
+        """The learning rate after so many images."""
+        rise = min((images + self.batch) / self.warm_up, 1.0)
+        return cosine_rate(self.learning_rate, images, over=self.decay_over, rise=rise)
 
 
 def shape_errors(estimate: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
@@ -120,10 +120,12 @@ def shape_errors(estimate: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
     return ((difference @ metric) * difference).sum(1)
 
 
-def true_maps(drawn: Drawn, side: int) -> Mapping[str, Tensor]:
+def true_maps(rendered: RenderedHeads, side: int) -> Mapping[str, Tensor]:
     """Normals and places (B, 3, r, r), averaged over what the head covers of each place, and its share (B, 1, r, r)."""
-    share = F.adaptive_avg_pool2d(drawn.mask, side)
-    normals, places = (F.adaptive_avg_pool2d(part * drawn.mask, side) for part in (drawn.normals, drawn.places))
+    share = F.adaptive_avg_pool2d(rendered.mask, side)
+    normals, places = (
+        F.adaptive_avg_pool2d(part * rendered.mask, side) for part in (rendered.normals, rendered.places)
+    )
     return {
         "normals": F.normalize(normals, dim=1, eps=1e-4),
         "places": places / share.clamp_min(1e-3),
@@ -131,7 +133,7 @@ def true_maps(drawn: Drawn, side: int) -> Mapping[str, Tensor]:
     }
 
 
-def map_terms(maps: ShapeMaps, truth: Mapping[str, Tensor]) -> Figures:
+def map_terms(maps: ShapeMaps, truth: Mapping[str, Tensor]) -> Metrics:
     """The terms (B,) of the answer for every place."""
     there = truth["mask"]
     cosine = 1.0 - (maps.normals * truth["normals"]).sum(dim=1, keepdim=True)
@@ -150,9 +152,9 @@ class ShapeTraining:
 
     Args:
         settings: everything that decides how it learns.
-        draw_heads: draws training pictures.
+        render_heads: renders training images.
         metric: (K, K) of shapes.
-        features: what the network is given besides the picture, (B, 3, R, R) -> (B, F); None for nothing.
+        features: what the network is given besides the image, (B, 3, R, R) -> (B, F); None for nothing.
         runtime: device, precision, registry.
 
     Raises:
@@ -162,13 +164,13 @@ class ShapeTraining:
     def __init__(
         self,
         settings: ShapeTrainingSettings,
-        draw_heads: DrawHeads,
+        render_heads: RenderHeads,
         metric: Tensor,
         features: Features | None,
         *,
         runtime: Runtime,
     ) -> None:
-        self.settings, self.runtime, self.draw_heads = settings, runtime, draw_heads
+        self.settings, self.runtime, self.render_heads = settings, runtime, render_heads
         estimator = _fresh(settings) if settings.start is None else load_shape_estimator(settings.start)
         if estimator.config.coefficients != len(metric):
             raise SettingError(
@@ -183,45 +185,45 @@ class ShapeTraining:
             "optimiser",
             AdamW(self.estimator.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3),
         )
-        self.held_out = draw_heads(settings.measured, torch.Generator().manual_seed(settings.seed + 1_000_003))
+        self.held_out = render_heads(settings.measured, torch.Generator().manual_seed(settings.seed + 1_000_003))
 
-    def step(self) -> Figures:
-        """Take one step on freshly drawn heads and return its figures."""
+    def step(self) -> Metrics:
+        """Take one step on freshly rendered heads and return its metrics."""
         runtime, settings = self.runtime, self.settings
-        drawn = self.draw_heads(runtime.batch, torch.default_generator)
-        picture, features = self._prepared(drawn.picture)
+        rendered = self.render_heads(runtime.batch, torch.default_generator)
+        image, features = self._prepared(rendered.image)
         with runtime.autocast():
-            identity, maps = self.estimator(picture, features)
-        truth = {name: part.to(runtime.device) for name, part in true_maps(drawn, maps.mask.shape[-1]).items()}
-        known = drawn.heads.identity.to(runtime.device)
+            identity, maps = self.estimator(image, features)
+        truth = {name: part.to(runtime.device) for name, part in true_maps(rendered, maps.mask.shape[-1]).items()}
+        known = rendered.heads.identity.to(runtime.device)
         terms = {
             "shape": shape_errors(identity, known, self.metric),
             "coefficients": (identity - known).square().mean(dim=1),
             **map_terms(maps, truth),
         }
-        set_rate(self.optimiser, settings.rate(runtime.pictures))
+        set_rate(self.optimiser, settings.rate(runtime.images))
         runtime.descend(weighted(terms, settings.weights), self.optimiser)
         runtime.share_buffers(self.estimator)
-        seen = runtime.pictures + settings.batch
-        self.average.update(self.estimator, batch=settings.batch, pictures=seen)
-        observe_at_times(self.average, runtime, (picture, features))
-        due = seen // settings.measure_every > runtime.pictures // settings.measure_every
+        seen = runtime.images + settings.batch
+        self.average.update(self.estimator, batch=settings.batch, images=seen)
+        observe_at_times(self.average, runtime, (image, features))
+        due = seen // settings.measure_every > runtime.images // settings.measure_every
         return {**terms, **(self.measure() if due else {})}
 
     @torch.no_grad()
-    def _prepared(self, picture: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pictures (B, 3, R, R) and what else the network is given of them, on the device."""
-        picture = picture.to(self.runtime.device)
+    def _prepared(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images (B, 3, R, R) and what else the network is given of them, on the device."""
+        image = image.to(self.runtime.device)
         with self.runtime.autocast():
-            return picture, None if self.features is None else self.features(picture)
+            return image, None if self.features is None else self.features(image)
 
     @torch.no_grad()
-    def measure(self) -> Figures:
+    def measure(self) -> Metrics:
         """Root mean square distance of shapes, mm, of the averaged network on what was held out, and of mean heads."""
-        pictures = self.held_out.picture.split(self.runtime.batch)
+        images = self.held_out.image.split(self.runtime.batch)
         truth = self.held_out.heads.identity.to(self.runtime.device)
         with self.runtime.autocast():
-            estimated = [self.average.network(*self._prepared(part)) for part in pictures]
+            estimated = [self.average.network(*self._prepared(part)) for part in images]
         identity = torch.cat([one.identity for one in estimated])
         return {
             "distance": shape_errors(identity, truth, self.metric).mean().sqrt(),
@@ -230,15 +232,15 @@ class ShapeTraining:
 
 
 def train_shape(
-    settings: ShapeTrainingSettings, draw_heads: DrawHeads, metric: Tensor, features: Features | None
+    settings: ShapeTrainingSettings, render_heads: RenderHeads, metric: Tensor, features: Features | None
 ) -> Outcome:
     """Train the shape estimator, resuming if the folder holds a checkpoint, and write `shape.safetensors`.
 
     Args:
         settings: everything that decides how it learns.
-        draw_heads: draws training pictures; must take its randomness from the given source alone.
+        render_heads: renders training images; must take its randomness from the given source alone.
         metric: (K, K) of shapes; see `garface.heads.shape_metric`.
-        features: what the network is given besides the picture, as many as it is configured for; see
+        features: what the network is given besides the image, as many as it is configured for; see
             `garface.borrowed.crops.FaceFeatures`.
 
     Raises:
@@ -247,7 +249,7 @@ def train_shape(
     """
     before = seen_before(settings.start, "shape")
     runtime = Runtime(settings, configuration=configuration(settings))
-    training = ShapeTraining(settings, draw_heads, metric, features, runtime=runtime)
+    training = ShapeTraining(settings, render_heads, metric, features, runtime=runtime)
     outcome = runtime.run(training.step)
     if runtime.is_main:
         card = WeightsCard(
@@ -256,8 +258,8 @@ def train_shape(
             licence=settings.licence,
             trained_on=settings.trained_on,
             head=settings.head,
-            pictures=before + runtime.pictures,
-            figures={f"{name}_mm": round(float(value), 3) for name, value in training.measure().items()},
+            images=before + runtime.images,
+            metrics={f"{name}_mm": round(float(value), 3) for name, value in training.measure().items()},
         )
         save_weights(settings.folder / "shape.safetensors", training.average.state_dict(), card)
     return outcome

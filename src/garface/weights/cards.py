@@ -9,6 +9,9 @@ from garface.errors import WeightsError
 Kind = Literal["gar", "inverter", "discriminator", "normals", "shape", "output-block"]
 """Generator, inverter, discriminator, estimator of normals or shape, or output block of the borrowed network."""
 
+STORED = {"images": "pictures", "metrics": "figures"}
+"""Fields that have another name in the file, the one of the first weight files."""
+
 
 @dataclass(frozen=True)
 class WeightsCard:
@@ -21,16 +24,16 @@ class WeightsCard:
     licence: str
     """Under which terms the weights may be used."""
     trained_on: str
-    """What pictures taught it."""
-    pictures: int = 0
-    """How many pictures it was shown, repeats counted."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """Measured figures by name."""
+    """The training images."""
+    images: int = 0
+    """How many images it was shown, repeats counted."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """By name."""
     garface_version: str = ""
     """Version of garface that wrote the file."""
     head: str | None = None
     """Stamp of the head model that the network belongs to (`garface.heads.stamp`): whose coefficients it gives, or
-    whose normals it learned to draw. None for networks that know no head, and in files older than stamps."""
+    whose normals it learned to render. None for networks that know no head, and in files older than stamps."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -43,7 +46,8 @@ class WeightsCard:
             WeightsError: a value that JSON cannot hold.
         """
         try:
-            return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+            entries = {STORED.get(name, name): value for name, value in asdict(self).items()}
+            return json.dumps(entries, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise WeightsError(f"The card of the weights holds something that JSON cannot ({error}).") from error
 
@@ -56,7 +60,7 @@ class WeightsCard:
         """
         try:
             entries = json.loads(text)
-            known = {entry.name: entries[entry.name] for entry in fields(cls) if entry.name in entries}
-            return cls(**known)
+            stored = {entry.name: STORED.get(entry.name, entry.name) for entry in fields(cls)}
+            return cls(**{name: entries[key] for name, key in stored.items() if key in entries})
         except (TypeError, ValueError) as error:
             raise WeightsError(f"The card of the weights cannot be read ({error}).") from error

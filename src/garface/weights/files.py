@@ -90,12 +90,12 @@ def weights_of(model: Path | str, kind: Kind) -> Path | str:
 
 
 def seen_before(source: str | None, kind: Kind) -> int:
-    """Pictures that weights to go on from had been shown: those of `source`, "builtin" or none.
+    """Images that weights to go on from had been shown: those of `source`, "builtin" or none.
 
     Raises:
         WeightsError: see `load_weights`.
     """
-    return 0 if source is None else load_weights(shipped(source, kind)).card.pictures
+    return 0 if source is None else load_weights(shipped(source, kind)).card.images
 
 
 def load_weights(source: Path | str) -> LoadedWeights:

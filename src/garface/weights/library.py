@@ -11,7 +11,7 @@ from garface.weights.files import SUFFIX, added_folder, builtin_folder, read_car
 from garface.weights.registry import ASSETS, Asset
 
 _USES: dict[Kind, str] = {
-    "gar": "drawing faces",
+    "gar": "rendering faces",
     "inverter": "starting a reconstruction",
     "discriminator": "going on with a training",
     "normals": "normals of a photo",

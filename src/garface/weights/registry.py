@@ -91,7 +91,7 @@ def _random_face(name: str, file: str, sha256: str, size: int) -> Asset:
         size,
         licence="Apache-2.0; distilled from a StyleGAN2 trained on FFHQ, whose terms are non-commercial",
         origin="MobileStyleGAN (Belousov 2021)",
-        use="drawing training portraits",
+        use="generating training portraits",
     )
 
 
@@ -130,21 +130,21 @@ ASSETS: dict[str, Asset] = {
             "w600k_mbf.onnx",
             "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
             13616099,
-            "measuring identity, second opinion",
+            "measuring person similarity",
         ),
         _insightface(
             "landmarks106",
             "2d106det.onnx",
             "f001b856447c413801ef5c42091ed0cd516fcd21f2d6b79635b1e733a7109dbf",
             5030888,
-            "measuring landmarks, second opinion",
+            "measuring landmarks",
         ),
         _insightface(
             "detector",
             "scrfd_500m_bnkps.onnx",
             "a3562ef62592bf387f6ef19151282ac127518e51c77696e62e0661bee95ba1ad",
             2524155,
-            "measuring detection, second opinion",
+            "measuring detection",
         ),
         _random_face(
             "mapping-xml",
@@ -177,7 +177,7 @@ ASSETS: dict[str, Asset] = {
             58907298,
             licence="BSD-2-Clause (package); weights tuned from torchvision's VGG16, trained on ImageNet",
             origin="ShiftTolerant-LPIPS (Ghildyal and Liu 2022)",
-            use="comparing pictures by their features in training",
+            use="comparing images by their features in training",
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""MobileStyleGAN, which draws random faces: its graphs evaluated, and its synthesis network as a module."""
+"""MobileStyleGAN, which generates random faces: its graphs evaluated, and its synthesis network as a module."""
 
 from garface.borrowed.mobile_stylegan.backbone import (
     STYLE_DIM,

@@ -3,7 +3,7 @@
 Levels double the side of the features from 4 to 512 pixels. A level scales the features of the level below by a style,
 doubles them by an inverse Haar transform, and filters them twice; a filter scales by a style, convolves, adds fixed
 noise and a bias, and ends in a leaky ReLU (Belousov, arXiv:2104.04767). The last features are projected to the Haar
-bands of the picture.
+bands of the image.
 
 Features are `(B, C, r, r)`, channels last in memory, where pointwise convolutions are matrix products. A depthwise
 convolution keeps channels apart, so the style that scales its input scales the pointwise weights instead, which saves a
@@ -69,7 +69,7 @@ class Filter(nn.Module):
         style: scales the input channels.
         depthwise: `(I, 1, 3, 3)`; None where the convolution is a full one.
         weight: `(O, I)` after a depthwise convolution, else `(O, I, 3, 3)`.
-        noise: `(1, 1, r, r)`, the same in every picture.
+        noise: `(1, 1, r, r)`, the same in every image.
         bias: `(O,)`.
     """
 
@@ -126,7 +126,7 @@ class Level(nn.Module):
 
 
 class Projection(nn.Module):
-    """The last features -> the picture of twice their side.
+    """The last features -> the image of twice their side.
 
     Args:
         style: scales the features.
@@ -151,10 +151,10 @@ class Backbone(nn.Module):
     that of the filter after it.
 
     Args:
-        constant: where every picture begins, `(1, C, r, r)`.
+        constant: where every image begins, `(1, C, r, r)`.
         first: filter of the first level.
         levels: the others, from small to large.
-        projection: makes the picture.
+        projection: makes the image.
     """
 
     def __init__(self, constant: Tensor, first: Filter, levels: Sequence[Level], projection: Projection) -> None:
@@ -165,7 +165,7 @@ class Backbone(nn.Module):
 
     @property
     def resolution(self) -> int:
-        """Side of the picture, pixels."""
+        """Side of the image, pixels."""
         return 2 * self.sides[-1]
 
     def layers(self, side: int) -> int:
@@ -189,7 +189,7 @@ class Backbone(nn.Module):
     def features(
         self, styles: Tensor, side: int, injection: Injection | None = None, noise: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """Draw as far as a level.
+        """Compute the features up to a level.
 
         Args:
             styles: `(B, W)`, or w+ `(B, L, W)` with at least `layers(side)` styles.
@@ -226,14 +226,14 @@ class Backbone(nn.Module):
             x = self.levels[str(level)](x, styles[:, k : k + 2], (injection or {}).get(level, UNTOUCHED), pair)
         return x
 
-    def picture(self, x: Tensor, styles: Tensor) -> Tensor:
+    def image(self, x: Tensor, styles: Tensor) -> Tensor:
         """Features of the last level and the styles -> `(B, 3, R, R)`, float32, about [-1, 1], not clamped."""
-        picture: Tensor = self.projection(x, self._per_layer(styles, self.sides[-1])[:, -1])
-        return picture
+        image: Tensor = self.projection(x, self._per_layer(styles, self.sides[-1])[:, -1])
+        return image
 
     def forward(self, styles: Tensor) -> Tensor:
         """Styles `(B, W)` or `(B, L, W)` -> `(B, 3, R, R)`, float32, about [-1, 1], not clamped."""
-        return self.picture(self.features(styles, self.sides[-1]), styles)
+        return self.image(self.features(styles, self.sides[-1]), styles)
 
     def _filters(self, side: int) -> list[Filter]:
         return list(cast(Level, self.levels[str(side)]).filters)  # type: ignore[arg-type]
@@ -244,7 +244,7 @@ class Backbone(nn.Module):
             styles = styles[:, None].expand(-1, layers, -1)
         check_shape("styles", styles, (None, None, self.first.style.weight.shape[1]))
         if styles.shape[1] < layers:
-            raise SettingError(f"styles must hold {layers} per picture, but hold {styles.shape[1]}.")
+            raise SettingError(f"styles must hold {layers} per image, but hold {styles.shape[1]}.")
         return styles
 
 

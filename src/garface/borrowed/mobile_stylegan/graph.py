@@ -1,6 +1,6 @@
 """MobileStyleGAN in PyTorch: its graphs are read from OpenVINO's files and evaluated operation by operation.
 
-So portraits can be drawn without OpenVINO, on a GPU, and many at a time. The format is OpenVINO's "Intermediate
+So portraits can be generated without OpenVINO, on a GPU, and many at a time. The format is OpenVINO's "Intermediate
 Representation" version 10: an XML file of layers and edges, and a file with the bytes of all constants. Only the
 operations of these two networks are known, with the meaning of OpenVINO's operation sets 1, 3 and 7. The networks are
 those of Belousov, arXiv:2104.04767.
@@ -210,7 +210,7 @@ def _grouped_transposed_convolution(data: Data, value: Tensor, weight: Tensor) -
 
 def _pads(data: Data) -> list[int]:
     if data["pads_begin"] != data["pads_end"] or data["auto_pad"] != "explicit":
-        raise AssetError("A network pads its pictures in a way that is not known here; fetch its package again.")
+        raise AssetError("A network pads its images in a way that is not known here; fetch its package again.")
     return _numbers(data["pads_begin"])
 
 

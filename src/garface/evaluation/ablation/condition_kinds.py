@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from garface.datasets.conditions import FittedConditions, Heads, fitted_heads
-from garface.datasets.fitted import FittedFaces, mirror_where
+from garface.datasets.training_set import TrainingSet, mirror_where
 from garface.evaluation.ablation.generators import ComparedConfig, coefficient_planes
 from garface.geometry import Topology, matrix_to_sixd
 from garface.heads import HeadModel, identity_offsets
@@ -100,7 +100,7 @@ class Widening:
     """(C,) their standard deviation."""
 
     @classmethod
-    def of(cls, config: ComparedConfig, faces: FittedFaces) -> Widening:
+    def of(cls, config: ComparedConfig, faces: TrainingSet) -> Widening:
         """For a training set; its coefficients become standard."""
         mirror, heads = Mirror.of(faces.model), fitted_heads(faces, torch.arange(len(faces)))
         rows = torch.cat([coefficients(heads), coefficients(mirrored_heads(heads, mirror))])
@@ -135,15 +135,15 @@ class Widening:
         return (rows - self.centre) / self.deviation
 
 
-class WideFaces(FittedFaces):
+class WideSet(TrainingSet):
     """Fitted faces whose conditions carry more than the normal map.
 
     Args:
         faces: the same faces without it; the arrays are shared.
-        widening: made from the training photos, also for held-back ones.
+        widening: made from the training photos, also for held-out ones.
     """
 
-    def __init__(self, faces: FittedFaces, widening: Widening) -> None:
+    def __init__(self, faces: TrainingSet, widening: Widening) -> None:
         self.model, self.arrays, self.names, self.widening = faces.model, faces.arrays, faces.names, widening
 
     def conditions(self, indices: Tensor, *, resolution: int | None = None) -> Tensor:
@@ -155,10 +155,10 @@ class WideFaces(FittedFaces):
 
 @dataclass(frozen=True, eq=False)
 class WideConditions(FittedConditions):
-    """Fits of photos combined anew, whose conditions carry more than the normal map; needs `WideFaces`."""
+    """Fits of photos combined anew, whose conditions carry more than the normal map; needs `WideSet`."""
 
     def _views(self, count: int, resolution: int, *, views: int) -> tuple[Tensor, ...]:
-        assert isinstance(self.faces, WideFaces)
+        assert isinstance(self.faces, WideSet)
         identity = self.identities(count).repeat(views, 1)
         mirrored = (torch.rand(count, generator=self.source) < 0.5).repeat(views)
         heads = self.heads(identity)

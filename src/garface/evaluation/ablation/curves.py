@@ -1,4 +1,4 @@
-"""Learning curves as one picture, labelled at their ends and told apart without colour."""
+"""Learning curves as one image, labelled at their ends and told apart without colour."""
 
 from __future__ import annotations
 

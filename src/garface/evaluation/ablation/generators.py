@@ -114,7 +114,7 @@ class ConcatenatingBlock(RenderBlock):
     """All layers at one resolution; what is looked at joins the input of each."""
 
     def forward(self, x: Tensor, styles: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Features and this block's term `(B, 3, r, r)` of the picture, float32."""
+        """Features and this block's term `(B, 3, r, r)` of the image, float32."""
         for k, layer in enumerate(self.layers):
             x = layer(join_channels(x, pyramid[x.shape[-1]]), styles[:, k], noise[k], None)
         return x, self.to_rgb(x, styles[:, -1])
@@ -133,10 +133,10 @@ class ComparedGenerator(StyleGenerator):
         joining = partial(ConcatenatingBlock, joined=config.seen_channels)
         self._add_layers(joining if config.concatenate else RenderBlock)
 
-    def _draw(self, styles: Tensor, maps: Pyramid, noise: Sequence[Tensor], sides: Sequence[int]) -> Tensor:
+    def _synthesise(self, styles: Tensor, maps: Pyramid, noise: Sequence[Tensor], sides: Sequence[int]) -> Tensor:
         if self.coefficients is not None:
             styles = self.coefficients(styles, maps[4])
-        return super()._draw(styles, maps, noise, sides)
+        return super()._synthesise(styles, maps, noise, sides)
 
     def _conditions(self, pyramid: Pyramid, sides: Sequence[int], batch: int) -> dict[int, Tensor]:
         if not self.config.conditioned:

@@ -1,4 +1,4 @@
-"""What is measured of every variant of an ablation: the same pictures, heads and latents for all.
+"""What is measured of every variant of an ablation: the same images, heads and latents for all.
 
 Beware of judges that a variant was trained with: the normal estimator taught those with normal consistency. The
 networks behind person, landmarks and realism taught none.
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from garface.datasets.conditions import Heads
-from garface.datasets.fitted import FittedFaces, choose_rows
+from garface.datasets.training_set import TrainingSet, choose_rows
 from garface.errors import SettingError
-from garface.evaluation.ablation.condition_kinds import WideFaces, Widening
+from garface.evaluation.ablation.condition_kinds import Widening, WideSet
 from garface.evaluation.ablation.variants import VARIANTS
 from garface.evaluation.control.control import Pixels, normal_control
-from garface.evaluation.drawn import draw_fits, photos_of
-from garface.evaluation.realism.held_back import Distances, measure_realism
+from garface.evaluation.fit_renders import photos_of, render_fits
+from garface.evaluation.realism.held_out import Distances, measure_realism
 from garface.evaluation.summaries import Summary, markdown_table, spread
 from garface.geometry import Camera, Pose
 from garface.metrics import psnr
@@ -30,7 +30,7 @@ from garface.networks import NormalEstimator, state_hash
 from garface.reconstruction import Renderer
 
 if TYPE_CHECKING:
-    from garface.evaluation.control.obedience import ControlSettings, Instruments
+    from garface.evaluation.control.measure import ControlSettings, Instruments
 
 _BATCH = 16
 
@@ -40,15 +40,15 @@ class BenchSettings:
     """How much is measured."""
 
     watched: int = 64
-    """Held-back photos that are looked at along the training."""
+    """Held-out photos that are looked at along the training."""
     count: int = 500
-    """Pictures of each kind at the end."""
+    """Images of each kind at the end."""
     realism: bool = True
     """Whether Fréchet and kernel distances are taken, which needs the Inception network."""
     control: bool = True
     """Whether InsightFace's networks look for persons and landmarks (research only; extra garface[evaluate])."""
     seed: int = 0
-    """Fixes which pictures, heads and latents."""
+    """Fixes which images, heads and latents."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
@@ -59,59 +59,59 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class Point:
-    """What was seen of held-back photos at one moment of a training."""
+    """What was seen of held-out photos at one moment of a training."""
 
-    pictures: int
+    images: int
     """Shown so far."""
     psnr: float
-    """Of redrawn photos, dB: latent by the inverter, geometry by the fit, averaged networks."""
+    """Of reconstructed photos, dB: latent by the inverter, geometry by the fit, averaged networks."""
     l1: float
     """Mean absolute difference of the same, in [-1, 1] units."""
     angle: float | None
-    """Mean angle, degrees, between a head's normals and those estimated in its drawing with another latent."""
+    """Mean angle, degrees, between a head's normals and those estimated in its render with another latent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Figures of pictures; None is what was not asked for, or has no meaning for them."""
+    """Metrics of images; None is what was not asked for, or has no meaning for them."""
 
     generator_loss: float | None = None
     """Mean adversarial loss of the generator over the last tenth: the paper's measure. It is the verdict of each
     variant's own discriminator, so it compares variants only roughly."""
     frechet: float | None = None
-    """Fréchet distance to held-back photos, of drawings of training heads with random latents."""
+    """Fréchet distance to held-out photos, of renders of training heads with random latents."""
     kernel: float | None = None
     """Kernel distance of the same, times 1000."""
     psnr: float | None = None
-    """Of redrawn held-back photos, dB."""
+    """Of reconstructed held-out photos, dB."""
     l1: float | None = None
     """Mean absolute difference of the same, in [-1, 1] units."""
     angle: float | None = None
-    """Mean angle of normals in drawings of held-back heads with random latents, degrees."""
+    """Mean angle of normals in renders of held-out heads with random latents, degrees."""
     found: float | None = None
-    """Share of such drawings in which InsightFace finds a face."""
+    """Share of such renders in which InsightFace finds a face."""
     landmarks: float | None = None
-    """Mean distance of its landmarks from the head's, over the eye distance."""
+    """Mean distance of its landmarks from the head's, over the interocular distance."""
     moved: float | None = None
-    """Mean distance by which another latent moves these landmarks over one head, in eye distances."""
+    """Mean distance by which another latent moves these landmarks over one head, in interocular distances."""
     person: float | None = None
     """Mean cosine of embeddings of one identity and latent in two poses and expressions."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariantFigures:
+class VariantMetrics:
     """One finished training."""
 
     variant: str
     """Its name."""
     seed: int
     """Of the training."""
-    pictures: int
+    images: int
     """It was shown."""
     seconds: float
     """It took to train."""
-    drawings: Measured
-    """Of what it draws."""
+    renders: Measured
+    """Of its renders."""
     photos: Measured
     """Of photos themselves: what a perfect renderer would reach."""
 
@@ -142,17 +142,17 @@ class Bench:
     """Measures renderers on the same faces."""
 
     folder: Path
-    """Prepared faces."""
-    train: FittedFaces
-    """Training photos: their heads are drawn for the realism."""
-    held: FittedFaces
+    """The training set."""
+    train: TrainingSet
+    """Training photos: their heads are rendered for the realism."""
+    held_out: TrainingSet
     """Photos kept from every training."""
     settings: BenchSettings
     """How much is measured."""
     estimator: NormalEstimator | None = None
     """Frozen; None leaves the angles out."""
     instruments: Instruments | None = None
-    """InsightFace's networks; None leaves their figures out."""
+    """InsightFace's networks; None leaves their metrics out."""
 
     @property
     def asked(self) -> dict[str, object]:
@@ -160,104 +160,104 @@ class Bench:
         return {
             "bench": asdict(self.settings),
             "normals": None if self.estimator is None else state_hash(self.estimator),
-            "faces": [self.train.fits_hash, self.held.fits_hash],
+            "faces": [self.train.fits_hash, self.held_out.fits_hash],
         }
 
     def rows(self, count: int) -> list[int]:
-        """`count` held-back photos, or all if there are fewer."""
-        return choose_rows(len(self.held), min(count, len(self.held)), seed=self.settings.seed)
+        """`count` held-out photos, or all if there are fewer."""
+        return choose_rows(len(self.held_out), min(count, len(self.held_out)), seed=self.settings.seed)
 
-    def watch(self, renderer: Renderer, *, pictures: int) -> Point:
-        """Look at held-back photos along a training, after `pictures`."""
+    def watch(self, renderer: Renderer, *, images: int) -> Point:
+        """Look at held-out photos along a training, after `images`."""
         rows = self.rows(self.settings.watched)
-        likeness, difference = redrawn(renderer, self.held, rows)
-        return Point(pictures, likeness, difference, self.angle(self.draw(renderer, rows), rows))
+        likeness, difference = reconstruction_quality(renderer, self.held_out, rows)
+        return Point(images, likeness, difference, self.angle(self.render(renderer, rows), rows))
 
     def measure(self, renderer: Renderer, *, loss: float | None) -> tuple[Measured, Measured]:
-        """Figures of a renderer and of photos themselves; `loss` is known from the training."""
-        if isinstance(self.held, WideFaces):
-            renderer = WideRenderer.of(renderer, self.held.widening)
+        """Metrics of a renderer and of photos themselves; `loss` is known from the training."""
+        if isinstance(self.held_out, WideSet):
+            renderer = WideRenderer.of(renderer, self.held_out.widening)
         rows = self.rows(self.settings.count)
-        likeness, difference = redrawn(renderer, self.held, rows)
-        drawings: dict[str, float | None] = {"generator_loss": loss, "psnr": likeness, "l1": difference}
-        drawings["angle"] = self.angle(self.draw(renderer, rows), rows)
-        photos = {"angle": self.angle(photos_of(self.held, rows, renderer.resolution), rows)}
+        likeness, difference = reconstruction_quality(renderer, self.held_out, rows)
+        renders: dict[str, float | None] = {"generator_loss": loss, "psnr": likeness, "l1": difference}
+        renders["angle"] = self.angle(self.render(renderer, rows), rows)
+        photos = {"angle": self.angle(photos_of(self.held_out, rows, renderer.resolution), rows)}
         for measured in (self.realism, self.control):
-            of_drawings, of_photos = measured(renderer)
-            drawings, photos = drawings | of_drawings, photos | of_photos
-        return Measured(**drawings), Measured(**photos)
+            of_renders, of_photos = measured(renderer)
+            renders, photos = renders | of_renders, photos | of_photos
+        return Measured(**renders), Measured(**photos)
 
-    def draw(self, renderer: Renderer, rows: Sequence[int]) -> Pixels:
-        """Held-back heads with random latents."""
-        return draw_fits(renderer, self.held, rows, seed=self.settings.seed, progress=False)
+    def render(self, renderer: Renderer, rows: Sequence[int]) -> Pixels:
+        """Held-out heads with random latents."""
+        return render_fits(renderer, self.held_out, rows, seed=self.settings.seed, progress=False)
 
-    def angle(self, pictures: Pixels, rows: Sequence[int]) -> float | None:
-        """Mean angle of the normals in pictures of the held-back heads `rows`, degrees."""
+    def angle(self, images: Pixels, rows: Sequence[int]) -> float | None:
+        """Mean angle of the normals in images of the held-out heads `rows`, degrees."""
         if self.estimator is None:
             return None
-        return _mean(normal_control(pictures, self.held, rows, self.estimator, progress=False).mean)
+        return _mean(normal_control(images, self.held_out, rows, self.estimator, progress=False).mean)
 
     def realism(self, renderer: Renderer) -> tuple[dict[str, float | None], dict[str, float | None]]:
-        """Distances to held-back photos, of drawings of training heads and of training photos."""
+        """Distances to held-out photos, of renders of training heads and of training photos."""
         if not self.settings.realism:
             return {}, {}
         count, seed = self.settings.count, self.settings.seed
-        far = measure_realism(renderer, self.train, self.held, count=count, rounds=1, seed=seed, progress=False)
-        return _distances(far.drawn), _distances(far.floor)
+        far = measure_realism(renderer, self.train, self.held_out, count=count, rounds=1, seed=seed, progress=False)
+        return _distances(far.renders), _distances(far.floor)
 
     def control(self, renderer: Renderer) -> tuple[dict[str, float | None], dict[str, float | None]]:
-        """What InsightFace's networks see in drawings of held-back heads, and in the photos of these."""
+        """What InsightFace's networks see in renders of held-out heads, and in the photos of these."""
         if self.instruments is None:
             return {}, {}
-        from garface.evaluation.control.obedience import measure_control
+        from garface.evaluation.control.measure import measure_control
 
         seen = measure_control(
             renderer, self.folder, control_settings(self.settings), instruments=self.instruments, progress=False
         )
-        marks, persons = seen.insightface106, seen.persons
-        drawn, photos = ({"found": one.found, "landmarks": _mean(one.error)} for one in (marks.drawn, marks.photos))
-        drawn |= {"moved": _mean(seen.looks.other_latent), "person": _mean(persons.swapped)}
-        return drawn, photos | {"person": _mean(persons.same_photo)}
+        marks, similarity = seen.insightface106, seen.similarity
+        renders, photos = ({"found": one.found, "landmarks": _mean(one.error)} for one in (marks.renders, marks.photos))
+        renders |= {"moved": _mean(seen.shift.other_latent), "person": _mean(similarity.swapped)}
+        return renders, photos | {"person": _mean(similarity.same_photo)}
 
 
 @contextmanager
 def open_bench(folder: Path, settings: BenchSettings, estimator: NormalEstimator | None) -> Iterator[Bench]:
-    """The bench of a folder of prepared faces.
+    """The bench of a training set.
 
     Raises:
         SettingError: a setting outside its range.
-        InputError: the folder holds no prepared faces of a split.
+        InputError: a split of the training set has no faces.
         MissingExtraError: ONNX Runtime is not installed, but `control` is on.
         AssetError: a network of another party cannot be had.
     """
     settings.check()
-    train, held = FittedFaces(folder, split="train"), FittedFaces(folder, split="heldout")
+    train, held_out = TrainingSet(folder, split="train"), TrainingSet(folder, split="held-out")
     if not settings.control:
-        yield Bench(folder, train, held, settings, estimator)
+        yield Bench(folder, train, held_out, settings, estimator)
         return
-    from garface.evaluation.control.obedience import open_instruments
+    from garface.evaluation.control.measure import open_instruments
 
     with open_instruments(folder, control_settings(settings), progress=False) as instruments:
-        yield Bench(folder, train, held, settings, estimator, instruments)
+        yield Bench(folder, train, held_out, settings, estimator, instruments)
 
 
 def control_settings(settings: BenchSettings) -> ControlSettings:
     """The same count and seed, and no turned heads."""
-    from garface.evaluation.control.obedience import ControlSettings
+    from garface.evaluation.control.measure import ControlSettings
 
     return ControlSettings(count=settings.count, yaws=(), seed=settings.seed)
 
 
 @torch.no_grad()
-def redrawn(renderer: Renderer, faces: FittedFaces, rows: Sequence[int]) -> tuple[float, float]:
-    """PSNR, dB, and mean absolute difference of photos and their redrawings, means over the photos `rows`."""
+def reconstruction_quality(renderer: Renderer, faces: TrainingSet, rows: Sequence[int]) -> tuple[float, float]:
+    """PSNR, dB, and mean absolute difference of photos and their reconstructions, means over the photos `rows`."""
     errors: list[Tensor] = []
     for part in torch.tensor(rows).split(_BATCH):
-        photo = faces.pictures(part, resolution=renderer.resolution).to(renderer.device)
+        photo = faces.images(part, resolution=renderer.resolution).to(renderer.device)
         condition = faces.conditions(part, resolution=renderer.resolution).to(renderer.device)
         w = renderer.generator.styles(renderer.inverter(photo).mean)
-        drawn = renderer.draw(w, condition).clamp(-1, 1)
-        errors.append(torch.stack([psnr(drawn, photo), (drawn - photo).abs().flatten(1).mean(1)]))
+        render = renderer.render(w, condition).clamp(-1, 1)
+        errors.append(torch.stack([psnr(render, photo), (render - photo).abs().flatten(1).mean(1)]))
     likeness, difference = torch.cat(errors, dim=1).mean(1).tolist()
     return likeness, difference
 
@@ -282,24 +282,24 @@ _COLUMNS = {
 }
 
 
-def ablation_table(figures: Sequence[VariantFigures]) -> str:
+def ablation_table(metrics: Sequence[VariantMetrics]) -> str:
     """A Markdown table, a row for each variant: means over its seeds, with their deviation if there are several."""
-    shown = [name for name in _COLUMNS if any(getattr(one.drawings, name) is not None for one in figures)]
+    shown = [name for name in _COLUMNS if any(getattr(one.renders, name) is not None for one in metrics)]
     rows: list[list[object]] = []
-    for variant in dict.fromkeys(one.variant for one in figures):
-        own = [one for one in figures if one.variant == variant]
-        cells = [_cell([getattr(one.drawings, name) for one in own]) for name in shown]
+    for variant in dict.fromkeys(one.variant for one in metrics):
+        own = [one for one in metrics if one.variant == variant]
+        cells = [_cell([getattr(one.renders, name) for one in own]) for name in shown]
         rows.append([variant, VARIANTS[variant].says, *cells, _cell([one.seconds for one in own])])
-    if figures:
-        rows.append(["", "photos", *(_cell([getattr(figures[0].photos, name)]) for name in shown), None])
+    if metrics:
+        rows.append(["", "photos", *(_cell([getattr(metrics[0].photos, name)]) for name in shown), None])
     header = ["variant", "what differs", *(_COLUMNS[name] for name in shown), "seconds"]
-    return _title(figures) + "\n\n" + markdown_table(header, rows)
+    return _title(metrics) + "\n\n" + markdown_table(header, rows)
 
 
-def _title(figures: Sequence[VariantFigures]) -> str:
-    if not figures:
+def _title(metrics: Sequence[VariantMetrics]) -> str:
+    if not metrics:
         return "No training has been finished yet."
-    seeds, shown = ({getattr(one, name) for one in figures} for name in ("seed", "pictures"))
+    seeds, shown = ({getattr(one, name) for one in metrics} for name in ("seed", "images"))
     counts = " or ".join(f"{count:,}" for count in sorted(shown))
     return f"Trained on {counts} images each; seeds {', '.join(map(str, sorted(seeds)))}."
 

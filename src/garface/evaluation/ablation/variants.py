@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
-from garface.evaluation.ablation.condition_kinds import WideConditions, WideFaces, Widening, coefficient_count
+from garface.evaluation.ablation.condition_kinds import WideConditions, Widening, WideSet, coefficient_count
 from garface.evaluation.ablation.generators import ComparedConfig, compared
 from garface.heads import DEFAULT_HEAD, load_head
 from garface.training import Critics, GarTrainingSettings
@@ -77,7 +77,7 @@ _ALL = (
         "single-gain",
     ),
     Variant("concatenate", "injection: concatenation", _compared(injection="none", concatenate=True)),
-    Variant("seeing", "discriminator sees the normals beside the picture", _seeing),
+    Variant("seeing", "discriminator sees the normals beside the image", _seeing),
     Variant("random-conditions", "heads of the model's prior (paper)", _random),
     Variant("unconditional", "no condition at all", _unconditional),
 )
@@ -100,8 +100,8 @@ def find_variants(names: tuple[str, ...]) -> tuple[Variant, ...]:
 
 
 def prepare(
-    settings: GarTrainingSettings, faces: FittedFaces, held_out: FittedFaces, critics: Critics
-) -> tuple[FittedFaces, FittedFaces, Critics]:
+    settings: GarTrainingSettings, faces: TrainingSet, held_out: TrainingSet, critics: Critics
+) -> tuple[TrainingSet, TrainingSet, Critics]:
     """Faces and critics as the settings' kind of condition needs them.
 
     Args:
@@ -112,17 +112,17 @@ def prepare(
 
     Returns:
         The same where the condition is the normal map; else faces whose conditions carry the rest as well, and critics
-        who draw such conditions, combined from fits.
+        who sample such conditions, combined from fits.
     """
     config = settings.generator
     if not isinstance(config, ComparedConfig) or not config.extra_channels:
         return faces, held_out, critics
     widening = Widening.of(config, faces)
-    wide = WideFaces(faces, widening)
-    drawn = WideConditions(wide)
+    wide = WideSet(faces, widening)
+    conditions = WideConditions(wide)
     critics = replace(
         critics,
-        draw_pair=critics.draw_pair and drawn.pairs,
-        draw_conditions=critics.draw_conditions and drawn,
+        draw_pair=critics.draw_pair and conditions.pairs,
+        draw_conditions=critics.draw_conditions and conditions,
     )
-    return wide, WideFaces(held_out, widening), critics
+    return wide, WideSet(held_out, widening), critics

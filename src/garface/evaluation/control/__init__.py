@@ -1,1 +1,1 @@
-"""How well drawn faces obey their geometry and keep the person."""
+"""How well renders follow their geometry and keep the person."""

@@ -1,4 +1,4 @@
-"""How well drawn faces obey their geometry: landmarks and normals that are found in them, beside those of photos."""
+"""How well renders follow their geometry: landmarks and normals that are found in them, beside those of photos."""
 
 from __future__ import annotations
 
@@ -13,75 +13,75 @@ from torch.nn.functional import interpolate, normalize
 from tqdm import tqdm
 
 from garface.arrays import Pixels
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import NoFaceError, WeightsError
 from garface.evaluation.summaries import Summary, summarise
-from garface.heads import eye_distance, landmark_points, region_triangles
+from garface.heads import interocular_distance, landmark_points, region_triangles
 from garface.io import to_tensor
 from garface.metrics import landmark_error
 from garface.networks import NormalEstimator, load_normal_estimator
-from garface.photo.finder import FaceFinder
+from garface.photo.detector import LandmarkDetector
 from garface.rendering import rasterise
 from garface.weights.files import weights_of, weights_path
 
-FINDER_SIDE = 256
-"""Pictures are brought to this size before faces are looked for, pixels."""
+DETECTOR_SIDE = 256
+"""Images are brought to this size before faces are looked for, pixels."""
 
 
 @dataclass(frozen=True)
 class LandmarkControl:
-    """Landmarks found in pictures against those their heads project to."""
+    """Landmarks found in images against those their heads project to."""
 
-    pictures: int
+    images: int
     """How many were looked at."""
     found: float
     """Share of them in which a face was found, [0, 1]."""
     error: Summary | None
-    """Mean distance of a picture's landmarks over its eye distance, over the pictures with a face."""
+    """Mean distance of an image's landmarks over its interocular distance, over the images with a face."""
 
     @staticmethod
     def of(errors: Sequence[float | None]) -> LandmarkControl:
-        """Of one error a picture, None where no face was found."""
+        """Of one error an image, None where no face was found."""
         found = [error for error in errors if error is not None]
         return LandmarkControl(len(errors), len(found) / len(errors) if errors else 0.0, summarise(found))
 
 
 @dataclass(frozen=True)
 class NormalControl:
-    """Normals estimated in pictures against those of their heads, where the face is seen."""
+    """Normals estimated in images against those of their heads, where the face is seen."""
 
     mean: Summary | None
-    """Mean angle of each picture, degrees."""
+    """Mean angle of each image, degrees."""
     median: Summary | None
-    """Median angle of each picture, degrees."""
+    """Median angle of each image, degrees."""
 
 
 def landmark_control(
-    pictures: Pixels, projected: Tensor, finder: FaceFinder, *, progress: bool = True
+    images: Pixels, projected: Tensor, detector: LandmarkDetector, *, progress: bool = True
 ) -> LandmarkControl:
-    """Compare the landmarks found in (N, R, R, 3) pictures with `projected` ones (N, 478, 2), pixels of the pictures.
+    """Compare the landmarks found in (N, R, R, 3) images with `projected` ones (N, 478, 2), pixels of the images.
 
-    The largest face of each picture counts, and the eye distance is that of `projected`.
+    The largest face of each image counts, and the interocular distance is that of `projected`.
     """
     errors: list[float | None] = []
-    for picture, points in zip(tqdm(pictures, "landmarks", unit="picture", disable=not progress), projected):
-        found, unit = find_points(picture, finder), eye_distance(points[None])
+    for image, points in zip(tqdm(images, "landmarks", unit="image", disable=not progress), projected):
+        found, unit = find_points(image, detector), interocular_distance(points[None])
         errors.append(None if found is None else float(landmark_error(found[None], points[None], unit)))
     return LandmarkControl.of(errors)
 
 
-def find_points(picture: Pixels, finder: FaceFinder) -> Tensor | None:
-    """Landmarks (478, 2) of the largest face in a square picture, its pixels, found at 256 px; None without a face."""
-    large = np.asarray(Image.fromarray(picture).resize((FINDER_SIDE, FINDER_SIDE), Image.Resampling.BICUBIC))
+def find_points(image: Pixels, detector: LandmarkDetector) -> Tensor | None:
+    """Landmarks (478, 2) of the largest face in a square image, its pixels, found at 256 px; None without a face."""
+    large = np.asarray(Image.fromarray(image).resize((DETECTOR_SIDE, DETECTOR_SIDE), Image.Resampling.BICUBIC))
     try:
-        face = finder.find(large)[0]
+        face = detector.find(large)[0]
     except NoFaceError:
         return None
-    return torch.from_numpy(face.points) * (len(picture) / FINDER_SIDE)
+    return torch.from_numpy(face.points) * (len(image) / DETECTOR_SIDE)
 
 
-def projected_landmarks(faces: FittedFaces, rows: Sequence[int], resolution: int) -> Tensor:
-    """Where the 478 landmarks of the fitted heads lie, (N, 478, 2), pixels of pictures of `resolution`."""
+def projected_landmarks(faces: TrainingSet, rows: Sequence[int], resolution: int) -> Tensor:
+    """Where the 478 landmarks of the fitted heads lie, (N, 478, 2), pixels of images of `resolution`."""
     chosen, model = torch.tensor(rows), faces.model
     points = landmark_points(model, faces.vertices_camera(chosen))
     return faces.cameras(chosen).resized(resolution, resolution).project(points)
@@ -89,17 +89,17 @@ def projected_landmarks(faces: FittedFaces, rows: Sequence[int], resolution: int
 
 @torch.no_grad()
 def normal_control(
-    pictures: Pixels, faces: FittedFaces, rows: Sequence[int], estimator: NormalEstimator, *, progress: bool = True
+    images: Pixels, faces: TrainingSet, rows: Sequence[int], estimator: NormalEstimator, *, progress: bool = True
 ) -> NormalControl:
-    """Compare the normals that `estimator` sees in (N, R, R, 3) pictures with those of the fitted heads of `rows`.
+    """Compare the normals that `estimator` sees in (N, R, R, 3) images with those of the fitted heads of `rows`.
 
-    Pictures are brought to the estimator's resolution.
+    Images are brought to the estimator's resolution.
     """
     size, place = estimator.config.resolution, next(estimator.parameters()).device
     means, medians = [], []
-    for picture, row in zip(tqdm(pictures, "normals", unit="picture", disable=not progress), rows):
+    for image, row in zip(tqdm(images, "normals", unit="image", disable=not progress), rows):
         chosen = torch.tensor([row])
-        seen = interpolate(to_tensor(picture).to(place), size=(size, size), mode="bilinear", align_corners=False)
+        seen = interpolate(to_tensor(image).to(place), size=(size, size), mode="bilinear", align_corners=False)
         truth = faces.conditions(chosen, resolution=size)
         region = face_region(faces, chosen, size) & (truth[:, 3] > 0.99)
         degrees = angles(estimator(seen).cpu(), truth[:, :3])[region]
@@ -116,7 +116,7 @@ def angles(first: Tensor, second: Tensor) -> Tensor:
     return torch.rad2deg(torch.atan2(sine, (first * second).sum(1)))
 
 
-def face_region(faces: FittedFaces, rows: Tensor, resolution: int) -> Tensor:
+def face_region(faces: TrainingSet, rows: Tensor, resolution: int) -> Tensor:
     """Where skin of the face, without scalp, ears, neck, eyes and mouth, is seen: (B, R, R) bool."""
     model = faces.model
     camera = faces.cameras(rows).resized(resolution, resolution)

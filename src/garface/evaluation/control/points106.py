@@ -1,4 +1,4 @@
-"""Where InsightFace's 106 landmarks lie on the head model, learned from photos, and how far pictures are from that."""
+"""Where InsightFace's 106 landmarks lie on the head model, learned from photos, and how far images are from that."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from garface.borrowed.insightface import POINTS, SecondOpinion, SeenFace
+from garface.borrowed.insightface import POINTS, InsightFace, SeenFace
 from garface.datasets.conditions import Heads, fitted_heads
-from garface.datasets.fitted import FittedFaces, choose_rows
+from garface.datasets.training_set import TrainingSet, choose_rows
 from garface.errors import InputError
-from garface.evaluation.drawn import photos_of
+from garface.evaluation.fit_renders import photos_of
 from garface.geometry import Camera
-from garface.heads import Embedding, HeadModel, any_region, eye_distance, landmark_points
+from garface.heads import Embedding, HeadModel, any_region, interocular_distance, landmark_points
 from garface.rendering import rasterise
 
 CONTOUR, PUPILS = range(33), (34, 38, 88, 92)
@@ -35,30 +35,30 @@ class Targets:
     """Where the inner landmarks of B heads should be found."""
 
     points: Tensor
-    """(B, 69, 2), pixels of the picture."""
+    """(B, 69, 2), pixels of the image."""
     faces_camera: Tensor
     """(B, 69) bool: whether that place of the surface is turned to the camera."""
-    eye_distance: Tensor
+    interocular_distance: Tensor
     """(B,), pixels."""
 
     @staticmethod
     def of(heads: Heads, places: Embedding, model: HeadModel, resolution: int) -> Targets:
-        """The targets of heads in pictures of `resolution`.
+        """The targets of heads in images of `resolution`.
 
-        The eye distance is that of the head turned to the camera, so that a turn does not shorten it.
+        The interocular distance is that of the head turned to the camera, so that a turn does not shorten it.
         """
         vertices, camera = heads.vertices(model), heads.camera.resized(resolution, resolution)
         points = places.points(vertices, model.triangles)
         towards = (_triangle_normals(vertices, model.triangles[places.triangle]) * -points).sum(2) > 0
-        return Targets(camera.project(points), towards, _eye_distance(vertices, camera, model))
+        return Targets(camera.project(points), towards, _interocular_distance(vertices, camera, model))
 
     def errors(self, seen: Sequence[SeenFace | None]) -> list[float | None]:
-        """Each picture's mean distance of the landmarks that face the camera, over its eye distance.
+        """Each image's mean distance of the landmarks that face the camera, over its interocular distance.
 
         None without a face, or without a landmark that faces the camera.
         """
         found: list[float | None] = []
-        for face, points, towards, unit in zip(seen, self.points, self.faces_camera, self.eye_distance):
+        for face, points, towards, unit in zip(seen, self.points, self.faces_camera, self.interocular_distance):
             if face is None or not bool(towards.any()):
                 found.append(None)
             else:
@@ -67,7 +67,7 @@ class Targets:
 
 
 def moved(first: Sequence[SeenFace | None], second: Sequence[SeenFace | None], unit: Tensor) -> list[float]:
-    """Mean distances of the inner landmarks of pairs of pictures over `unit` (B,), pixels; only of pairs of faces."""
+    """Mean distances of the inner landmarks of pairs of images over `unit` (B,), pixels; only of pairs of faces."""
     inner = list(INNER)
     return [
         float((one.points[inner] - other.points[inner]).norm(dim=1).mean() / length)
@@ -77,13 +77,13 @@ def moved(first: Sequence[SeenFace | None], second: Sequence[SeenFace | None], u
 
 
 def learn_places(
-    faces: FittedFaces, opinion: SecondOpinion, count: int = 300, *, seed: int = 0, progress: bool = True
+    faces: TrainingSet, insightface: InsightFace, count: int = 300, *, seed: int = 0, progress: bool = True
 ) -> Embedding:
     """Where the inner landmarks lie on the head model: where their mean distance to those found in photos is least.
 
     Args:
         faces: photos with fits, best of the training split.
-        opinion: finds the landmarks.
+        insightface: finds the landmarks.
         count: how many photos to learn from, at most.
         seed: fixes which.
         progress: whether to show a bar.
@@ -95,8 +95,8 @@ def learn_places(
         InputError: fewer than 20 photos show a face.
     """
     rows = choose_rows(len(faces), min(count, len(faces)), seed=seed)
-    pictures = photos_of(faces, rows, faces.size)
-    seen = [opinion.see(picture) for picture in tqdm(pictures, "placing landmarks", disable=not progress)]
+    images = photos_of(faces, rows, faces.size)
+    seen = [insightface.see(image) for image in tqdm(images, "placing landmarks", disable=not progress)]
     kept = [(row, face.points) for row, face in zip(rows, seen) if face is not None]
     if len(kept) < _LEAST_PHOTOS:
         raise InputError(
@@ -108,12 +108,12 @@ def learn_places(
 
 
 def nearest_places(heads: Heads, points: Tensor, model: HeadModel) -> Embedding:
-    """The places of the face whose mean distance from points (B, N, 2), pixels, over the eye distance is least.
+    """The places of the face whose mean distance from points (B, N, 2), pixels, over the interocular distance is least.
 
     First the best triangle is sought by its middle, then the best of many places on it and those around it.
     """
     vertices, triangles = heads.vertices(model), front_triangles(model)
-    unit = _eye_distance(vertices, heads.camera, model)
+    unit = _interocular_distance(vertices, heads.camera, model)
     middles = Embedding(triangles, torch.full((len(triangles), 3), 1 / 3))
     distances = _distances(vertices, heads.camera, points, middles, unit, model)
     centres = middles.points(model.mean[None], model.triangles)[0]
@@ -146,7 +146,7 @@ def _finest(
 def _distances(
     vertices: Tensor, camera: Camera, points: Tensor, places: Embedding, unit: Tensor, model: HeadModel
 ) -> Tensor:
-    """Mean distance (N, M) of N points from M places over all heads, in eye distances."""
+    """Mean distance (N, M) of N points from M places over all heads, in interocular distances."""
     total = points.new_zeros(points.shape[1], len(places.triangle))
     for index, (wanted, length) in enumerate(zip(points, unit)):
         projected = camera[index].project(places.points(vertices[index : index + 1], model.triangles))
@@ -172,7 +172,7 @@ def _triangle_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     return torch.linalg.cross(second - first, third - first)
 
 
-def _eye_distance(vertices: Tensor, camera: Camera, model: HeadModel) -> Tensor:
+def _interocular_distance(vertices: Tensor, camera: Camera, model: HeadModel) -> Tensor:
     """Eye distance (B,) in pixels at the depth of the eyes, whatever way the head is turned."""
     points = landmark_points(model, vertices)
-    return camera.focal * eye_distance(points) / -points[..., 2].mean(1)
+    return camera.focal * interocular_distance(points) / -points[..., 2].mean(1)

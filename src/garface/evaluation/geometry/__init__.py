@@ -1,6 +1,6 @@
 """Reconstructions against scans: datasets, protocols, methods and the table of them all."""
 
-from garface.evaluation.geometry.dataset import GeometryDataset, Picture, Scan, ScanFile, View
+from garface.evaluation.geometry.dataset import GeometryDataset, LabelledPhoto, Scan, ScanFile, View
 from garface.evaluation.geometry.measure import GeometrySettings, measure_geometry
 from garface.evaluation.geometry.methods import METHODS, Method, MethodSettings
 from garface.evaluation.geometry.predictions import Head, Prediction, read_prediction, write_prediction
@@ -17,10 +17,10 @@ __all__ = [
     "GeometrySettings",
     "GeometryTable",
     "Head",
+    "LabelledPhoto",
     "Mesh",
     "Method",
     "MethodSettings",
-    "Picture",
     "Prediction",
     "Protocol",
     "Scan",

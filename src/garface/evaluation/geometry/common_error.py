@@ -16,19 +16,19 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from garface.errors import InputError, SettingError
-from garface.evaluation.geometry.dataset import Picture, Scan
+from garface.evaluation.geometry.dataset import LabelledPhoto, Scan
 from garface.evaluation.geometry.error_maps import Pixels, paint_face
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction
 from garface.evaluation.geometry.protocols.base import scan_of
 from garface.evaluation.geometry.protocols.now import aligned, cropped, measured_points
 from garface.evaluation.geometry.surfaces import Mesh, Points, Surface
 from garface.evaluation.summaries import markdown_table
-from garface.gallery.sheets import picture_table
+from garface.gallery.sheets import image_table
 from garface.geometry import Topology, vertex_normals
 from garface.io import write_png
 
 LIMIT = 3.0
-"""Distance that is drawn in the full colour, as is everything larger, millimetres."""
+"""Distance that is shown in the full colour, as is everything larger, millimetres."""
 _FAR = 12.0
 """Vertices farther than this from the scan are not of what it shows, millimetres."""
 _FACING = 0.5
@@ -109,12 +109,12 @@ def common_share(distances: Points) -> tuple[Points, float, float]:
 
 
 def common_errors(
-    pictures: Sequence[Picture], folders: Mapping[str, Path], *, progress: bool = True
+    photos: Sequence[LabelledPhoto], folders: Mapping[str, Path], *, progress: bool = True
 ) -> list[CommonError]:
     """What every method errs alike, of those whose meshes have one topology and are there for two subjects or more.
 
     Args:
-        pictures: with scans.
+        photos: with scans.
         folders: meshes of every method.
         progress: whether to show a bar.
 
@@ -122,15 +122,15 @@ def common_errors(
         InputError: a scan or a mesh cannot be used.
     """
     found = list[CommonError]()
-    with tqdm(total=len(pictures) * len(folders), desc="common errors", unit="picture", disable=not progress) as bar:
+    with tqdm(total=len(photos) * len(folders), desc="common errors", unit="photo", disable=not progress) as bar:
         for method, folder in folders.items():
-            one = _of_method(method, folder, _watched(pictures, bar))
+            one = _of_method(method, folder, _watched(photos, bar))
             found += [one] if one is not None else []
     return found
 
 
 def common_table(errors: Sequence[CommonError], methods: Sequence[str]) -> str:
-    """The figures as a Markdown table, and which of the `methods` have none."""
+    """The metrics as a Markdown table, and which of the `methods` have none."""
     rows = [[one.method, str(one.subjects), f"{one.rms:.2f}", f"{100 * one.share:.0f} %"] for one in errors]
     table = markdown_table(["method", "subjects", "signed distances, mm", "of their square, alike on all"], rows)
     missing = sorted(set(methods) - {one.method for one in errors})
@@ -143,7 +143,7 @@ def write_common_maps(path: Path, errors: Sequence[CommonError]) -> None:
     """Write a PNG: the mean signed distances of every method on one of its faces.
 
     Raises:
-        SettingError: nothing to draw.
+        SettingError: nothing to show.
         OutputError: the file cannot be written.
     """
     if not errors:
@@ -153,7 +153,7 @@ def write_common_maps(path: Path, errors: Sequence[CommonError]) -> None:
         )
     title = f"scans behind (blue) to before (red) by {LIMIT:g} mm"
     row = [common_map(one) for one in errors]
-    write_png(path, picture_table([row], columns=[one.method for one in errors], titles=[title]))
+    write_png(path, image_table([row], columns=[one.method for one in errors], titles=[title]))
 
 
 def common_map(error: CommonError) -> Pixels:
@@ -169,19 +169,19 @@ def colours_of(distances: Points) -> Points:
     return np.where(np.isfinite(distances)[:, None], colours, 0.6)
 
 
-def _of_method(method: str, folder: Path, pictures: Iterable[Picture]) -> CommonError | None:
+def _of_method(method: str, folder: Path, photos: Iterable[LabelledPhoto]) -> CommonError | None:
     told, first, face, scan = dict[str, list[Points]](), None, None, None
-    for picture in pictures:
-        if picture.scan is None or find_mesh(folder, picture.name) is None:
+    for photo in photos:
+        if photo.scan is None or find_mesh(folder, photo.name) is None:
             continue
-        prediction, scan = read_prediction(folder, picture.name), scan_of(picture)
+        prediction, scan = read_prediction(folder, photo.name), scan_of(photo)
         first = first or prediction.mesh
         if not _alike(first, prediction.mesh):
             return None
         try:
-            told.setdefault(picture.subject, []).append(signed_distances(prediction, scan))
+            told.setdefault(photo.subject, []).append(signed_distances(prediction, scan))
         except SettingError as error:
-            raise InputError(f"{picture.name} of {method}: {error}") from error
+            raise InputError(f"{photo.name} of {method}: {error}") from error
         face = aligned(prediction, scan)
     if len(told) < 2 or face is None or scan is None:
         return None
@@ -200,7 +200,7 @@ def _alike(one: Mesh, other: Mesh) -> bool:
     return len(one.vertices) == len(other.vertices) and np.array_equal(one.triangles, other.triangles)
 
 
-def _watched(pictures: Sequence[Picture], bar: tqdm[None]) -> Iterable[Picture]:
-    for picture in pictures:
-        yield picture
+def _watched(photos: Sequence[LabelledPhoto], bar: tqdm[None]) -> Iterable[LabelledPhoto]:
+    for photo in photos:
+        yield photo
         bar.update()

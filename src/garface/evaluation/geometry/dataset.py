@@ -1,4 +1,4 @@
-"""What reconstructions are scored against: pictures, and for each a scan with landmarks, or points in the picture.
+"""What reconstructions are scored against: photos, and for each a scan with landmarks, or points in the photo.
 
 Every reader in `readers` gives a `GeometryDataset`; protocols and methods know nothing else.
 """
@@ -97,28 +97,28 @@ class ScanFile:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """How a picture was taken, where that is known."""
+    """How a photo was taken, where that is known."""
 
     camera: Camera
-    """Of the whole picture, a batch of one."""
+    """Of the whole photo, a batch of one."""
     pose: Pose
     """Camera from scan, millimetres, a batch of one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Picture:
-    """One picture and the truth about its face."""
+class LabelledPhoto:
+    """One photo and the truth about its face."""
 
     name: str
     """Of its reconstruction's files; may lie in folders, parted by slashes."""
     subject: str
     """Whose face it is; averages are taken over subjects."""
     file: Path
-    """The picture."""
+    """The photo."""
     scan: ScanFile | None = None
     """The face in three dimensions."""
     points: Points | None = None
-    """(68, 2) iBUG's points in the picture, pixels with the first centre at 0.5."""
+    """(68, 2) iBUG's points in the photo, pixels with the first centre at 0.5."""
     yaw: float | None = None
     """Turn of the head, degrees; the sign does not matter."""
     view: View | None = None
@@ -127,23 +127,23 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GeometryDataset:
-    """Pictures with truths."""
+    """Photos with truths."""
 
     name: str
     """Of the layout it was read from."""
     folder: Path
     """Where it lies."""
-    pictures: tuple[Picture, ...]
+    photos: tuple[LabelledPhoto, ...]
     """In sorted order."""
     protocols: tuple[str, ...]
     """Measured unless others are asked for."""
     neutral: bool = False
-    """Whether the truth is the face at rest, whatever the picture shows: heads are then scored without expression."""
+    """Whether the truth is the face at rest, whatever the photo shows: heads are then scored without expression."""
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """Everyone, in sorted order."""
-        return tuple(sorted({picture.subject for picture in self.pictures}))
+        return tuple(sorted({photo.subject for photo in self.photos}))
 
     def only(self, *, subjects: Sequence[str] = (), split: Split = "all") -> GeometryDataset:
         """The part with some subjects, all of them if none is named, and of these every other one.
@@ -161,11 +161,11 @@ class GeometryDataset:
         kept = set(halves[split]) & set(subjects or self.subjects)
         if not kept:
             raise SettingError(f"No subject of {self.folder} is left with --split {split}; choose others.")
-        return replace(self, pictures=tuple(one for one in self.pictures if one.subject in kept))
+        return replace(self, photos=tuple(one for one in self.photos if one.subject in kept))
 
-    def spread(self, count: int) -> tuple[Picture, ...]:
-        """`count` pictures with scans, or all there are: the first of each of `count` people, evenly among them."""
-        firsts = {one.subject: one for one in reversed(self.pictures) if one.scan is not None}
+    def spread(self, count: int) -> tuple[LabelledPhoto, ...]:
+        """`count` photos with scans, or all there are: the first of each of `count` people, evenly among them."""
+        firsts = {one.subject: one for one in reversed(self.photos) if one.scan is not None}
         people = sorted(firsts)
         places = np.linspace(0, len(people), min(count, len(people)), endpoint=False).astype(int)
         return tuple(firsts[people[place]] for place in places)

@@ -10,20 +10,20 @@ import torch
 from tqdm import tqdm
 
 from garface.arrays import Pixels
-from garface.evaluation.geometry.dataset import Picture, Scan
+from garface.evaluation.geometry.dataset import LabelledPhoto, Scan
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction
 from garface.evaluation.geometry.protocols.base import scan_of
 from garface.evaluation.geometry.protocols.now import aligned, cropped
 from garface.evaluation.geometry.surfaces import Mesh, Points, Surface
-from garface.gallery.sheets import picture_table
+from garface.gallery.sheets import image_table
 from garface.geometry import Camera, Topology, vertex_normals
 from garface.io import write_png
 from garface.rendering import barycentrics, interpolate, rasterise
 
 SIDE = 256
-"""Of a picture, pixels."""
+"""Of a photo, pixels."""
 LIMIT = 5.0
-"""Distance that is drawn in the last colour, as is everything larger, millimetres."""
+"""Distance that is shown in the last colour, as is everything larger, millimetres."""
 _COLOURS = np.array([[59, 77, 191], [140, 191, 217], [242, 237, 204], [237, 140, 84], [179, 5, 38]]) / 255
 """From no distance to `LIMIT` in equal steps."""
 _DISTANCE, _VIEW = 1_000.0, 210.0
@@ -31,20 +31,20 @@ _DISTANCE, _VIEW = 1_000.0, 210.0
 
 
 def write_error_maps(
-    path: Path, pictures: Sequence[Picture], folders: Mapping[str, Path], *, progress: bool = True
+    path: Path, photos: Sequence[LabelledPhoto], folders: Mapping[str, Path], *, progress: bool = True
 ) -> None:
-    """Write a PNG: a row for each picture, which has a scan, and a column for each folder of meshes; white without one.
+    """Write a PNG: a row for each photo, which has a scan, and a column for each folder of meshes; white without one.
 
     Raises:
         InputError: a scan or a mesh cannot be used.
         OutputError: the file cannot be written.
     """
     rows = [
-        [_cell(picture, folder) for folder in folders.values()]
-        for picture in tqdm(pictures, desc="error maps", unit="picture", disable=not progress)
+        [_cell(photo, folder) for folder in folders.values()]
+        for photo in tqdm(photos, desc="error maps", unit="photo", disable=not progress)
     ]
-    titles = [f"{picture.name}, 0 (blue) to {LIMIT:g} mm (red)" for picture in pictures]
-    write_png(path, picture_table(rows, columns=list(folders), titles=titles))
+    titles = [f"{photo.name}, 0 (blue) to {LIMIT:g} mm (red)" for photo in photos]
+    write_png(path, image_table(rows, columns=list(folders), titles=titles))
 
 
 def error_map(prediction: Prediction, scan: Scan) -> Pixels:
@@ -63,9 +63,9 @@ def paint_face(mesh: Mesh, colours: Points, scan: Scan) -> Pixels:
     facing = vertex_normals(place, Topology.build(corner, len(vertices)))[..., 2:].clamp(0, 1)
     lit = torch.from_numpy(colours)[None].float() * (0.35 + 0.65 * facing)
     seen = rasterise(place, corner, camera)
-    picture = interpolate(lit, corner, seen, barycentrics(place, corner, seen, camera))[0]
-    picture = torch.where(seen >= 0, picture, torch.ones_like(picture))
-    return (255 * picture.permute(1, 2, 0)).round().clamp(0, 255).to(torch.uint8).numpy()
+    photo = interpolate(lit, corner, seen, barycentrics(place, corner, seen, camera))[0]
+    photo = torch.where(seen >= 0, photo, torch.ones_like(photo))
+    return (255 * photo.permute(1, 2, 0)).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def colours_of(distances: Points) -> Points:
@@ -74,7 +74,7 @@ def colours_of(distances: Points) -> Points:
     return np.stack([np.interp(distances, places, _COLOURS[:, channel]) for channel in range(3)], axis=1)
 
 
-def _cell(picture: Picture, folder: Path) -> Pixels:
-    if find_mesh(folder, picture.name) is None:
+def _cell(photo: LabelledPhoto, folder: Path) -> Pixels:
+    if find_mesh(folder, photo.name) is None:
         return np.full((SIDE, SIDE, 3), 255, np.uint8)
-    return error_map(read_prediction(folder, picture.name), scan_of(picture))
+    return error_map(read_prediction(folder, photo.name), scan_of(photo))

@@ -15,17 +15,17 @@ from garface.files import make_folder, output_error, write_atomic, write_json
 
 @dataclass(frozen=True)
 class Row:
-    """What a method reached on one picture by one protocol."""
+    """What a method reached on one photo by one protocol."""
 
     method: str
     """Name of the row in the table."""
     protocol: str
     """By which it was scored."""
-    picture: str
-    """Name of the picture."""
+    photo: str
+    """Name of the photo."""
     subject: str
     """Whose face it is."""
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     """By name; empty when there is none."""
     reason: str = ""
     """Why there are none."""
@@ -33,7 +33,7 @@ class Row:
     @property
     def key(self) -> tuple[str, str, str]:
         """What makes it this row."""
-        return self.method, self.protocol, self.picture
+        return self.method, self.protocol, self.photo
 
 
 class Journal:

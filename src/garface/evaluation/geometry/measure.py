@@ -1,4 +1,4 @@
-"""Reconstruct the pictures of a dataset by several methods, and score every head against the truth."""
+"""Reconstruct the photos of a dataset by several methods, and score every head against the truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from garface.collection import work_through
 from garface.devices import Device
 from garface.errors import InputError, SettingError
-from garface.evaluation.geometry.dataset import GeometryDataset, Picture
+from garface.evaluation.geometry.dataset import GeometryDataset, LabelledPhoto
 from garface.evaluation.geometry.journal import Journal, Row, check_same
 from garface.evaluation.geometry.methods import BASELINES, METHODS, USUAL, MethodSettings, Reconstruct, check_methods
 from garface.evaluation.geometry.predictions import Prediction, find_mesh, read_prediction, write_prediction
@@ -76,11 +76,11 @@ class GeometrySettings:
 def measure_geometry(
     dataset: GeometryDataset, out: Path, settings: GeometrySettings, *, progress: bool = True
 ) -> GeometryTable:
-    """Score every method on every picture, as far as that is not done yet, and write table.json and table.md.
+    """Score every method on every photo, as far as that is not done yet, and write table.json and table.md.
 
     Args:
-        dataset: pictures and truths.
-        out: receives rows.jsonl, a line as soon as a picture is scored, the heads of the own methods in
+        dataset: photos and truths.
+        out: receives rows.jsonl, a line as soon as a photo is scored, the heads of the own methods in
             meshes/METHOD, and the table. What is finished there is not done again.
         settings: what is measured.
         progress: whether to show a bar.
@@ -109,19 +109,19 @@ def measure_geometry(
         check_same(out / MESHES / name / SETTINGS, {"model": str(folder.resolve()), "weights": model_hash(folder)})
     journal = Journal(out / JOURNAL)
     folders = settings.folders(out)
-    with tqdm(total=len(folders) * len(dataset.pictures), unit="picture", disable=not progress) as bar:
+    with tqdm(total=len(folders) * len(dataset.photos), unit="photo", disable=not progress) as bar:
         for method, folder in folders.items():
             bar.set_description_str(method)
             with _Maker(method, folder, dataset, settings) as maker:
-                missing = {one.name: _missing(method, protocols, one, journal) for one in dataset.pictures}
-                finished: list[list[Row] | None] = [None if missing[one.name] else [] for one in dataset.pictures]
+                missing = {one.name: _missing(method, protocols, one, journal) for one in dataset.photos}
+                finished: list[list[Row] | None] = [None if missing[one.name] else [] for one in dataset.photos]
                 scored = partial(_score, maker, missing)
-                for outcome in work_through(dataset.pictures, scored, finished=finished):
+                for outcome in work_through(dataset.photos, scored, finished=finished):
                     failed = [replace(row, reason=str(outcome.error)) for row in missing[outcome.job.name]]
                     for row in failed if outcome.error else outcome.result or ():
                         journal.add(row)
                     bar.update()
-    names = tuple(picture.name for picture in dataset.pictures)
+    names = tuple(photo.name for photo in dataset.photos)
     table = GeometryTable(tuple(journal.rows.values()), names, tuple(folders), tuple(protocols), BASELINES)
     write_json(out / f"{TABLE}.json", table.to_json())
     write_atomic(out / f"{TABLE}.md", (table.to_markdown() + "\n").encode())
@@ -134,7 +134,7 @@ class _Maker:
     def __init__(self, name: str, folder: Path, dataset: GeometryDataset, settings: GeometrySettings) -> None:
         made_by = "full" if name in settings.models else name
         self.method = None if name in settings.predictions else METHODS[made_by]
-        self.folder, self.pictures = folder, dataset.pictures
+        self.folder, self.photos = folder, dataset.photos
         self.settings = MethodSettings(
             model=str(settings.models.get(name, settings.model)),
             seed=settings.seed,
@@ -149,17 +149,17 @@ class _Maker:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def prepare(self, picture: Picture) -> bool:
-        """Make the head of a picture, unless there is one; returns whether there is one now.
+    def prepare(self, photo: LabelledPhoto) -> bool:
+        """Make the head of a photo, unless there is one; returns whether there is one now.
 
         Raises:
-            InputError: the picture cannot be read, or shows no face.
+            InputError: the photo cannot be read, or shows no face.
         """
         if self.method is None:
-            return find_mesh(self.folder, picture.name) is not None
-        if not (self.folder / f"{picture.name}{SUFFIX}").is_file():  # written last
-            person = [one for one in self.pictures if one.subject == picture.subject]
-            shown = person if self.method.person else [picture]
+            return find_mesh(self.folder, photo.name) is not None
+        if not (self.folder / f"{photo.name}{SUFFIX}").is_file():  # written last
+            person = [one for one in self.photos if one.subject == photo.subject]
+            shown = person if self.method.person else [photo]
             for one, head in zip(shown, self._reconstruct([one.file for one in shown])):
                 write_prediction(self.folder, one.name, head)
         return True
@@ -170,26 +170,26 @@ class _Maker:
         return self._stack.enter_context(self.method.opened(self.settings))
 
 
-def _missing(method: str, protocols: Sequence[str], picture: Picture, journal: Journal) -> list[Row]:
-    """The rows of a picture that have no figures yet."""
-    rows = [Row(method, protocol, picture.name, picture.subject) for protocol in protocols]
-    return [row for row in rows if row.key not in journal.rows or not journal.rows[row.key].figures]
+def _missing(method: str, protocols: Sequence[str], photo: LabelledPhoto, journal: Journal) -> list[Row]:
+    """The rows of a photo that have no metrics yet."""
+    rows = [Row(method, protocol, photo.name, photo.subject) for protocol in protocols]
+    return [row for row in rows if row.key not in journal.rows or not journal.rows[row.key].metrics]
 
 
-def _score(maker: _Maker, missing: Mapping[str, list[Row]], pictures: Sequence[Picture]) -> Iterator[list[Row]]:
-    """The missing rows of every picture with their figures; none for a head that somebody else has not made.
+def _score(maker: _Maker, missing: Mapping[str, list[Row]], photos: Sequence[LabelledPhoto]) -> Iterator[list[Row]]:
+    """The missing rows of every photo with their metrics; none for a head that somebody else has not made.
 
     Raises:
-        InputError: a picture that cannot be read or shows no face, or a damaged mesh.
+        InputError: a photo that cannot be read or shows no face, or a damaged mesh.
     """
-    for picture in pictures:
-        there = maker.prepare(picture)
-        prediction = read_prediction(maker.folder, picture.name) if there else None
-        yield [] if prediction is None else [_scored(row, prediction, picture) for row in missing[picture.name]]
+    for photo in photos:
+        there = maker.prepare(photo)
+        prediction = read_prediction(maker.folder, photo.name) if there else None
+        yield [] if prediction is None else [_scored(row, prediction, photo) for row in missing[photo.name]]
 
 
-def _scored(row: Row, prediction: Prediction, picture: Picture) -> Row:
+def _scored(row: Row, prediction: Prediction, photo: LabelledPhoto) -> Row:
     try:
-        return replace(row, figures=PROTOCOLS[row.protocol].score(prediction, picture))
+        return replace(row, metrics=PROTOCOLS[row.protocol].score(prediction, photo))
     except (InputError, SettingError) as error:
         return replace(row, reason=str(error))

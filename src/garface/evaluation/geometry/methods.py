@@ -1,7 +1,7 @@
-"""The rows of the table that the package makes itself: each turns a picture into a head.
+"""The rows of the table that the package makes itself: each turns a photo into a head.
 
-A row is one entry of `METHODS`. `opened` loads what is needed once and gives a function from pictures to heads;
-whatever differs between rows (quality, weights, another renderer in the same descent) is an argument of its maker.
+A row is one entry of `METHODS`. `opened` loads what is needed once and gives a function from photos to heads;
+whatever differs between rows (quality, weights, another renderer in the same refinement) is an argument of its maker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from garface.evaluation.fits import CROP
 from garface.evaluation.geometry.predictions import Head
 from garface.evaluation.methods import RECONSTRUCTIONS
 from garface.heads import DEFAULT_HEAD, FitSettings, Shared, load_head
-from garface.photo.finder import FaceFinder
+from garface.photo.detector import LandmarkDetector
 from garface.photo.fitting import fit_aligned
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 
@@ -48,7 +48,7 @@ class MethodSettings:
 
 
 Reconstruct = Callable[[Sequence[Path]], list[Head]]
-"""From pictures, of one person where there are several, to the heads of their largest faces; raises InputError where
+"""From photos, of one person where there are several, to the heads of their largest faces; raises InputError where
 one has none."""
 
 
@@ -61,17 +61,17 @@ class Method:
     opened: Callable[[MethodSettings], AbstractContextManager[Reconstruct]]
     """Loads what it needs for as long as it is used."""
     person: bool = False
-    """Whether it takes all pictures of a subject at once."""
+    """Whether it takes all photos of a subject at once."""
 
 
 @contextmanager
 def landmark_fits(settings: MethodSettings, *, mean: bool = False) -> Iterator[Reconstruct]:
     """Heads fitted to the landmarks; with `mean`, the mean head in the pose of that fit."""
     model = load_head(settings.head)
-    with FaceFinder() as finder:
+    with LandmarkDetector() as detector:
 
-        def fitted(pictures: Sequence[Path]) -> list[Head]:
-            faces = [find_and_align(picture, finder, CROP) for picture in pictures]
+        def fitted(photos: Sequence[Path]) -> list[Head]:
+            faces = [find_and_align(photo, detector, CROP) for photo in photos]
             fit = fit_aligned(model, faces, FitSettings(shared=Shared(identity=len(faces) > 1)))
             expression = torch.zeros_like(fit.expression) if settings.neutral else fit.expression
             vertices = model.vertices(fit.identity, expression)
@@ -92,8 +92,8 @@ def reconstructions(settings: MethodSettings, *, changes: Mapping[str, str]) -> 
     own = replace(usual, **changes)  # type: ignore[arg-type]
     with Reconstructor(own) as reconstructor:
 
-        def reconstructed(pictures: Sequence[Path]) -> list[Head]:
-            faces = reconstructor.reconstruct_person(pictures)
+        def reconstructed(photos: Sequence[Path]) -> list[Head]:
+            faces = reconstructor.reconstruct_person(photos)
             return [
                 Head(face.vertices(neutral=settings.neutral).numpy(), face.camera, face.pose, face.head_model)
                 for face in faces

@@ -1,9 +1,9 @@
 """Reconstructions as files, whoever made them.
 
-- `FOLDER/NAME.ply or NAME.obj`: a mesh in any frame and unit, right-handed; NAME is the picture's
+- `FOLDER/NAME.ply or NAME.obj`: a mesh in any frame and unit, right-handed; NAME is the photo's
 - `FOLDER/NAME.lm7.npy`: (7, 3) landmarks in its frame, in the order of `garface.evaluation.meshes.SEVEN`; or
 - `FOLDER/lm7_idx.npy`: (7,) numbers of vertices, the same for all meshes
-- `FOLDER/NAME.lm68.npy`: (68, 2) iBUG's points in the picture, pixels; only where points are measured
+- `FOLDER/NAME.lm68.npy`: (68, 2) iBUG's points in the photo, pixels; only where points are measured
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ class Prediction:
     landmarks: Points
     """(7, 3) on it."""
     points: Points | None = None
-    """(68, 2) in the picture, px."""
+    """(68, 2) in the photo, px."""
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A head of a head model before the camera of a picture, a batch of one."""
+    """A head of a head model before the camera of a photo, a batch of one."""
 
     vertices: NDArray[np.float32]
     """(V, 3) head frame, millimetres."""
     camera: Camera
-    """Of the whole picture."""
+    """Of the whole photo."""
     pose: Pose
     """Camera from head."""
     model: HeadModel
@@ -57,19 +57,19 @@ class Head:
 
 
 def find_mesh(folder: Path, name: str) -> Path | None:
-    """The mesh of a picture, if there is one."""
+    """The mesh of a photo, if there is one."""
     return next((path for suffix in _SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
 
 
 def read_prediction(folder: Path, name: str) -> Prediction:
-    """Read what belongs to a picture.
+    """Read what belongs to a photo.
 
     Raises:
         InputError: no mesh, no landmarks, or files that cannot be used.
     """
     path = find_mesh(folder, name)
     if path is None:
-        raise InputError(f"{folder} has no mesh {name}.ply or {name}.obj; reconstruct that picture too.")
+        raise InputError(f"{folder} has no mesh {name}.ply or {name}.obj; reconstruct that photo too.")
     try:
         mesh = Mesh.of(*read_mesh(path))
     except SettingError as error:

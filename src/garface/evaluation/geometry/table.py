@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from garface.evaluation.geometry.journal import Row
-from garface.evaluation.geometry.protocols import PROTOCOLS, Figures
+from garface.evaluation.geometry.protocols import PROTOCOLS, Metrics
 from garface.evaluation.summaries import markdown_table
 
 DRAWS = 10_000
@@ -33,7 +33,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """A method minus a baseline, over the pictures that both have."""
+    """A method minus a baseline, over the photos that both have."""
 
     protocol: str
     """By which both were scored."""
@@ -41,8 +41,8 @@ class Difference:
     """What is compared."""
     baseline: str
     """With what."""
-    figure: str
-    """In which figure."""
+    metric: str
+    """In which metric."""
     interval: Interval
     """Mean over subjects; below zero the method is nearer to the truth."""
     better: int
@@ -56,8 +56,8 @@ class GeometryTable:
     """What all methods reached."""
 
     rows: tuple[Row, ...]
-    """Every method, protocol and picture that is finished."""
-    pictures: tuple[str, ...]
+    """Every method, protocol and photo that is finished."""
+    photos: tuple[str, ...]
     """Those that were to be measured."""
     methods: tuple[str, ...]
     """In the order of the table."""
@@ -66,12 +66,12 @@ class GeometryTable:
     baselines: tuple[str, ...]
     """Methods the others are compared with."""
 
-    def subjects(self, protocol: str, method: str) -> dict[str, Figures]:
-        """The figures of every subject: means over its pictures that have them."""
+    def subjects(self, protocol: str, method: str) -> dict[str, Metrics]:
+        """The metrics of every subject: means over its photos that have them."""
         return subject_means(self._of(protocol, method))
 
-    def summary(self, protocol: str, method: str) -> Figures:
-        """The figures of a method: means over subjects."""
+    def summary(self, protocol: str, method: str) -> Metrics:
+        """The metrics of a method: means over subjects."""
         everybody = list(self.subjects(protocol, method).values())
         names = dict.fromkeys(name for one in everybody for name in one)
         means = {name: float(np.mean([one[name] for one in everybody if name in one])) for name in names}
@@ -86,16 +86,16 @@ class GeometryTable:
                     yield from _differences(self._of(protocol, method), self._of(protocol, baseline))
 
     def missing(self, protocol: str, method: str) -> list[tuple[str, str]]:
-        """Pictures without figures, and why."""
-        found = {row.picture: row for row in self._of(protocol, method)}
-        gone = [name for name in self.pictures if name not in found or not found[name].figures]
+        """Photos without metrics, and why."""
+        found = {row.photo: row for row in self._of(protocol, method)}
+        gone = [name for name in self.photos if name not in found or not found[name].metrics]
         return [(name, found[name].reason if name in found else "no mesh") for name in gone]
 
     @property
     def scored(self) -> int:
-        """Rows with figures."""
+        """Rows with metrics."""
         return sum(
-            bool(row.figures)
+            bool(row.metrics)
             for protocol in self.protocols
             for method in self.methods
             for row in self._of(protocol, method)
@@ -104,13 +104,13 @@ class GeometryTable:
     def to_json(self) -> dict[str, Any]:
         """The table as plain JSON values."""
         return {
-            "pictures": len(self.pictures),
+            "photos": len(self.photos),
             "protocols": {
                 protocol: {
                     "unit": PROTOCOLS[protocol].unit,
                     "methods": {
                         method: {
-                            "figures": self.summary(protocol, method),
+                            "metrics": self.summary(protocol, method),
                             "missing": len(self.missing(protocol, method)),
                             "subjects": self.subjects(protocol, method),
                         }
@@ -123,19 +123,19 @@ class GeometryTable:
         }
 
     def to_markdown(self) -> str:
-        """For each protocol the figures, the differences, and what is missing."""
+        """For each protocol the metrics, the differences, and what is missing."""
         return "\n\n".join(part for protocol in self.protocols for part in _sections(self, protocol))
 
     def _of(self, protocol: str, method: str) -> list[Row]:
-        wanted = set(self.pictures)
-        return [row for row in self.rows if (row.method, row.protocol) == (method, protocol) and row.picture in wanted]
+        wanted = set(self.photos)
+        return [row for row in self.rows if (row.method, row.protocol) == (method, protocol) and row.photo in wanted]
 
 
-def subject_means(rows: Sequence[Row]) -> dict[str, Figures]:
-    """Means over each subject's pictures, by subject in sorted order."""
+def subject_means(rows: Sequence[Row]) -> dict[str, Metrics]:
+    """Means over each subject's photos, by subject in sorted order."""
     values: dict[str, dict[str, list[float]]] = {}
     for row in sorted(rows, key=lambda one: one.subject):
-        for name, value in row.figures.items():
+        for name, value in row.metrics.items():
             values.setdefault(row.subject, {}).setdefault(name, []).append(value)
     return {subject: {name: float(np.mean(some)) for name, some in own.items()} for subject, own in values.items()}
 
@@ -149,10 +149,10 @@ def bootstrap(values: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> 
 
 
 def _differences(method: Sequence[Row], baseline: Sequence[Row]) -> Iterator[Difference]:
-    """Of the figures that both have, over the pictures that both have."""
-    other = {row.picture: row.figures for row in baseline}
+    """Of the metrics that both have, over the photos that both have."""
+    other = {row.photo: row.metrics for row in baseline}
     shared = [
-        Row(row.method, row.protocol, row.picture, row.subject, _minus(row.figures, other.get(row.picture, {})))
+        Row(row.method, row.protocol, row.photo, row.subject, _minus(row.metrics, other.get(row.photo, {})))
         for row in method
     ]
     means = subject_means(shared)
@@ -163,26 +163,26 @@ def _differences(method: Sequence[Row], baseline: Sequence[Row]) -> Iterator[Dif
         yield Difference(first.protocol, first.method, second.method, name, bootstrap(values), better, len(values))
 
 
-def _minus(figures: Mapping[str, float], other: Mapping[str, float]) -> Figures:
-    return {name: value - other[name] for name, value in figures.items() if name in other}
+def _minus(metrics: Mapping[str, float], other: Mapping[str, float]) -> Metrics:
+    return {name: value - other[name] for name, value in metrics.items() if name in other}
 
 
 def _sections(table: GeometryTable, protocol: str) -> Iterator[str]:
     kind = PROTOCOLS[protocol]
     summaries = {method: table.summary(protocol, method) for method in table.methods}
     names = list(dict.fromkeys(name for one in summaries.values() for name in one))
-    yield f"{protocol}: {kind.says}; {kind.unit}, {len(table.pictures)} pictures, means over subjects."
+    yield f"{protocol}: {kind.says}; {kind.unit}, {len(table.photos)} photos, means over subjects."
     rows: list[list[object]] = [
         [method, *(summaries[method].get(name) for name in names), len(table.missing(protocol, method))]
         for method in table.methods
     ]
     yield markdown_table(["method", *names, "missing"], rows)
     differences = [
-        [one.method, one.baseline, one.figure, str(one.interval), f"{one.better} of {one.subjects}"]
+        [one.method, one.baseline, one.metric, str(one.interval), f"{one.better} of {one.subjects}"]
         for one in table.differences(protocol)
     ]
     if differences:
-        yield markdown_table(["method", "minus", "figure", f"{kind.unit} [95 %]", "better"], differences)
+        yield markdown_table(["method", "minus", "metric", f"{kind.unit} [95 %]", "better"], differences)
     gone = [[method, *why] for method in table.methods for why in table.missing(protocol, method)]
     if gone:
         yield markdown_table(["method", "missing", "why"], gone)

@@ -1,1 +1,1 @@
-"""How near drawings come to the photos they reconstruct."""
+"""How near renders come to the photos they reconstruct."""

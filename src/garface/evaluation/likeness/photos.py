@@ -41,8 +41,8 @@ class PhotoRow:
     """Why not."""
     defect: bool = False
     """Whether the reason is a defect of garface, not something about the photo."""
-    figures: dict[str, float] = field(default_factory=dict)
-    """PSNR (dB) and landmark errors (eye distances) by name; see `Reconstruction.figures`."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """PSNR (dB) and landmark errors (interocular distances) by name; see `Reconstruction.metrics`."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time by stage."""
 
@@ -62,7 +62,7 @@ class PhotoTable:
         return [row for row in self.rows if not row.found]
 
     def summaries(self) -> dict[str, Summary]:
-        """Every figure, and the seconds of every stage and of all, over the photos that have it."""
+        """Every metric, and the seconds of every stage and of all, over the photos that have it."""
         columns: dict[str, list[float]] = {}
         for row in self.rows:
             for name, value in _numbers(row):
@@ -132,7 +132,7 @@ def _row(outcome: Outcome[Job, Saved]) -> PhotoRow:
         reason = str(error) if isinstance(error, GarfaceError) else f"{type(error).__name__}: {error}"
         return PhotoRow(name, photo, found=False, reason=reason, defect=not isinstance(error, GarfaceError))
     report = read_report(outcome.result.folders[0])
-    return PhotoRow(name, photo, found=True, figures=report["figures"], seconds=report["seconds"])
+    return PhotoRow(name, photo, found=True, metrics=report["metrics"], seconds=report["seconds"])
 
 
 def _write_mesh(meshes: Path, name: str, folder: Path, renderer: Renderer) -> None:
@@ -141,7 +141,7 @@ def _write_mesh(meshes: Path, name: str, folder: Path, renderer: Renderer) -> No
 
 
 def _numbers(row: PhotoRow) -> Iterator[tuple[str, float]]:
-    yield from row.figures.items()
+    yield from row.metrics.items()
     yield from ((f"seconds, {stage}", value) for stage, value in row.seconds.items())
     if row.seconds:
         yield "seconds, all", sum(row.seconds.values())
@@ -155,7 +155,7 @@ def _sections(table: PhotoTable) -> Iterator[str]:
     )
     summaries = table.summaries()
     if summaries:
-        yield "PSNR in decibels inside the head; landmark errors in eye distances, median of 478; seconds by stage."
+        yield "PSNR in dB inside the head; landmark errors in interocular distances, median of 478; seconds by stage."
         yield summary_table(summaries)
     if failures:
         yield markdown_table(["failed", "why"], [(row.name, row.reason) for row in failures])

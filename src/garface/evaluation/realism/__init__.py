@@ -1,1 +1,1 @@
-"""How much drawn faces look like photos."""
+"""How much renders look like photos."""

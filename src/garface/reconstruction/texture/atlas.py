@@ -32,7 +32,7 @@ class UVAtlas:
 
     @staticmethod
     def of(model: HeadModel, size: int) -> UVAtlas:
-        """Draw the UV triangles with a camera whose picture is the texture: u to the right, v up, one unit wide."""
+        """Rasterise the UV triangles with a camera whose image is the texture: u to the right, v up, one unit wide."""
         distance = 10.0
         flat = torch.full_like(model.uv[:, :1], -distance)
         plane = torch.cat([(model.uv.float() - 0.5) * distance, flat], dim=1)[None]
@@ -41,10 +41,10 @@ class UVAtlas:
         clockwise = (b - a)[:, 0] * (c - a)[:, 1] < (b - a)[:, 1] * (c - a)[:, 0]
         order = torch.where(clockwise[:, None], torch.tensor([0, 2, 1]), torch.tensor([0, 1, 2]))
         facing = model.uv_triangles.gather(1, order)
-        drawn = rasterise(plane, facing, camera)
-        covered = drawn[0] >= 0
-        triangle = drawn[0][covered]
-        weights = barycentrics(plane, facing, drawn, camera)[0][covered]
+        visible = rasterise(plane, facing, camera)
+        covered = visible[0] >= 0
+        triangle = visible[0][covered]
+        weights = barycentrics(plane, facing, visible, camera)[0][covered]
         corners = model.triangles.gather(1, order)[triangle]
         ends = np.arange(0, 3 * len(corners) + 1, 3)
         entries = (weights.flatten().numpy(), corners.flatten().numpy(), ends)
@@ -72,7 +72,7 @@ class UVAtlas:
         return summed / total.clamp(min=1e-9)[:, None], total / share.clamp(min=1e-9)
 
     def image(self, values: Tensor) -> Tensor:
-        """(N, C) texels as an (S, S, C) picture, zero between the islands."""
-        picture = torch.zeros(*self.covered.shape, values.shape[1])
-        picture[self.covered] = values
-        return picture
+        """(N, C) texels as an (S, S, C) image, zero between the islands."""
+        image = torch.zeros(*self.covered.shape, values.shape[1])
+        image[self.covered] = values
+        return image

@@ -66,10 +66,10 @@ def unwrap(
         camera: of the photo, batch of one.
         size: S, texels a side.
         settings: when the photo is believed; None for the defaults.
-        atlas: of this model and size, where there are many photos; None draws it.
+        atlas: of this model and size, where there are many photos; None makes it.
 
     Raises:
-        SettingError: shapes that do not fit together, or a head that lies outside the picture.
+        SettingError: shapes that do not fit together, or a head that lies outside the image.
     """
     settings = settings or TextureSettings()
     check_shape("photo", photo, (1, 3, camera.height, camera.width))
@@ -93,7 +93,7 @@ def unwrap(
     guess = smooth.carry(*atlas.gather(colour, total * on_skin), plain, fade)
     colour, _ = _over(colour, total, atlas.spread(guess), torch.ones_like(total))
     colour, belief = paint_regions(model, atlas, colour, seen.colour, belief)
-    return UVTexture(_to_picture(atlas.image(colour), atlas), atlas.image(belief[:, None])[..., 0].numpy())
+    return UVTexture(_to_image(atlas.image(colour), atlas), atlas.image(belief[:, None])[..., 0].numpy())
 
 
 def _over(front: Tensor, alpha: Tensor, back: Tensor, back_alpha: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,6 +129,6 @@ def _distance(colour: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(spread, (colour - centre).T, upper=False).norm(dim=0)
 
 
-def _to_picture(image: Tensor, atlas: UVAtlas) -> Pixels:
+def _to_image(image: Tensor, atlas: UVAtlas) -> Pixels:
     """(S, S, 3) uint8; between the islands each texel repeats the nearest one, so that no filter sees a border."""
     return to_uint8(image.permute(2, 0, 1))[atlas.nearest]

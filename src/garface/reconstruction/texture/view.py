@@ -60,7 +60,7 @@ class View:
 class Sight:
     """The part of a photo with the head in it, and how far away its surface is."""
 
-    picture: Tensor
+    image: Tensor
     """(1, 3, h, w)."""
     camera: Camera
     depth_camera: Camera
@@ -76,8 +76,8 @@ class Sight:
     def build(
         photo: Tensor, vertices: Tensor, model: HeadModel, camera: Camera, size: int, settings: TextureSettings
     ) -> Sight:
-        """Cut out the head, averaged down to about two pixels a texel of `size` a side, and draw its depth."""
-        picture, camera = _cut_out(photo, camera, camera.project(vertices[None])[0], 2 * size)
+        """Cut out the head, averaged down to about two pixels a texel of `size` a side, and render its depth."""
+        image, camera = _cut_out(photo, camera, camera.project(vertices[None])[0], 2 * size)
         scale = min(settings.depth_pixels, size) / max(camera.height, camera.width)
         height, width = math.ceil(camera.height * scale), math.ceil(camera.width * scale)
         small = Camera(camera.focal * scale, camera.principal * scale, height, width)
@@ -87,7 +87,7 @@ class Sight:
         depth = depth.masked_fill(triangle[:, None] < 0, -torch.inf)
         outline = torch.from_numpy(ndimage.distance_transform_edt(np.pad(triangle[0].numpy() >= 0, 1, mode="edge")))
         around = max_pool2d(depth, 5, stride=1, padding=2)
-        return Sight(picture, camera, small, depth, around, outline[None, None, 1:-1, 1:-1].float(), settings)
+        return Sight(image, camera, small, depth, around, outline[None, None, 1:-1, 1:-1].float(), settings)
 
     def look(self, points: Tensor, normals: Tensor) -> View:
         """See (N, 3) points of the surface with (N, 3) normals."""
@@ -98,7 +98,7 @@ class Sight:
         shown = self._in_front(points, pixels, facing, footprint) & self._inside(points)
         belief = shown * ramp(facing, *self.settings.grazing) * ramp(rim, 0.0, self.settings.border)
         quality = belief * facing.clamp(0, 1) * ramp(rim, 0.0, 4 * self.settings.border)
-        return View(_sample(self.picture, self.camera.project(points[None])), belief, quality, rim)
+        return View(_sample(self.image, self.camera.project(points[None])), belief, quality, rim)
 
     def _in_front(self, points: Tensor, pixels: Tensor, facing: Tensor, footprint: Tensor) -> Tensor:
         """Depth test with a tolerance that grows with the slope, and a margin beside steps in depth."""
@@ -122,21 +122,21 @@ def _cut_out(photo: Tensor, camera: Camera, projected: Tensor, limit: int) -> tu
     bottom = min(camera.height, math.ceil(float(projected[:, 1].max())) + margin)
     width, height = (right - left) // block, (bottom - top) // block
     if width < 1 or height < 1:
-        raise SettingError("The head lies outside the picture; check that vertices and camera belong to this photo.")
-    picture = (
+        raise SettingError("The head lies outside the image; check that vertices and camera belong to this photo.")
+    image = (
         avg_pool2d(photo[:, :, top:bottom, left:right].float(), block)
         if block > 1
         else (photo[:, :, top:bottom, left:right].float())
     )
     principal = (camera.principal - torch.tensor([[left, top]])) / block
-    return picture, Camera(camera.focal / block, principal, height, width)
+    return image, Camera(camera.focal / block, principal, height, width)
 
 
-def _sample(picture: Tensor, pixels: Tensor, *, mode: str = "bilinear") -> Tensor:
-    """Values (N, C) of a (1, C, H, W) picture at (1, N, 2) pixel coordinates, the border repeated outside."""
-    size = torch.tensor([picture.shape[3], picture.shape[2]])
+def _sample(image: Tensor, pixels: Tensor, *, mode: str = "bilinear") -> Tensor:
+    """Values (N, C) of a (1, C, H, W) image at (1, N, 2) pixel coordinates, the border repeated outside."""
+    size = torch.tensor([image.shape[3], image.shape[2]])
     grid = 2 * pixels / size - 1
-    found = grid_sample(picture, grid[:, None], mode=mode, padding_mode="border", align_corners=False)
+    found = grid_sample(image, grid[:, None], mode=mode, padding_mode="border", align_corners=False)
     return found[0, :, 0].T
 
 

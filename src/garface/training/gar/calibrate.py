@@ -5,7 +5,7 @@ covariance of its own, and a random draw of N(0, I) lands beside it. Fitting a G
 photos and drawing from that mends most of it (ex-post density estimation, Ghosh et al. 2020, arXiv 1903.12436, 3.2).
 Here the Gaussian is folded into the networks: z = m + S z', so that z' has zero mean and unit covariance over photos.
 The first linear layer of the mapping network takes S and m in, the last one of the inverter takes them out, and every
-picture that a photo's latent draws stays what it was.
+render of a photo's latent stays what it was.
 """
 
 import torch

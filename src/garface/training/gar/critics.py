@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from garface.borrowed import FeatureTrunk, load_feature_trunk
 from garface.borrowed.crops import load_identity_features, load_landmark_points
 from garface.datasets.conditions import Conditions, FittedConditions, RandomConditions
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
 from garface.networks import FeatureDiscriminatorConfig, load_normal_estimator
 from garface.training.gar.pairs import DrawPair, PairsAhead
@@ -24,13 +24,13 @@ class Critics:
     """Frozen judges and samplers for the terms that need them; a term that is on without its critic is an error."""
 
     features: FeatureTrunk | None = None
-    """Features of pictures (term `perceptual`, and a discriminator that judges features)."""
+    """Features of images (term `perceptual`, and a discriminator that judges features)."""
     normals: Callable[[Tensor], Tensor] | None = None
-    """(B, 3, R, R) picture -> (B, 3, R, R) unit normals (term `consistency`)."""
+    """(B, 3, R, R) image -> (B, 3, R, R) unit normals (term `consistency`)."""
     identity: Callable[[Tensor], Tensor] | None = None
-    """(B, 3, R, R) picture -> (B, F) features (term `texture_swap`)."""
+    """(B, 3, R, R) image -> (B, F) features (term `texture_swap`)."""
     landmarks: Callable[[Tensor], Tensor] | None = None
-    """(B, 3, R, R) picture -> (B, N, 2) pixels (term `geometry_swap`)."""
+    """(B, 3, R, R) image -> (B, N, 2) pixels (term `geometry_swap`)."""
     draw_conditions: Callable[[int, int], Tensor] | None = None
     """(count, resolution) -> (B, 4, R, R) of heads that no photo shows (setting `conditions`)."""
     draw_pair: DrawPair | None = None
@@ -78,7 +78,7 @@ def _pairs(geometry: Conditions, settings: GarTrainingSettings) -> DrawPair:
     return PairsAhead(geometry.pairs, settings.drawers, settings.seed)
 
 
-def load_critics(settings: GarTrainingSettings, faces: FittedFaces) -> Critics:
+def load_critics(settings: GarTrainingSettings, faces: TrainingSet) -> Critics:
     """Every critic that `settings` need and no other; the networks of others are fetched where they are not here.
 
     Args:

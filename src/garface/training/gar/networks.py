@@ -70,14 +70,14 @@ class Networks:
         if spread is not None and settings.start is None:
             with torch.no_grad():
                 generator.mapping.first.weight.mul_(spread.to(runtime.device))
-        drawing, judging, guessing = _optimisers(settings, generator, discriminator, inverter)
+        generating, judging, guessing = _optimisers(settings, generator, discriminator, inverter)
         return cls(
             generator,
             discriminator,
             inverter,
             add("average_generator", Average(generator, half_life=life)),
             add("average_inverter", Average(inverter, half_life=life)),
-            add("generator_optimiser", drawing),
+            add("generator_optimiser", generating),
             add("discriminator_optimiser", judging),
             add("inverter_optimiser", guessing),
         )
@@ -87,10 +87,10 @@ class Networks:
         """All of them."""
         return self.generator_optimiser, self.discriminator_optimiser, self.inverter_optimiser
 
-    def update_averages(self, *, batch: int, pictures: int) -> None:
-        """After a step of `batch` pictures; `pictures` were seen by then."""
-        self.average_generator.update(self.generator, batch=batch, pictures=pictures)
-        self.average_inverter.update(self.inverter, batch=batch, pictures=pictures)
+    def update_averages(self, *, batch: int, images: int) -> None:
+        """After a step of `batch` images; `images` were seen by then."""
+        self.average_generator.update(self.generator, batch=batch, images=images)
+        self.average_inverter.update(self.inverter, batch=batch, images=images)
 
     @torch.no_grad()
     def calibrate(self, means: Tensor, log_variances: Tensor) -> None:

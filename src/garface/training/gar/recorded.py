@@ -1,7 +1,7 @@
 """Parts of a step as CUDA graphs.
 
 A step is a thousand small operations, which a GPU finishes before the processor has asked for the next one. Recorded
-once, they are launched as a whole: on an H100 a step of 32 pictures took 26 ms instead of 74.
+once, they are launched as a whole: on an H100 a step of 32 images took 26 ms instead of 74.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from garface.losses import discriminator_loss, r1_penalty
-from garface.training.runtime import Figures, Runtime
+from garface.training.runtime import Metrics, Runtime
 
 
 def sample_gaussian(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -55,12 +55,12 @@ def lazy_adam(*parts: tuple[nn.Module, float], every: int | None) -> Adam:
     return Adam(groups, betas=(0.0, 0.99**ratio), eps=1e-8, foreach=True)
 
 
-def cosine_rate(height: float, pictures: int, *, over: int, rise: float = 1.0) -> float:
-    """A learning rate that falls from `height` along half a cosine, to a thousandth of it after `over` pictures.
+def cosine_rate(height: float, images: int, *, over: int, rise: float = 1.0) -> float:
+    """A learning rate that falls from `height` along half a cosine, to a thousandth of it after `over` images.
 
     While it still rises, `rise` is the share of it that is reached, [0, 1].
     """
-    fall = 0.5 + 0.5 * math.cos(math.pi * min(pictures / over, 1.0))
+    fall = 0.5 + 0.5 * math.cos(math.pi * min(images / over, 1.0))
     return height * max(rise * fall, 1e-3)
 
 
@@ -79,8 +79,8 @@ def teach_discriminator(
     runtime: Runtime,
     r1: float,
     every: int,
-) -> Figures:
-    """A step of a discriminator of images alone, with R1 (weight `r1`) on every `every`-th; returns its figures.
+) -> Metrics:
+    """A step of a discriminator of images alone, with R1 (weight `r1`) on every `every`-th; returns its metrics.
 
     Args:
         discriminator: images (B, 3, R, R) -> logits.
@@ -95,13 +95,13 @@ def teach_discriminator(
     real = real.detach().requires_grad_(penalised)
     with runtime.autocast():
         real_logits, fake_logits = discriminator(real), discriminator(fake.detach())
-    figures = {"discriminator": discriminator_loss(real_logits, fake_logits)}
-    loss = figures["discriminator"].mean()
+    metrics = {"discriminator": discriminator_loss(real_logits, fake_logits)}
+    loss = metrics["discriminator"].mean()
     if penalised:
-        figures["r1"] = r1_penalty(real, real_logits)
-        loss = loss + r1 * every * figures["r1"].mean()
+        metrics["r1"] = r1_penalty(real, real_logits)
+        loss = loss + r1 * every * metrics["r1"].mean()
     runtime.descend(loss, optimiser)
-    return {name: value.detach() for name, value in figures.items()}
+    return {name: value.detach() for name, value in metrics.items()}
 
 
 def weighted(terms: dict[str, Tensor], weights: object) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from garface.errors import SettingError
 from garface.evaluation.geometry.protocols import aflw2000, florence_deng, florence_ganfit, now
-from garface.evaluation.geometry.protocols.base import Figures, Protocol
+from garface.evaluation.geometry.protocols.base import Metrics, Protocol
 
 PROTOCOLS = {one.PROTOCOL.name: one.PROTOCOL for one in (now, florence_ganfit, florence_deng, aflw2000)}
 """By name."""
@@ -23,4 +23,4 @@ def check_protocols(names: Sequence[str]) -> None:
         raise SettingError(f"There is no protocol {unknown[0] if unknown else ''}; there are {', '.join(PROTOCOLS)}.")
 
 
-__all__ = ["PROTOCOLS", "Figures", "Protocol", "check_protocols"]
+__all__ = ["PROTOCOLS", "Metrics", "Protocol", "check_protocols"]

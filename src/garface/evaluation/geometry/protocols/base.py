@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from garface.errors import InputError
-from garface.evaluation.geometry.dataset import Picture, Scan
+from garface.evaluation.geometry.dataset import LabelledPhoto, Scan
 from garface.evaluation.geometry.predictions import Prediction
 
-Figures = dict[str, float]
-"""Figures of a picture, or of a method, by name."""
+Metrics = dict[str, float]
+"""Metrics of a photo, or of a method, by name."""
 
 
-def _as_they_are(figures: Mapping[str, float]) -> Figures:
-    return dict(figures)
+def _as_they_are(metrics: Mapping[str, float]) -> Metrics:
+    return dict(metrics)
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class Protocol:
     says: str
     """What it measures, for the title of its table."""
     unit: str
-    """Of all its figures."""
-    score: Callable[[Prediction, Picture], Figures]
-    """The figures of one picture; raises InputError where truth or prediction lack what is needed."""
-    finish: Callable[[Mapping[str, float]], Figures] = _as_they_are
-    """The figures of a method, from means over subjects."""
+    """Of all its metrics."""
+    score: Callable[[Prediction, LabelledPhoto], Metrics]
+    """The metrics of one photo; raises InputError where truth or prediction lack what is needed."""
+    finish: Callable[[Mapping[str, float]], Metrics] = _as_they_are
+    """The metrics of a method, from means over subjects."""
 
 
-def scan_of(picture: Picture) -> Scan:
-    """The scan of a picture.
+def scan_of(photo: LabelledPhoto) -> Scan:
+    """The scan of a photo.
 
     Raises:
         InputError: it has none, or it cannot be read.
     """
-    if picture.scan is None:
-        raise InputError(f"{picture.name} has no scan, which this protocol needs; choose another with --protocols.")
-    return picture.scan.read()
+    if photo.scan is None:
+        raise InputError(f"{photo.name} has no scan, which this protocol needs; choose another with --protocols.")
+    return photo.scan.read()

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from garface.evaluation.geometry.dataset import Picture, Scan
+from garface.evaluation.geometry.dataset import LabelledPhoto, Scan
 from garface.evaluation.geometry.predictions import Prediction
-from garface.evaluation.geometry.protocols.base import Figures, Protocol, scan_of
+from garface.evaluation.geometry.protocols.base import Metrics, Protocol, scan_of
 from garface.evaluation.geometry.protocols.now import aligned
 from garface.evaluation.geometry.surfaces import Points, Surface
 
@@ -25,7 +25,7 @@ FOREHEAD = 25.0
 """Height above the line of the eyes from which points are left out, millimetres."""
 
 
-def score_scan(prediction: Prediction, scan: Scan) -> Figures:
+def score_scan(prediction: Prediction, scan: Scan) -> Metrics:
     """Root mean square distance to planes, millimetres."""
     points = measured_vertices(scan)
     closest = Surface(aligned(prediction, scan)).closest(points)
@@ -41,13 +41,13 @@ def measured_vertices(scan: Scan) -> Points:
     return found
 
 
-def score(prediction: Prediction, picture: Picture) -> Figures:
+def score(prediction: Prediction, photo: LabelledPhoto) -> Metrics:
     """See `score_scan`.
 
     Raises:
-        InputError: the picture has no scan.
+        InputError: the photo has no scan.
     """
-    return score_scan(prediction, scan_of(picture))
+    return score_scan(prediction, scan_of(photo))
 
 
 PROTOCOL = Protocol("florence_deng", "root mean square of scan to plane, without forehead (Deng et al.)", "mm", score)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from garface.errors import InputError
-from garface.evaluation.geometry.dataset import Picture, Scan
+from garface.evaluation.geometry.dataset import LabelledPhoto, Scan
 from garface.evaluation.geometry.predictions import Prediction
-from garface.evaluation.geometry.protocols.base import Figures, Protocol, scan_of
+from garface.evaluation.geometry.protocols.base import Metrics, Protocol, scan_of
 from garface.evaluation.geometry.protocols.now import aligned, measured_points
 from garface.evaluation.geometry.surfaces import Mesh, Points, Surface, sample_surface
 
@@ -36,7 +36,7 @@ _CELL, _SLACK = 2.0, 3.0
 """Side of a cell of the depth buffer and how far behind its front a point may lie, millimetres."""
 
 
-def score_scan(prediction: Prediction, scan: Scan) -> Figures:
+def score_scan(prediction: Prediction, scan: Scan) -> Metrics:
     """Mean distance to planes, millimetres: both directions, and each."""
     mesh = aligned(prediction, scan)
     truth = scan if scan.cropped else replace(scan, mesh=scan.mesh.within(scan.tip, RADIUS, whole=True), cropped=True)
@@ -78,13 +78,13 @@ def seen_from_front(points: Points) -> NDArray[np.bool_]:
     return seen
 
 
-def score(prediction: Prediction, picture: Picture) -> Figures:
+def score(prediction: Prediction, photo: LabelledPhoto) -> Metrics:
     """See `score_scan`.
 
     Raises:
-        InputError: the picture has no scan, or the reconstruction lies outside it.
+        InputError: the photo has no scan, or the reconstruction lies outside it.
     """
-    return score_scan(prediction, scan_of(picture))
+    return score_scan(prediction, scan_of(photo))
 
 
 PROTOCOL = Protocol("florence_ganfit", "symmetric point to plane within 95 mm of the nose tip (GANFIT)", "mm", score)

@@ -6,8 +6,8 @@ seven landmarks with scale, then by the distances of the scan to it; the scan is
 face, and every point of it has its distance to the closest point of the reconstruction's triangles.
 
 Two things differ. Points are spread evenly over the scan unless `samples` is None: a scanner that sees the nose more
-densely should not count it more. And figures are means over subjects of each picture's median, mean and deviation,
-which have intervals; the challenge's own table pools the points of all pictures.
+densely should not count it more. And metrics are means over subjects of each photo's median, mean and deviation,
+which have intervals; the challenge's own table pools the points of all photos.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from functools import lru_cache
 import numpy as np
 
 from garface.evaluation.geometry.alignment import Scale, align
-from garface.evaluation.geometry.dataset import NOSE_BASE, Picture, Scan
+from garface.evaluation.geometry.dataset import NOSE_BASE, LabelledPhoto, Scan
 from garface.evaluation.geometry.predictions import Prediction
-from garface.evaluation.geometry.protocols.base import Figures, Protocol, scan_of
+from garface.evaluation.geometry.protocols.base import Metrics, Protocol, scan_of
 from garface.evaluation.geometry.surfaces import Mesh, Points, Surface, sample_surface
 
 _MEASURED = 2
@@ -83,20 +83,20 @@ def measured_points(scan: Scan, settings: NowSettings = NowSettings()) -> Points
     return sample_surface(mesh, settings.samples, seed=_MEASURED)
 
 
-def score_scan(prediction: Prediction, scan: Scan, settings: NowSettings = NowSettings()) -> Figures:
+def score_scan(prediction: Prediction, scan: Scan, settings: NowSettings = NowSettings()) -> Metrics:
     """Median, mean and standard deviation of the distances, millimetres."""
     surface = Surface(aligned(prediction, scan, settings))
     found = surface.closest(measured_points(scan, settings)).distances
     return {"median": float(np.median(found)), "mean": float(found.mean()), "std": float(found.std())}
 
 
-def score(prediction: Prediction, picture: Picture, *, settings: NowSettings = NowSettings()) -> Figures:
+def score(prediction: Prediction, photo: LabelledPhoto, *, settings: NowSettings = NowSettings()) -> Metrics:
     """See `score_scan`.
 
     Raises:
-        InputError: the picture has no scan.
+        InputError: the photo has no scan.
     """
-    return score_scan(prediction, scan_of(picture), settings)
+    return score_scan(prediction, scan_of(photo), settings)
 
 
 PROTOCOL = Protocol("now", "scan to mesh after alignment with scale (NoW)", "mm", score)

@@ -1,6 +1,6 @@
 """The bench layout: rendered heads whose shape is known.
 
-- `images/SUBJECT_VIEW.jpg`: pictures
+- `images/SUBJECT_VIEW.jpg`: photos
 - `views/SUBJECT_VIEW.json`: size, K (3, 3) px, and R (3, 3) and t (3,) mm from the truth's frame to OpenCV's camera
 - `gt/SUBJECT.ply`: the visible skin, millimetres, cut to what is to be measured
 - `gt/SUBJECT.json`: landmarks7 (7, 3) and nose_tip (3,), millimetres
@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from garface.errors import InputError
-from garface.evaluation.geometry.dataset import GeometryDataset, Picture, Reader, ScanFile, View
+from garface.evaluation.geometry.dataset import GeometryDataset, LabelledPhoto, Reader, ScanFile, View
 from garface.evaluation.geometry.readers.files import existing, field, numbers, read_json, triples
 from garface.geometry import Camera, pose_from_opencv
 
 
 def read(folder: Path) -> GeometryDataset:
-    """Read the list of views; scans and pictures are looked for, but not opened.
+    """Read the list of views; scans and photos are looked for, but not opened.
 
     Raises:
         InputError: no views, or a file that is missing or damaged.
@@ -27,11 +27,11 @@ def read(folder: Path) -> GeometryDataset:
     names = sorted(path.stem for path in (folder / "views").glob("*.json"))
     if not names:
         raise InputError(f"{folder / 'views'} holds no JSON file of a view; check the dataset.")
-    pictures = tuple(_picture(folder, name) for name in names)
-    return GeometryDataset(name=READER.name, folder=folder, pictures=pictures, protocols=("now",))
+    photos = tuple(_photo(folder, name) for name in names)
+    return GeometryDataset(name=READER.name, folder=folder, photos=photos, protocols=("now",))
 
 
-def _picture(folder: Path, name: str) -> Picture:
+def _photo(folder: Path, name: str) -> LabelledPhoto:
     subject, path = name.rpartition("_")[0] or name, folder / "views" / f"{name}.json"
     truth = folder / "gt" / f"{subject}.json"
     content = read_json(truth)
@@ -42,7 +42,7 @@ def _picture(folder: Path, name: str) -> Picture:
         cropped=True,
     )
     file = existing(folder / "images" / f"{name}.jpg")
-    return Picture(name=name, subject=subject, file=file, scan=scan, view=_view(path))
+    return LabelledPhoto(name=name, subject=subject, file=file, scan=scan, view=_view(path))
 
 
 def _view(path: Path) -> View:

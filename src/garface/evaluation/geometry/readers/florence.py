@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from garface.errors import InputError
-from garface.evaluation.geometry.dataset import GeometryDataset, Picture, Reader, ScanFile
+from garface.evaluation.geometry.dataset import GeometryDataset, LabelledPhoto, Reader, ScanFile
 from garface.evaluation.geometry.readers.files import field, one_file, read_json, triples
 
 SCAN = "Model/frontal1/obj"
@@ -22,24 +22,24 @@ SCAN = "Model/frontal1/obj"
 
 
 def read(folder: Path) -> GeometryDataset:
-    """Read every subject that has pictures.
+    """Read every subject that has photos.
 
     Raises:
         InputError: nobody has, or scan or landmarks of a subject are missing or damaged.
     """
-    pictures = [one for home in sorted(folder.glob("subject_*")) for one in _pictures(home)]
-    if not pictures:
-        raise InputError(f"{folder} has no subject_*/pictures/*.jpg; cut frames out of the videos and put them there.")
+    photos = [one for home in sorted(folder.glob("subject_*")) for one in _photos(home)]
+    if not photos:
+        raise InputError(f"{folder} has no subject_*/photos/*.jpg; cut frames out of the videos and put them there.")
     return GeometryDataset(
         name=READER.name,
         folder=folder,
-        pictures=tuple(pictures),
+        photos=tuple(photos),
         protocols=("florence_ganfit", "florence_deng"),
         neutral=True,
     )
 
 
-def _pictures(home: Path) -> list[Picture]:
+def _photos(home: Path) -> list[LabelledPhoto]:
     files = sorted(path for suffix in ("*.jpg", "*.png") for path in (home / "pictures").glob(suffix))
     if not files:
         return []
@@ -50,7 +50,7 @@ def _pictures(home: Path) -> list[Picture]:
         landmarks=triples(field(content, "landmarks", path), 7, "landmarks", path),
         nose_tip=triples([content["nose_tip"]], 1, "nose_tip", path)[0] if "nose_tip" in content else None,
     )
-    return [Picture(name=f"{home.name}/{file.stem}", subject=home.name, file=file, scan=scan) for file in files]
+    return [LabelledPhoto(name=f"{home.name}/{file.stem}", subject=home.name, file=file, scan=scan) for file in files]
 
 
 def _recognises(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""garface's own format: a folder with a dataset.json that lists subjects, scans and pictures.
+"""garface's own format: a folder with a dataset.json that lists subjects, scans and photos.
 
 docs/evaluation.md describes it. Paths are relative to the folder.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from garface.errors import InputError
-from garface.evaluation.geometry.dataset import GeometryDataset, Picture, Reader, ScanFile, View
+from garface.evaluation.geometry.dataset import GeometryDataset, LabelledPhoto, Reader, ScanFile, View
 from garface.evaluation.geometry.readers.files import existing, field, numbers, read_json, triples
 from garface.geometry import Camera, Pose
 
@@ -22,7 +22,7 @@ FORMAT = "garface geometry 1"
 
 
 def read(folder: Path) -> GeometryDataset:
-    """Read the list; scans and pictures are looked for, but not opened.
+    """Read the list; scans and photos are looked for, but not opened.
 
     Raises:
         InputError: the list is not in the format, or a file is missing.
@@ -31,19 +31,19 @@ def read(folder: Path) -> GeometryDataset:
     content = read_json(path)
     if content.get("format") != FORMAT:
         raise InputError(f'{path} must say "format": "{FORMAT}", but says {content.get("format")!r}; mend it.')
-    pictures = [one for subject in field(content, "subjects", path) for one in _pictures(folder, content, subject)]
-    if not pictures or len({one.name for one in pictures}) != len(pictures):
-        raise InputError(f"{path} must list pictures with a name each, but has {len(pictures)} and names come again.")
+    photos = [one for subject in field(content, "subjects", path) for one in _photos(folder, content, subject)]
+    if not photos or len({one.name for one in photos}) != len(photos):
+        raise InputError(f"{path} must list photos with a name each, but has {len(photos)} and names come again.")
     return GeometryDataset(
         name=READER.name,
         folder=folder,
-        pictures=tuple(sorted(pictures, key=lambda one: one.name)),
+        photos=tuple(sorted(photos, key=lambda one: one.name)),
         protocols=("now",),
         neutral=bool(content.get("neutral", False)),
     )
 
 
-def _pictures(folder: Path, content: dict[str, Any], subject: dict[str, Any]) -> list[Picture]:
+def _photos(folder: Path, content: dict[str, Any], subject: dict[str, Any]) -> list[LabelledPhoto]:
     path = folder / LIST
     tip = subject.get("nose_tip")
     scan = ScanFile(
@@ -54,7 +54,7 @@ def _pictures(folder: Path, content: dict[str, Any], subject: dict[str, Any]) ->
         cropped=bool(content.get("cropped", False)),
     )
     return [
-        Picture(
+        LabelledPhoto(
             name=field(one, "name", path),
             subject=field(subject, "name", path),
             file=existing(folder / field(one, "file", path)),

@@ -1,7 +1,7 @@
 """The validation set of the NoW challenge (Sanyal et al. 2019, arXiv 1905.06817), as its users receive it.
 
-- `imagepathsvalidation.txt`: a line for each picture, SUBJECT/CHALLENGE/FILE.jpg
-- `iphone_pictures/SUBJECT/CHALLENGE/FILE.jpg`: pictures; also in NoW_Dataset/final_release_version
+- `imagepathsvalidation.txt`: a line for each photo, SUBJECT/CHALLENGE/FILE.jpg
+- `iphone_pictures/SUBJECT/CHALLENGE/FILE.jpg`: photos; also in NoW_Dataset/final_release_version
 - `scans/SUBJECT/*.obj`: one a subject, millimetres, at rest
 - `scans_lmks_onlypp/SUBJECT/*.pp`: seven picked points (MeshLab)
 
@@ -15,16 +15,16 @@ import xml.etree.ElementTree as xml
 from pathlib import Path
 
 from garface.errors import InputError
-from garface.evaluation.geometry.dataset import GeometryDataset, Picture, Reader, ScanFile
+from garface.evaluation.geometry.dataset import GeometryDataset, LabelledPhoto, Reader, ScanFile
 from garface.evaluation.geometry.readers.files import Triple, existing, one_file, triples
 
 LIST = "imagepathsvalidation.txt"
-"""The list of pictures."""
-_PICTURES = ("iphone_pictures", "NoW_Dataset/final_release_version/iphone_pictures")
+"""The list of photos."""
+_PHOTOS = ("iphone_pictures", "NoW_Dataset/final_release_version/iphone_pictures")
 
 
 def read(folder: Path) -> GeometryDataset:
-    """Read the list of pictures and everybody's landmarks.
+    """Read the list of photos and everybody's landmarks.
 
     Raises:
         InputError: something is missing or damaged.
@@ -33,10 +33,10 @@ def read(folder: Path) -> GeometryDataset:
     parts = [line.split("/")[-3:] for line in lines]
     if not parts or any(len(part) != 3 for part in parts):
         raise InputError(f"{folder / LIST} must have lines SUBJECT/CHALLENGE/FILE.jpg; download it again.")
-    home = next((folder / place for place in _PICTURES if (folder / place).is_dir()), folder / _PICTURES[0])
+    home = next((folder / place for place in _PHOTOS if (folder / place).is_dir()), folder / _PHOTOS[0])
     scans = {subject: _scan(folder, subject) for subject in sorted({part[0] for part in parts})}
-    pictures = [
-        Picture(
+    photos = [
+        LabelledPhoto(
             name="/".join((*part[:2], Path(part[2]).stem)),
             subject=part[0],
             file=existing(home.joinpath(*part)),
@@ -44,7 +44,7 @@ def read(folder: Path) -> GeometryDataset:
         )
         for part in sorted(parts)
     ]
-    return GeometryDataset(name=READER.name, folder=folder, pictures=tuple(pictures), protocols=("now",), neutral=True)
+    return GeometryDataset(name=READER.name, folder=folder, photos=tuple(photos), protocols=("now",), neutral=True)
 
 
 def picked_points(path: Path) -> tuple[Triple, ...]:

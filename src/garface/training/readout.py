@@ -1,8 +1,8 @@
-"""Training of the shape estimator's last layers alone, many times over drawings whose features are kept.
+"""Training of the shape estimator's readout layers alone, many epochs on stored features of renders.
 
-To draw heads, and to look at them with networks that stay as they are, costs a hundred times what the last layers cost.
-So drawings are looked at once, what is seen is kept in half precision, and the layers learn from it over and over, with
-dropout, because there are fewer drawings than the whole network was shown (`shape`).
+Rendering heads and computing the features of frozen networks costs a hundred times what the readout layers cost. So
+the features are computed once and stored in half precision, and the layers learn from them over and over, with
+dropout, because there are fewer renders than the whole network was shown (`shape`).
 """
 
 from dataclasses import dataclass, replace
@@ -18,42 +18,42 @@ from garface.errors import SettingError
 from garface.files import make_folder
 from garface.io.arrays import read_arrays, write_arrays
 from garface.networks import ShapeEstimator, load_shape_estimator, to_dict
-from garface.synthetic.drawings import Drawn
+from garface.synthetic.heads import RenderedHeads
 from garface.training.gar.terms import cosine_rate, set_rate
-from garface.training.runtime import Figures, Outcome, RunSettings, Runtime, configuration, free
-from garface.training.shape import DrawHeads, Features, shape_errors
+from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free
+from garface.training.shape import Features, RenderHeads, shape_errors
 from garface.weights import WeightsCard, save_weights, seen_before, shipped, weights_hash
 
 SHARD = 512
-"""Drawings of a file; the first file is held out."""
+"""Renders of a file; the first file is held out."""
 _TOGETHER = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapeHeadSettings(RunSettings):
-    """Everything that decides how the last layers learn."""
+class ReadoutSettings(RunSettings):
+    """Everything that decides how the readout layers learn."""
 
-    folder: Path = free(Path("runs/shape-head"))  # noqa: RUF009
-    """Receives what was seen of the drawings, checkpoints, log.jsonl and, at the end, the weights."""
+    folder: Path = free(Path("runs/readout"))  # noqa: RUF009
+    """Receives what was seen of the renders, checkpoints, log.jsonl and, at the end, the weights."""
     start: str = "shape-128"
     """Weight file, or name of shipped weights, of the estimator whose other layers stay as they are."""
-    drawings: int = 38_912
-    """Heads that are drawn, a multiple of `SHARD`; the first `SHARD` of them measure the error."""
-    painted: float = 0.35
-    """Share of them, in groups of 16, that the renderer draws instead of graphics rules; see `drawn_by_either`."""
+    renders: int = 38_912
+    """Heads that are rendered, a multiple of `SHARD`; the first `SHARD` of them measure the error."""
+    generative: float = 0.35
+    """Share of them, in groups of 16, by the generative renderer instead of the classic one; see `mixed_renders`."""
     renderer: str = "builtin"
     """Weight file, or name of shipped weights, of that renderer."""
-    spoiled: float = 0.2
+    degraded: float = 0.2
     """Share of them, in groups of 16, that are degraded (`garface.synthetic.degradations`) before they are looked at.
     Clean ones teach more: what is learned of 5,000 of them takes 20,000 degraded ones."""
     features: int = 0
-    """Numbers that other networks see in a picture; the command line fills it in."""
+    """Numbers that other networks see in an image; the command line fills it in."""
     hidden: int = 192
     """Width of the last hidden layer."""
     batch: int = 128
-    """Drawings of a step."""
-    max_pictures: int = free(400_000)
-    """Drawings shown to the layers in all, repeats counted; the learning rate falls until then."""
+    """Renders of a step."""
+    max_images: int = free(400_000)
+    """Renders shown to the layers in all, repeats counted; the learning rate falls until then."""
     dropout: float = 0.4
     """Share of the numbers, and of the hidden ones, that are left out of every step."""
     learning_rate: float = 1e-3
@@ -64,16 +64,16 @@ class ShapeHeadSettings(RunSettings):
     """Weight of the mean square of the coefficients' errors beside half that of the shape's, mm^2."""
     gain: float = free(1.7)
     """Factor on what has been learned, when the weights are written. An expected value lies nearer to the mean head
-    than people do, and nearer still in photos, which are not drawings; chosen on heads of known shape."""
-    trained_on: str = free("faces drawn by graphics rules")
-    """The training pictures, written into the card."""
+    than people do, and nearer still in photos, which are not renders; chosen on heads of known shape."""
+    trained_on: str = free("faces rendered by the classic renderer")
+    """The training images, written into the card."""
 
     def check(self) -> None:
         """Raise a SettingError on a setting outside its range."""
         super().check()
-        if self.drawings < 2 * SHARD or self.drawings % SHARD:
-            raise SettingError(f"drawings must be a multiple of {SHARD}, at least {2 * SHARD}, not {self.drawings}.")
-        for name in ("painted", "spoiled"):
+        if self.renders < 2 * SHARD or self.renders % SHARD:
+            raise SettingError(f"renders must be a multiple of {SHARD}, at least {2 * SHARD}, not {self.renders}.")
+        for name in ("generative", "degraded"):
             if not 0 <= (share := getattr(self, name)) <= 1:
                 raise SettingError(f"{name} must lie in [0, 1], but is {share}.")
         if not 0 <= self.dropout < 1:
@@ -82,69 +82,71 @@ class ShapeHeadSettings(RunSettings):
             raise SettingError(f"gain must be more than 0 and less than 10, but is {self.gain}.")
 
 
-def look(settings: ShapeHeadSettings, estimator: ShapeEstimator, draw_heads: DrawHeads, features: Features) -> None:
-    """Draw heads and keep what the networks see of them, as far as that is not done yet.
+def store_features(
+    settings: ReadoutSettings, estimator: ShapeEstimator, render_heads: RenderHeads, features: Features
+) -> None:
+    """Render heads and store the features that the networks compute, as far as that is not done yet.
 
-    Every file of `settings.folder / "seen"` holds `SHARD` drawings: numbers (N, D) float16 and identities (N, K).
+    Every file of `settings.folder / "seen"` holds `SHARD` renders: numbers (N, D) float16 and identities (N, K).
 
     Raises:
         OutputError: the folder cannot be written.
     """
     folder, made_by = settings.folder / "seen", np.array(_maker(settings))
     make_folder(folder)
-    with tqdm(total=settings.drawings, unit="head", disable=None if settings.progress else True) as bar:
-        for number in range(settings.drawings // SHARD):
+    with tqdm(total=settings.renders, unit="head", disable=None if settings.progress else True) as bar:
+        for number in range(settings.renders // SHARD):
             path = folder / f"{number:04d}.npz"
             if not path.exists():
-                seen, identity = _look_once(settings, number, estimator, draw_heads, features)
+                seen, identity = _features_once(settings, number, estimator, render_heads, features)
                 write_arrays(path, seen=seen, identity=identity, made_by=made_by)
             bar.update(SHARD)
 
 
 @torch.no_grad()
-def _look_once(
-    settings: ShapeHeadSettings, number: int, estimator: ShapeEstimator, draw_heads: DrawHeads, features: Features
+def _features_once(
+    settings: ReadoutSettings, number: int, estimator: ShapeEstimator, render_heads: RenderHeads, features: Features
 ) -> tuple[np.ndarray, np.ndarray]:
     device = next(estimator.parameters()).device
     source = torch.Generator().manual_seed(1_000 * settings.seed + 777_000 + number)
     seen, identity = [], []
     for _ in range(SHARD // _TOGETHER):
-        drawn = draw_heads(_TOGETHER, source)
-        spoiled = float(torch.rand((), generator=source)) < settings.spoiled
-        picture = (drawn.picture if spoiled else drawn.clean).clamp(-1, 1).to(device)
+        rendered = render_heads(_TOGETHER, source)
+        degraded = float(torch.rand((), generator=source)) < settings.degraded
+        image = (rendered.image if degraded else rendered.clean).clamp(-1, 1).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            seen.append(estimator.read(picture, features(picture)).half().cpu())
-        identity.append(drawn.heads.identity.float())
+            seen.append(estimator.read(image, features(image)).half().cpu())
+        identity.append(rendered.heads.identity.float())
     return torch.cat(seen).numpy(), torch.cat(identity).numpy()
 
 
-def _maker(settings: ShapeHeadSettings) -> str:
-    renderer = weights_hash(shipped(settings.renderer, "gar")) if settings.painted else "none"
+def _maker(settings: ReadoutSettings) -> str:
+    renderer = weights_hash(shipped(settings.renderer, "gar")) if settings.generative else "none"
     return (
         f"{weights_hash(settings.start)}, {settings.features} features, seed {settings.seed}, "
-        f"{settings.precision}, {settings.painted} by renderer {renderer}, {settings.spoiled} spoiled"
+        f"{settings.precision}, {settings.generative} by renderer {renderer}, {settings.degraded} degraded"
     )
 
 
-def drawn_by_either(first: DrawHeads, second: DrawHeads, share: float) -> DrawHeads:
-    """Drawings of `first`, but a `share` of the calls go to `second`; the source of randomness decides which."""
+def mixed_renders(first: RenderHeads, second: RenderHeads, share: float) -> RenderHeads:
+    """Renders of `first`, but a `share` of the calls go to `second`; the source of randomness decides which."""
 
-    def draw(count: int, source: torch.Generator) -> Drawn:
+    def render(count: int, source: torch.Generator) -> RenderedHeads:
         chosen = second if float(torch.rand((), generator=source)) < share else first
         return chosen(count, source)
 
-    return draw
+    return render
 
 
-def read_seen(settings: ShapeHeadSettings) -> tuple[Tensor, Tensor]:
-    """Everything that `look` kept: numbers (N, D) float16 and identities (N, K).
+def stored_features(settings: ReadoutSettings) -> tuple[Tensor, Tensor]:
+    """Everything that `store_features` kept: numbers (N, D) float16 and identities (N, K).
 
     Raises:
         InputError: a file is torn.
         SettingError: it was made with other settings.
     """
     seen, identity, wanted = [], [], _maker(settings)
-    for number in range(settings.drawings // SHARD):
+    for number in range(settings.renders // SHARD):
         path = settings.folder / "seen" / f"{number:04d}.npz"
         found = read_arrays(path, ("seen", "identity", "made_by"), remedy="delete it and run the command again")
         seen.append(torch.from_numpy(found["seen"]))
@@ -154,21 +156,21 @@ def read_seen(settings: ShapeHeadSettings) -> tuple[Tensor, Tensor]:
     return torch.cat(seen), torch.cat(identity)
 
 
-class ShapeHeadTraining:
-    """The last layers, their optimiser and the step of their training.
+class ReadoutTraining:
+    """The readout layers, their optimiser and the step of their training.
 
     Args:
         settings: everything that decides how they learn.
-        seen: (N, D) what was seen of the drawings.
+        seen: (N, D) what was seen of the renders.
         identity: (N, K) whose heads they are.
         metric: (K, K) of shapes; see `garface.heads.shape_metric`.
-        estimator: what they are the last layers of; its standardisation becomes that of `seen`.
+        estimator: what they are the readout layers of; its standardisation becomes that of `seen`.
         runtime: device, precision, registry.
     """
 
     def __init__(
         self,
-        settings: ShapeHeadSettings,
+        settings: ReadoutSettings,
         seen: Tensor,
         identity: Tensor,
         metric: Tensor,
@@ -184,17 +186,17 @@ class ShapeHeadTraining:
         adam = AdamW(self.head.parameters(), lr=settings.learning_rate, weight_decay=settings.decay)
         self.optimiser = runtime.register("optimiser", adam)
 
-    def step(self) -> Figures:
-        """Take one step on the next drawings and return its figures."""
+    def step(self) -> Metrics:
+        """Take one step on the next renders and return its metrics."""
         settings, runtime = self.settings, self.runtime
-        rows = runtime.next_pictures(len(self.seen))
+        rows = runtime.next_images(len(self.seen))
         known = self.identity[rows].to(runtime.device)
         answer = self.answer(self.seen[rows], dropout=settings.dropout)
         terms = {
             "shape": shape_errors(answer, known, self.metric),
             "coefficients": (answer - known).square().mean(dim=1),
         }
-        set_rate(self.optimiser, cosine_rate(settings.learning_rate, runtime.pictures, over=settings.max_pictures))
+        set_rate(self.optimiser, cosine_rate(settings.learning_rate, runtime.images, over=settings.max_images))
         loss = 0.5 * terms["shape"] + settings.coefficients * terms["coefficients"]
         runtime.descend(loss.mean(), self.optimiser)
         return terms
@@ -214,7 +216,7 @@ class ShapeHeadTraining:
         }
 
 
-def with_fresh_head(estimator: ShapeEstimator, settings: ShapeHeadSettings) -> ShapeEstimator:
+def with_fresh_readout(estimator: ShapeEstimator, settings: ReadoutSettings) -> ShapeEstimator:
     """An estimator with the other layers of a trained one, for so many features."""
     fresh = ShapeEstimator(replace(estimator.config, features=settings.features, hidden=settings.hidden))
     kept = {name: value for name, value in estimator.state_dict().items() if not name.startswith(_HEAD)}
@@ -230,14 +232,14 @@ def _amplified(weights: dict[str, Tensor], gain: float) -> dict[str, Tensor]:
     return {name: gain * value if name.startswith("identity.") else value for name, value in weights.items()}
 
 
-def train_shape_head(settings: ShapeHeadSettings, draw_heads: DrawHeads, metric: Tensor, features: Features) -> Outcome:
-    """Look at drawings, train the last layers, resuming where either was cut, and write `shape.safetensors`.
+def train_readout(settings: ReadoutSettings, render_heads: RenderHeads, metric: Tensor, features: Features) -> Outcome:
+    """Look at renders, train the readout layers, resuming where either was cut, and write `shape.safetensors`.
 
     Args:
         settings: everything that decides how they learn.
-        draw_heads: draws training pictures; must take its randomness from the given source alone.
+        render_heads: renders training images; must take its randomness from the given source alone.
         metric: (K, K) of shapes; see `garface.heads.shape_metric`.
-        features: what the network is given besides the picture, `settings.features` numbers; see
+        features: what the network is given besides the image, `settings.features` numbers; see
             `garface.borrowed.crops.FaceFeatures`.
 
     Raises:
@@ -247,9 +249,9 @@ def train_shape_head(settings: ShapeHeadSettings, draw_heads: DrawHeads, metric:
     """
     before = seen_before(settings.start, "shape")
     runtime = Runtime(settings, configuration=configuration(settings))
-    estimator = runtime.place(with_fresh_head(load_shape_estimator(settings.start), settings))
-    look(settings, estimator, draw_heads, runtime.place(features))
-    training = ShapeHeadTraining(settings, *read_seen(settings), metric, estimator, runtime=runtime)
+    estimator = runtime.place(with_fresh_readout(load_shape_estimator(settings.start), settings))
+    store_features(settings, estimator, render_heads, runtime.place(features))
+    training = ReadoutTraining(settings, *stored_features(settings), metric, estimator, runtime=runtime)
     outcome = runtime.run(training.step)
     if runtime.is_main:
         card = WeightsCard(
@@ -258,8 +260,8 @@ def train_shape_head(settings: ShapeHeadSettings, draw_heads: DrawHeads, metric:
             licence=settings.licence,
             trained_on=settings.trained_on,
             head=settings.head,
-            pictures=before + settings.drawings,
-            figures=training.measure(),
+            images=before + settings.renders,
+            metrics=training.measure(),
         )
         save_weights(settings.folder / "shape.safetensors", _amplified(estimator.state_dict(), settings.gain), card)
     return outcome

@@ -1,4 +1,4 @@
-"""Skin colours of fitted faces, unwrapped from their photos onto the vertices, with the light divided out."""
+"""Skin colours of faces with their fits, unwrapped from their photos onto the vertices, with the light divided out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.geometry import harmonic_basis, vertex_normals
 from garface.heads import HeadModel, any_region, landmark_points
 from garface.rendering import srgb_to_linear
@@ -19,7 +19,7 @@ MOUTH = {"inner_mouth": (0.20, 0.05, 0.05), "tongue": (0.40, 0.16, 0.15), "teeth
 """Linear albedo of what few photos show."""
 
 
-def unwrapped_skin(faces: FittedFaces, row: int, pull: Tensor) -> Tensor:
+def unwrapped_skin(faces: TrainingSet, row: int, pull: Tensor) -> Tensor:
     """Albedo (V, 3), linear, of the face in one photo, per vertex: seen, else mirrored, else mean skin.
 
     The fit leaves eyes, nose and mouth a little beside those of the photo. Skins are taken from where the landmarks
@@ -49,13 +49,13 @@ def landmark_pull(model: HeadModel) -> Tensor:
     return near / near.sum(1, keepdim=True).clamp_min(1.0)
 
 
-def _sample(faces: FittedFaces, rows: Tensor, head: Tensor, pull: Tensor) -> Tensor:
+def _sample(faces: TrainingSet, rows: Tensor, head: Tensor, pull: Tensor) -> Tensor:
     """Colours (B, V, 3) of the photos under projected vertices, in [-1, 1]."""
     camera, model = faces.cameras(rows), faces.model
     marks = camera.project(landmark_points(model, head))
     pixels = camera.project(head) + pull @ (faces.take("points", rows) - marks)
     places = 2 * pixels / faces.size - 1
-    found = grid_sample(faces.pictures(rows), places[:, None], align_corners=False, padding_mode="border")
+    found = grid_sample(faces.images(rows), places[:, None], align_corners=False, padding_mode="border")
     return found[:, :, 0].mT
 
 

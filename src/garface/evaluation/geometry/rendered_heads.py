@@ -1,7 +1,7 @@
-"""A dataset of heads whose geometry is known because they were drawn: by a renderer, or by graphics rules.
+"""A dataset of heads whose geometry is known because they were rendered, by the generative or the classic renderer.
 
-On drawings by the renderer itself a descent through it has a picture that it can draw exactly. What it gains there is
-the most that it can gain on photos; what it does not, the descent is to blame for, and not the renderer.
+For renders of the renderer itself, a refinement through it can reach the photo exactly. What it gains there is
+the most that it can gain on photos; what it does not gain, the refinement is to blame for, and not the renderer.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from garface.files import make_folder, whole_folder, write_json
 from garface.heads import HeadModel, region_triangles
 from garface.io import to_uint8, write_png
 from garface.io.meshes import write_ply
-from garface.synthetic.drawings import Drawn
+from garface.synthetic.heads import RenderedHeads
 
 SIDE = 256
-"""Pixels across the pictures: smaller ones are enlarged, so that faces are found as they are in photos."""
+"""Pixels across the photos: smaller ones are enlarged, so that faces are found as they are in photos."""
 _TOGETHER = 8
 
 
-def write_drawn_heads(
+def write_rendered_heads(
     folder: Path,
-    draw: Callable[[int, torch.Generator], Drawn],
+    render: Callable[[int, torch.Generator], RenderedHeads],
     model: HeadModel,
     *,
     count: int,
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Draw `count` heads and write them as a dataset in garface's own format, one picture of each.
+    """Render `count` heads and write them as a dataset in garface's own format, one photo of each.
 
-    Pictures are clean drawings (PNG), scans the skin of the face that they show, with its expression (PLY, head frame,
-    millimetres). The same seed and count draw the same heads. The folder appears whole or not at all.
+    Photos are clean renders (PNG), scans the skin of the face that they show, with its expression (PLY, head frame,
+    millimetres). The same seed and count give the same heads. The folder appears whole or not at all.
 
     Args:
-        folder: receives `dataset.json`, `pictures` and `scans`.
-        draw: draws heads, none of them mirrored.
+        folder: receives `dataset.json`, `photos` and `scans`.
+        render: renders heads, none of them mirrored.
         model: whose heads they are.
         count: how many.
         seed: decides everything.
@@ -56,30 +56,30 @@ def write_drawn_heads(
         OutputError: the folder cannot be written, or holds something else.
     """
     if count < 1:
-        raise SettingError(f"At least one head must be drawn, not {count}.")
+        raise SettingError(f"At least one head must be rendered, not {count}.")
     source = torch.Generator().manual_seed(seed)
     subjects: list[dict[str, Any]] = []
     with whole_folder(folder) as draft, tqdm(total=count, unit="head", disable=None if progress else True) as bar:
         for part in ("pictures", "scans"):
             make_folder(draft / part)
         while len(subjects) < count:
-            drawn = draw(min(_TOGETHER, count - len(subjects)), source)
-            for picture, vertices, heads in _each(drawn, model):
+            rendered = render(min(_TOGETHER, count - len(subjects)), source)
+            for photo, vertices, heads in _each(rendered, model):
                 name = f"head-{len(subjects):04d}"
-                write_png(draft / "pictures" / f"{name}.png", to_uint8(picture))
+                write_png(draft / "pictures" / f"{name}.png", to_uint8(photo))
                 _write_skin(draft / "scans" / f"{name}.ply", vertices, model)
-                subjects.append(_listed(name, picture.shape[-1], vertices, heads, model))
+                subjects.append(_listed(name, photo.shape[-1], vertices, heads, model))
                 bar.update()
         write_json(draft / LIST, {"format": FORMAT, "cropped": True, "subjects": subjects})
 
 
-def _each(drawn: Drawn, model: HeadModel) -> list[tuple[torch.Tensor, torch.Tensor, Heads]]:
-    """Pictures (3, S, S) in [-1, 1], vertices (V, 3) in the head frame, and heads of one, of drawings of many."""
-    pictures, heads = drawn.clean.clamp(-1, 1), drawn.heads
-    if pictures.shape[-1] < SIDE:
-        pictures = interpolate(pictures, size=(SIDE, SIDE), mode="bicubic", align_corners=False).clamp(-1, 1)
+def _each(rendered: RenderedHeads, model: HeadModel) -> list[tuple[torch.Tensor, torch.Tensor, Heads]]:
+    """Photos (3, S, S) in [-1, 1], vertices (V, 3) in the head frame, and heads of one, of renders of many."""
+    photos, heads = rendered.clean.clamp(-1, 1), rendered.heads
+    if photos.shape[-1] < SIDE:
+        photos = interpolate(photos, size=(SIDE, SIDE), mode="bicubic", align_corners=False).clamp(-1, 1)
     vertices = model.vertices(heads.identity, heads.expression)
-    return [(pictures[row], vertices[row], heads[row : row + 1]) for row in range(len(pictures))]
+    return [(photos[row], vertices[row], heads[row : row + 1]) for row in range(len(photos))]
 
 
 def _write_skin(path: Path, vertices: torch.Tensor, model: HeadModel) -> None:
@@ -89,7 +89,7 @@ def _write_skin(path: Path, vertices: torch.Tensor, model: HeadModel) -> None:
 
 
 def _listed(name: str, side: int, vertices: torch.Tensor, heads: Heads, model: HeadModel) -> dict[str, Any]:
-    """The entry of one head, whose picture is `side` pixels across."""
+    """The entry of one head, whose photo is `side` pixels across."""
     camera = heads.camera.resized(side, side)
     view = {
         "size_px": [side, side],
@@ -106,4 +106,4 @@ def _listed(name: str, side: int, vertices: torch.Tensor, heads: Heads, model: H
     }
 
 
-__all__ = ["SIDE", "write_drawn_heads"]
+__all__ = ["SIDE", "write_rendered_heads"]

@@ -1,4 +1,4 @@
-"""Networks of other people: their pictures and answers against naive twins, planted faces and a real one."""
+"""Networks of other people: their images and answers against naive twins, planted faces and a real one."""
 
 import sys
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_evaluation import astronaut, open_finder
+from tiny_evaluation import astronaut, open_detector
 
 from garface.borrowed import insightface as seeing
-from garface.borrowed.insightface import SecondOpinion
+from garface.borrowed.insightface import InsightFace
 from garface.errors import MissingExtraError
 from garface.geometry import Similarity
 from garface.io import to_uint8
@@ -35,9 +35,9 @@ def answers(keypoints: NDArray[np.float32] | None) -> list[NDArray[np.float32]]:
     return [*scores, *boxes, *points]
 
 
-def centroid(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
+def centroid(images: NDArray[np.float32]) -> NDArray[np.float64]:
     """Middle of what is bright in (1, 3, S, S), InsightFace's pixels."""
-    weight = np.clip(pictures[0, 0].astype(float) - 60, 0, None)
+    weight = np.clip(images[0, 0].astype(float) - 60, 0, None)
     y, x = np.mgrid[: len(weight), : len(weight)]
     return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
 
@@ -49,19 +49,19 @@ def dot(x: float, y: float, side: int = 256) -> NDArray[np.uint8]:
     return np.repeat(np.rint(255 * bright).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def planted(keypoints: NDArray[np.float32] | None = FIVE, shown: list | None = None) -> SecondOpinion:
-    """Finds the planted face, and every landmark where the picture is bright; keeps what the embedder is shown."""
+def planted(keypoints: NDArray[np.float32] | None = FIVE, shown: list | None = None) -> InsightFace:
+    """Finds the planted face, and every landmark where the image is bright; keeps what the embedder is shown."""
 
-    def landmarks(pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        assert pictures.shape == (1, 3, 192, 192)
-        return [np.tile(centroid(pictures) / 96 - 1, 106)[None].astype(np.float32)]
+    def landmarks(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        assert images.shape == (1, 3, 192, 192)
+        return [np.tile(centroid(images) / 96 - 1, 106)[None].astype(np.float32)]
 
-    def embedder(pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def embedder(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         if shown is not None:
-            shown.append(pictures * 127.5 + 127.5)
+            shown.append(images * 127.5 + 127.5)
         return [np.full((1, 512), 3.0, np.float32)]
 
-    return SecondOpinion(lambda _: answers(keypoints), landmarks, embedder)
+    return InsightFace(lambda _: answers(keypoints), landmarks, embedder)
 
 
 # Geometry
@@ -115,7 +115,7 @@ def test_answers_are_decoded_as_by_a_loop() -> None:
 # Seeing, with planted faces
 
 
-def test_a_face_is_told_in_pixels_of_its_picture() -> None:
+def test_a_face_is_told_in_pixels_of_its_image() -> None:
     for side in (256, 64):
         face = planted().see(dot(side / 2, side / 2, side))
         assert face is not None
@@ -145,7 +145,7 @@ def test_the_embedder_sees_the_keypoints_where_it_learned_them() -> None:
         assert centroid(shown[0]) == pytest.approx(template[index], abs=0.1)
 
 
-def test_outside_the_picture_is_black() -> None:
+def test_outside_the_image_is_black() -> None:
     shown: list = []
     planted(FIVE - [70, 90], shown).see(np.full((256, 256, 3), 200, np.uint8))
     values = np.unique(shown[0].round())
@@ -160,33 +160,33 @@ def test_no_face_is_none() -> None:
 def test_a_missing_runtime_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"garface\[evaluate\]"):
-        SecondOpinion.open()
+        InsightFace.open()
 
 
 # Seeing, with the networks themselves
 
 
 @pytest.fixture(scope="module")
-def opinion() -> SecondOpinion:
+def insightface() -> InsightFace:
     pytest.importorskip("onnxruntime")
     for name in (seeing.DETECTOR, seeing.LANDMARKS, seeing.EMBEDDING):
         if not cached_path(find_asset(name)).is_file():
             pytest.skip(f"{name} is not in the cache")
-    return SecondOpinion.open()
+    return InsightFace.open()
 
 
 @pytest.fixture(scope="module")
 def portrait() -> tuple[NDArray[np.uint8], torch.Tensor]:
     """The astronaut's face, 128 px, and MediaPipe's landmarks of it."""
-    with open_finder() as finder:
+    with open_detector() as detector:
         photo = astronaut()
-        aligned = align_face(photo, finder.find(photo)[0], 128)
-    return to_uint8(aligned.picture), aligned.points[0]
+        aligned = align_face(photo, detector.find(photo)[0], 128)
+    return to_uint8(aligned.image), aligned.points[0]
 
 
-def test_two_parties_see_the_same_landmarks(opinion: SecondOpinion, portrait: tuple) -> None:
-    picture, points = portrait
-    face = opinion.see(picture)
+def test_two_parties_see_the_same_landmarks(insightface: InsightFace, portrait: tuple) -> None:
+    image, points = portrait
+    face = insightface.see(image)
     assert face is not None
     assert face.detection.score > 0.6
     pairs = {38: 468, 88: 473, 35: 33, 93: 263, 52: 61, 61: 291, 86: 1}  # pupils, outer eye and mouth corners, nose
@@ -196,15 +196,15 @@ def test_two_parties_see_the_same_landmarks(opinion: SecondOpinion, portrait: tu
     assert ((face.detection.keypoints[:2] - points[[468, 473]]).norm(dim=1) / unit).max() < 0.1
 
 
-def test_a_person_stays_the_same_in_a_mirror_and_smaller(opinion: SecondOpinion, portrait: tuple) -> None:
-    picture, _ = portrait
-    small = picture.reshape(64, 2, 64, 2, 3).mean((1, 3)).astype(np.uint8)
-    faces = [opinion.see(one) for one in (picture, np.ascontiguousarray(picture[:, ::-1]), small)]
+def test_a_person_stays_the_same_in_a_mirror_and_smaller(insightface: InsightFace, portrait: tuple) -> None:
+    image, _ = portrait
+    small = image.reshape(64, 2, 64, 2, 3).mean((1, 3)).astype(np.uint8)
+    faces = [insightface.see(one) for one in (image, np.ascontiguousarray(image[:, ::-1]), small)]
     cosines = [float(faces[0].embedding @ one.embedding) for one in faces[1:]]  # type: ignore[union-attr]
     assert cosines[0] > 0.85
     assert cosines[1] > 0.6
 
 
-def test_no_face_is_seen_in_noise(opinion: SecondOpinion) -> None:
+def test_no_face_is_seen_in_noise(insightface: InsightFace) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
-    assert opinion.see(noise) is None
+    assert insightface.see(noise) is None

@@ -1,8 +1,8 @@
-"""Graphics rules in the renderer's place, in the very same descent: what the paper compares its renderer with.
+"""The classic renderer in the place of the generative one, in the same refinement: the paper compares the two.
 
 Skin is Lambertian, light is second-order spherical harmonics (Ramamoorthi and Hanrahan 2001), and colours that light
 does not explain go into a small albedo map, as in analysis by synthesis since Blanz and Vetter 1999. What the head does
-not cover is taken from the photo. `GraphicsRenderer` reads a style as light and noise as albedo, so `refine` needs to
+not cover is taken from the photo. `ClassicRenderer` reads a style as light and noise as albedo, so `refine` needs to
 know nothing of it.
 """
 
@@ -33,14 +33,14 @@ LIGHT_SPREAD = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class GraphicsRenderer:
-    """Draws heads by graphics rules before a given background.
+class ClassicRenderer:
+    """Shades heads in front of a given background.
 
     Attributes:
         head_model: the head model.
         topology: of its mesh.
         background: (B, 3, R, R), [-1, 1].
-        mean_style: (B or 1, 27) light that is thought likely, of each picture.
+        mean_style: (B or 1, 27) light that is thought likely, of each image.
         style_spread: unit of distances from it, a scalar.
     """
 
@@ -58,8 +58,8 @@ class GraphicsRenderer:
         small = camera.resized(side, side)
         return normal_map(vertices, self.topology, small, samples=SAMPLES, attributes=places)
 
-    def draw(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Pictures (B, 3, R, R) under the light `w` (B, 1, 27) with the albedo map `noise` of one (B, 3, T, T)."""
+    def render(self, w: Tensor, normals: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Images (B, 3, R, R) under the light `w` (B, 1, 27) with the albedo map `noise` of one (B, 3, T, T)."""
         mask = normals[:, 3:4]
         inside = mask.clamp_min(1e-6)
         tint = torch.zeros_like(normals[:, :3])
@@ -90,22 +90,22 @@ def cylinder_coordinates(vertices: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def graphics_start(
+def classic_start(
     start: FaceState, target: Target, head_model: HeadModel, topology: Topology
-) -> tuple[GraphicsRenderer, FaceState]:
-    """Graphics rules for a photo, and the state to begin with: even skin under the light that fits best."""
-    blank = torch.zeros(1, 27).to(target.picture)
-    renderer = GraphicsRenderer(head_model, topology, target.picture, blank, blank.new_tensor(LIGHT_SPREAD))
+) -> tuple[ClassicRenderer, FaceState]:
+    """The classic renderer for a photo, and the state to begin with: even skin under the light that fits best."""
+    blank = torch.zeros(1, 27).to(target.image)
+    renderer = ClassicRenderer(head_model, topology, target.image, blank, blank.new_tensor(LIGHT_SPREAD))
     normals = renderer.normals(start.identity, start.expression, start.pose, start.camera)
     seen = target.mask * (normals[:, 3:4] > 0.99)
-    skin = torch.full_like(target.picture, SKIN)
-    light = fit_light(target.picture, unit(normals[:, :3]), seen, albedo=skin, ridge=1e-2).flatten(1)
+    skin = torch.full_like(target.image, SKIN)
+    light = fit_light(target.image, unit(normals[:, :3]), seen, albedo=skin, ridge=1e-2).flatten(1)
     albedo = light.new_zeros(len(light), 3, ALBEDO_SIDE, ALBEDO_SIDE)
     renderer = replace(renderer, mean_style=light)
     return renderer, replace(start, w=light[:, None], noise=[albedo])
 
 
-def refine_by_graphics(
+def refine_classic(
     start: FaceState,
     target: Target,
     head_model: HeadModel,
@@ -114,14 +114,14 @@ def refine_by_graphics(
     *,
     report: Report | None = None,
 ) -> tuple[FaceState, History, Tensor]:
-    """As `refine`, through graphics rules.
+    """As `refine`, through the classic renderer.
 
     Returns:
-        The geometry that comes out, with styles and noise as they were; every step's terms; and the last pictures
+        The geometry that comes out, with styles and noise as they were; every step's terms; and the last images
         (B, 3, R, R), photo around the head.
     """
-    renderer, begun = graphics_start(start, target, head_model, topology)
+    renderer, begun = classic_start(start, target, head_model, topology)
     found, history = refine(renderer, begun, target, settings, report=report)
     with torch.no_grad():
-        picture = found.draw(renderer)
-    return replace(found, w=start.w, noise=start.noise), history, picture
+        image = found.render(renderer)
+    return replace(found, w=start.w, noise=start.noise), history, image

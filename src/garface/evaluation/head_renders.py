@@ -1,4 +1,4 @@
-"""Fitted heads that change expression, pose or direction, and drawings of them."""
+"""Fitted heads that change expression, pose or direction, and renders of them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tqdm import tqdm
 
 from garface.arrays import Pixels
 from garface.datasets.conditions import FittedConditions, Heads, framed, yaw_degrees
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.geometry import Pose, axis_angle_to_matrix
 from garface.heads import HeadModel, landmark_points
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
 
 _BATCH = 16
-"""Drawings at a time."""
+"""Renders at a time."""
 _NOISE = 7_919
 """Keeps the randomness of the noise apart from that of the latents."""
 
 
-def swapped_heads(faces: FittedFaces, rows: Sequence[int], others: Sequence[int]) -> Heads:
+def swapped_heads(faces: TrainingSet, rows: Sequence[int], others: Sequence[int]) -> Heads:
     """The people of photos `rows` with the expressions, poses and frames of photos `others`."""
     people, places = torch.tensor(rows), torch.tensor(others)
     return FittedConditions(faces).combine(faces.take("identity", people), faces.take("expression", places), places)
@@ -40,33 +40,39 @@ def turned_heads(heads: Heads, degrees: Tensor, model: HeadModel) -> Heads:
 
 
 @torch.no_grad()
-def draw_heads(
-    renderer: Renderer, heads: Heads, *, looks: int, noises: int, label: str = "drawing", progress: bool = True
+def render_heads(
+    renderer: Renderer,
+    heads: Heads,
+    *,
+    latent_seed: int,
+    noise_seed: int,
+    label: str = "rendering",
+    progress: bool = True,
 ) -> Pixels:
-    """Draw heads with random latents, truncation 1, and random noise.
+    """Render heads with random latents, truncation 1, and random noise.
 
     Args:
-        renderer: draws.
+        renderer: makes the images.
         heads: B of them.
-        looks: seed of the latents; drawing i has that of (looks, i).
-        noises: seed of the noise, alike.
+        latent_seed: seed of the latents; render i has that of (latent_seed, i).
+        noise_seed: seed of the noise, alike.
         label: of the bar.
         progress: whether to show it.
 
     Returns:
-        Pictures (B, R, R, 3) at the renderer's resolution.
+        Images (B, R, R, 3) at the renderer's resolution.
     """
     count, place = len(heads), renderer.device
-    latents = renderer.sample_latents(count, seed=looks, truncation=1.0)
-    noise = renderer.sample_noise(count, seed=noises + _NOISE)
-    pictures: list[Pixels] = []
-    with tqdm(total=count, desc=label, unit="picture", disable=not progress) as bar:
+    latents = renderer.sample_latents(count, seed=latent_seed, truncation=1.0)
+    noise = renderer.sample_noise(count, seed=noise_seed + _NOISE)
+    images: list[Pixels] = []
+    with tqdm(total=count, desc=label, unit="image", disable=not progress) as bar:
         for start in range(0, count, _BATCH):
             part = slice(start, start + _BATCH)
             some = heads[part]
             normals = renderer.normals(
                 some.identity.to(place), some.expression.to(place), some.pose.to(place), some.camera.to(place)
             )
-            pictures += map(to_uint8, renderer.draw(latents[part], normals, [layer[part] for layer in noise]))
+            images += map(to_uint8, renderer.render(latents[part], normals, [layer[part] for layer in noise]))
             bar.update(len(some))
-    return np.stack(pictures)
+    return np.stack(images)

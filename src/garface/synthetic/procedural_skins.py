@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from garface.heads import HeadModel, any_region, landmark_points
 from garface.heads.tables import BEARD, BROWS, LEFT_IRIS, RIGHT_IRIS
-from garface.synthetic.skins import MOUTH
+from garface.synthetic.photo_skins import MOUTH
 
 _FAIR, _DARK = (0.68, 0.47, 0.37), (0.075, 0.036, 0.022)
 """The fairest and the darkest skin; between them the logarithm is linear in the pigment."""
@@ -24,7 +24,7 @@ _FAIR_IRIS, _DARK_IRIS = (0.25, 0.28, 0.30), (0.03, 0.015, 0.008)
 _WAVES = 24
 
 
-class PlainSkins:
+class ProceduralSkins:
     """Paints heads.
 
     Args:

@@ -1,12 +1,13 @@
-"""Faces drawn by graphics rules, about which everything is known: training data of the estimators without labels.
+"""Faces rendered by the classic renderer, about which everything is known: training data of the estimators without
+labels.
 
 The paper, section 3.3 (after SfSNet, Sengupta et al. 2018). Shape, expression and pose come from three fitted photos,
 some expressions from further than photos show; skin colours from the photo of another face with its light divided out,
 the light from `sample_light`. Behind the head is the photo whose pose it took, so that there is hair around it, or
-any other one. `degradations` then spoils the picture. Shapes can also come from the model's prior, cameras from nearer
+any other one. `degradations` then degrades the image. Shapes can also come from the model's prior, cameras from nearer
 and farther than the photos', skins can shine, and heads can throw shadows on themselves.
 
-The normals stay those of the head where something hides it, and count in training: the estimator judges drawings of
+The normals stay those of the head where something hides it, and count in training: the estimator judges renders of
 given heads, in which hair and glasses hide the same, and what a head is like there follows from the rest of it.
 """
 
@@ -21,7 +22,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate, normalize
 
 from garface.datasets.conditions import FittedConditions, Heads, RandomHeads, random_expressions, yaw_degrees
-from garface.datasets.fitted import FittedFaces, mirror_where
+from garface.datasets.training_set import TrainingSet, mirror_where
 from garface.errors import SettingError
 from garface.geometry import vertex_normals
 from garface.heads import HeadModel, any_region, region_triangles
@@ -38,11 +39,11 @@ from garface.rendering import (
 )
 from garface.rendering import interpolate as interpolate_attributes
 from garface.synthetic.degradations import Degradations, degrade
-from garface.synthetic.plain_skins import PlainSkins
-from garface.synthetic.skins import landmark_pull, unwrapped_skin
+from garface.synthetic.photo_skins import landmark_pull, unwrapped_skin
+from garface.synthetic.procedural_skins import ProceduralSkins
 
-Paint = Callable[[Tensor, Generator], Tensor]
-"""(normal maps (B, 4, R, R), source of randomness) -> pictures (B, 3, R, R) in [-1, 1] of whole scenes."""
+NormalsToImages = Callable[[Tensor, Generator], Tensor]
+"""(normal maps (B, 4, R, R), source of randomness) -> images (B, 3, R, R) in [-1, 1] of whole scenes."""
 NEAREST = 250.0
 """Millimetres: nobody is photographed from less."""
 _RARE = ("eyeBlink", "jawOpen", "cheekPuff")
@@ -52,8 +53,8 @@ _DIRECTIONS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawingSettings:
-    """What is drawn."""
+class SyntheticSettings:
+    """What is rendered."""
 
     flatten: float = 0.6
     """0 takes poses as often as photos show them, 1 makes all yaws about equally common."""
@@ -72,32 +73,42 @@ class DrawingSettings:
     shadowed: float = 0.0
     """Share of heads that throw shadows on themselves. Each loses from half to all of the direct light that its own
     surface blocks, since some of it comes back by way of other skin."""
-    plain: float = 0.0
-    """Share of heads with skins by rules instead of a photo's (`PlainSkins`), before a blurred photo."""
+    procedural: float = 0.0
+    """Share of heads with skins by rules instead of a photo's (`ProceduralSkins`), before a blurred photo."""
     mirrored: float = 0.5
-    """Share of drawings that are mirrored."""
+    """Share of renders that are mirrored."""
     degradations: Degradations = field(default_factory=Degradations)
-    """How pictures are spoiled."""
+    """How images are degraded."""
 
     def check(self) -> None:
         """Raise a SettingError if a value is out of its range."""
-        shares = ("flatten", "expressive", "rare", "surrounded", "distance", "shiny", "shadowed", "plain", "mirrored")
+        shares = (
+            "flatten",
+            "expressive",
+            "rare",
+            "surrounded",
+            "distance",
+            "shiny",
+            "shadowed",
+            "procedural",
+            "mirrored",
+        )
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
-                raise SettingError(f"{name} of drawings must be 0 to 1, not {getattr(self, name)}.")
+                raise SettingError(f"{name} of renders must be 0 to 1, not {getattr(self, name)}.")
         if self.identity is not None and not 0 <= self.identity <= 3:
-            raise SettingError(f"identity of drawings must be 0 to 3, not {self.identity}.")
+            raise SettingError(f"identity of renders must be 0 to 3, not {self.identity}.")
         self.degradations.check()
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class RenderedHeads:
     """B faces and everything known about them."""
 
-    picture: Tensor
-    """(B, 3, R, R) in [-1, 1], spoiled."""
+    image: Tensor
+    """(B, 3, R, R) in [-1, 1], degraded."""
     clean: Tensor
-    """(B, 3, R, R) the same before it was spoiled."""
+    """(B, 3, R, R) the same before it was degraded."""
     normals: Tensor
     """(B, 3, R, R) unit normals of the head, also where something hides it."""
     mask: Tensor
@@ -114,14 +125,15 @@ class Drawn:
     """As they were before any of them was mirrored."""
 
 
-class Drawings:
-    """Draws pairs of picture and normals from a set of fitted faces.
+class SyntheticHeads:
+    """Renders heads about which everything is known, from the faces of a training set.
 
     Args:
         faces: where shapes, poses, skins and backgrounds come from.
-        resolution: of the drawings, pixels; divisible by 16.
-        settings: what is drawn.
-        paint: what makes pictures of normal maps, see `painting`; None lights skins of photos by graphics rules.
+        resolution: of the renders, pixels; divisible by 16.
+        settings: what is rendered.
+        paint: what makes images of normal maps, see `generative_images`; None lights skins of photos by the classic
+            renderer.
 
     Raises:
         SettingError: a setting out of its range.
@@ -129,45 +141,45 @@ class Drawings:
 
     def __init__(
         self,
-        faces: FittedFaces,
+        faces: TrainingSet,
         *,
         resolution: int = 128,
-        settings: DrawingSettings = DrawingSettings(),
-        paint: Paint | None = None,
+        settings: SyntheticSettings = SyntheticSettings(),
+        to_images: NormalsToImages | None = None,
     ) -> None:
         settings.check()
-        self.faces, self.resolution, self.settings, self.paint = faces, resolution, settings, paint
+        self.faces, self.resolution, self.settings, self.to_images = faces, resolution, settings, to_images
         self.conditions = FittedConditions(faces, flatten=settings.flatten)
         pull = landmark_pull(faces.model)
         self.skin_of = lru_cache(maxsize=8192)(lambda row: unwrapped_skin(faces, row, pull))
-        self.plain_skins = PlainSkins(faces.model)
+        self.procedural_skins = ProceduralSkins(faces.model)
 
     def __call__(self, count: int, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw `count` faces; the generator decides everything.
+        """Render `count` faces; the generator decides everything.
 
         Returns:
-            Pictures (B, 3, R, R) in [-1, 1], unit normals (B, 3, R, R), and the mask (B, 1, R, R) of the head.
+            Images (B, 3, R, R) in [-1, 1], unit normals (B, 3, R, R), and the mask (B, 1, R, R) of the head.
         """
-        drawn = self.draw(count, source)
-        return drawn.picture, drawn.normals, drawn.mask
+        rendered = self.render(count, source)
+        return rendered.image, rendered.normals, rendered.mask
 
     @torch.no_grad()
-    def draw(self, count: int, source: Generator) -> Drawn:
-        """Draw `count` faces and tell everything about them; the generator decides everything."""
+    def render(self, count: int, source: Generator) -> RenderedHeads:
+        """Render `count` faces and tell everything about them; the generator decides everything."""
         skins, backs, others = torch.randint(len(self.faces), (3, count), generator=source)
         poses = torch.multinomial(self.conditions.weights, count, replacement=True, generator=source)
         heads = self._heads(poses, source)
         own = torch.rand(count, generator=source) < self.settings.surrounded
-        plain = torch.rand(count, generator=source) < self.settings.plain
-        own &= ~plain
-        background = self.faces.pictures(torch.where(own, poses, backs), resolution=self.resolution)
-        background[plain] = _out_of_focus(background[plain], source)
-        drawn = self._compose(heads, skins, background, own, plain, source)
+        procedural = torch.rand(count, generator=source) < self.settings.procedural
+        own &= ~procedural
+        background = self.faces.images(torch.where(own, poses, backs), resolution=self.resolution)
+        background[procedural] = _out_of_focus(background[procedural], source)
+        rendered = self._compose(heads, skins, background, own, procedural, source)
         mirrored = torch.rand(count, generator=source) < self.settings.mirrored
-        drawn, eyes = _mirrored(drawn, mirrored), self._eyes(heads, mirrored)
-        patches = self.faces.pictures(others, resolution=self.resolution)
-        picture, cover = degrade(drawn.clean, patches, eyes, source, self.settings.degradations)
-        return replace(drawn, picture=picture, cover=cover)
+        rendered, eyes = _mirrored(rendered, mirrored), self._eyes(heads, mirrored)
+        patches = self.faces.images(others, resolution=self.resolution)
+        image, cover = degrade(rendered.clean, patches, eyes, source, self.settings.degradations)
+        return replace(rendered, image=image, cover=cover)
 
     def _heads(self, poses: Tensor, source: Generator) -> Heads:
         """Identities and expressions of random photos, or random ones, in the poses of photos `poses` (B,)."""
@@ -187,9 +199,9 @@ class Drawings:
         return self.conditions.combine(identity, expression, poses, farther=farther)
 
     def _compose(
-        self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, plain: Tensor, source: Generator
-    ) -> Drawn:
-        """Draw the heads before the background, with the skins of photos `skins` unless they are `plain`.
+        self, heads: Heads, skins: Tensor, background: Tensor, own: Tensor, procedural: Tensor, source: Generator
+    ) -> RenderedHeads:
+        """Render the heads in front of the background, with the skins of photos `skins` unless they are `procedural`.
 
         `own` lets the background through as hair.
         """
@@ -203,31 +215,33 @@ class Drawings:
         bald = (~any_region(model, "scalp")).float().view(1, -1, 1)
         known = torch.cat([bald, model.mean[None] / 100], 2).expand(len(vertices), -1, -1)
         found = interpolate_attributes(known, model.triangles, triangle, weights)
-        if self.paint is None:
+        if self.to_images is None:
             seen = mask * torch.where(own.view(-1, 1, 1, 1), found[:, :1], 1.0)
-            lit = self._lit(vertices, skins, plain, facing, triangle, weights, source)
-            picture = lit * seen + background * (1 - seen)
+            lit = self._lit(vertices, skins, procedural, facing, triangle, weights, source)
+            image = lit * seen + background * (1 - seen)
         else:
-            picture = self.paint(normals, source)
+            image = self.to_images(normals, source)
         of_face = region_triangles(model, "face")
         there = (triangle >= 0)[:, None]
         face = (of_face[triangle.clamp(min=0)][:, None] & there).float()
         places, yaw = found[:, 1:] * there, yaw_degrees(heads.pose.rotation)
-        return Drawn(picture, picture, facing, mask, face, torch.zeros_like(mask), places, yaw, heads)
+        return RenderedHeads(image, image, facing, mask, face, torch.zeros_like(mask), places, yaw, heads)
 
     def _lit(
         self,
         vertices: Tensor,
         skins: Tensor,
-        plain: Tensor,
+        procedural: Tensor,
         facing: Tensor,
         triangle: Tensor,
         weights: Tensor,
         source: Generator,
     ) -> Tensor:
-        """Heads (B, V, 3), in the skins of photos `skins` unless `plain`, in random light: (B, 3, R, R) in [-1, 1]."""
-        by_rules = iter(self.plain_skins(int(plain.sum()), source))
-        albedos = [next(by_rules) if rules else self.skin_of(int(row)) for row, rules in zip(skins, plain)]
+        """Heads (B, V, 3), in the skins of photos `skins` unless `procedural`, in random light: (B, 3, R, R) in [-1,
+        1].
+        """
+        by_rules = iter(self.procedural_skins(int(procedural.sum()), source))
+        albedos = [next(by_rules) if rules else self.skin_of(int(row)) for row, rules in zip(skins, procedural)]
         skin = torch.stack(albedos)  # (B, V, 3) linear
         lost = [self._lost_light(vertices, source)] if self.settings.shadowed else []
         found = interpolate_attributes(torch.cat([skin, *lost], 2), self.faces.model.triangles, triangle, weights)
@@ -248,7 +262,7 @@ class Drawings:
         return lost
 
     def _with_highlights(self, lit: Tensor, normals: Tensor, source: Generator) -> Tensor:
-        """Some pictures (B, 3, R, R) in [-1, 1] with the reflection of a lamp, weaker in the dark."""
+        """Some images (B, 3, R, R) in [-1, 1] with the reflection of a lamp, weaker in the dark."""
         count = len(lit)
         halfway = torch.randn(count, 3, generator=source)
         halfway = normalize(torch.cat([halfway[:, :2], halfway[:, 2:].abs() + 0.5], 1), dim=1)
@@ -258,7 +272,7 @@ class Drawings:
         return (lit + strength.view(-1, 1, 1, 1) * shine).clamp_max(1)
 
     def _eyes(self, heads: Heads, mirrored: Tensor) -> Tensor:
-        """Pixels (B, 2, 2) of the pupils, the left of the picture first, of drawings some of which are `mirrored`."""
+        """Pixels (B, 2, 2) of the pupils, the left of the image first, of renders some of which are `mirrored`."""
         points = heads.pose.apply(
             self.conditions.landmarks.points(heads.identity, heads.expression)[:, [RIGHT_IRIS, LEFT_IRIS]]
         )
@@ -277,23 +291,23 @@ def _rare_expressions(model: HeadModel, count: int, share: float, source: Genera
     return (made @ torch.tensor(column, dtype=torch.float32)).clamp(*model.expression_bounds)
 
 
-def _out_of_focus(pictures: Tensor, source: Generator) -> Tensor:
-    """Pictures (B, 3, R, R) as grounds far away: each shrunk to 2 to 24 pixels across, and enlarged again."""
-    sides = torch.randint(2, 25, (len(pictures),), generator=source).tolist()
-    small = [interpolate(x[None], (side, side), mode="area") for x, side in zip(pictures, sides)]
-    large = [interpolate(x, pictures.shape[2:], mode="bicubic", align_corners=False) for x in small]
-    return torch.cat([pictures[:0], *large]).clamp(-1, 1)
+def _out_of_focus(images: Tensor, source: Generator) -> Tensor:
+    """Images (B, 3, R, R) as backgrounds out of focus: each shrunk to 2 to 24 pixels across, and enlarged again."""
+    sides = torch.randint(2, 25, (len(images),), generator=source).tolist()
+    small = [interpolate(x[None], (side, side), mode="area") for x, side in zip(images, sides)]
+    large = [interpolate(x, images.shape[2:], mode="bicubic", align_corners=False) for x in small]
+    return torch.cat([images[:0], *large]).clamp(-1, 1)
 
 
-def _mirrored(drawn: Drawn, where: Tensor) -> Drawn:
-    """Drawings flipped left to right where `where` (B,) says so."""
+def _mirrored(rendered: RenderedHeads, where: Tensor) -> RenderedHeads:
+    """Renders flipped left to right where `where` (B,) says so."""
     chosen = where.view(-1, 1, 1, 1)
-    maps = {part.name: getattr(drawn, part.name) for part in fields(drawn) if part.name not in ("yaw", "heads")}
+    maps = {part.name: getattr(rendered, part.name) for part in fields(rendered) if part.name not in ("yaw", "heads")}
     flipped = {name: torch.where(chosen, part.flip(3), part) for name, part in maps.items()}
     turned = {
-        name: mirror_where(torch.cat([maps[name], drawn.mask], 1), where)[:, :3] for name in ("normals", "places")
+        name: mirror_where(torch.cat([maps[name], rendered.mask], 1), where)[:, :3] for name in ("normals", "places")
     }
-    return Drawn(**flipped | turned, yaw=torch.where(where, -drawn.yaw, drawn.yaw), heads=drawn.heads)
+    return RenderedHeads(**flipped | turned, yaw=torch.where(where, -rendered.yaw, rendered.yaw), heads=rendered.heads)
 
 
-__all__ = ["DrawingSettings", "Drawings", "Drawn", "Paint"]
+__all__ = ["NormalsToImages", "RenderedHeads", "SyntheticHeads", "SyntheticSettings"]

@@ -1,4 +1,4 @@
-"""Whether pictures show the same person, by the cosine of embeddings."""
+"""Whether images show the same person, by the cosine of embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from garface.arrays import Pixels
 from garface.borrowed.insightface import SeenFace
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.evaluation.summaries import Summary, summarise
 from garface.geometry import Similarity, crop
 from garface.io import encode_jpeg, to_uint8
@@ -29,25 +29,26 @@ _NOTHING = Summary(1, *[0.0] * 6)
 
 
 @dataclass(frozen=True)
-class Persons:
-    """Cosines between the embeddings of pairs of pictures, [-1, 1]."""
+class PersonSimilarity:
+    """Cosines between the embeddings of pairs of images, [-1, 1]."""
 
     swapped: Summary | None
-    """Drawings of one identity, latent and noise, with two expressions, poses and frames: should be high."""
+    """Renders of one identity, latent and noise, with two expressions, poses and frames: should be high."""
     other_noise: Summary | None
-    """Drawings that differ in the noise alone."""
+    """Renders that differ in the noise alone."""
     other_latent: Summary | None
-    """Drawings of one geometry with two latents and noises."""
+    """Renders of one geometry with two latents and noises."""
     strangers: Summary | None
-    """Drawings of two geometries with two latents: what any two drawings have in common."""
+    """Renders of two geometries with two latents: what any two renders have in common."""
     same_photo: Summary | None
-    """A held-back photo and the same photo mirrored, cut anew and compressed: what the best renderer could reach."""
+    """A held-out photo and the same photo mirrored, cut anew and compressed: what the best renderer could reach."""
     other_photo: Summary | None
-    """Two held-back photos: what any two photos have in common."""
+    """Two held-out photos: what any two photos have in common."""
     kept: float | None
     """Mean of `swapped` over that of `same_photo`."""
     kept_beyond_strangers: float | None
-    """The same when zero is what two persons have in common: (swapped - strangers) / (same_photo - other_photo)."""
+    """The same when zero is what two different people have in common: (swapped - strangers) / (same_photo -
+    other_photo)."""
 
     @staticmethod
     def of(
@@ -58,10 +59,10 @@ class Persons:
         strangers: Sequence[float],
         same_photo: Sequence[float],
         other_photo: Sequence[float],
-    ) -> Persons:
+    ) -> PersonSimilarity:
         """From the cosines of all pairs."""
         same, others, taken, apart = (summarise(one) for one in (swapped, strangers, same_photo, other_photo))
-        return Persons(
+        return PersonSimilarity(
             swapped=same,
             other_noise=summarise(other_noise),
             other_latent=summarise(other_latent),
@@ -74,15 +75,15 @@ class Persons:
 
 
 def _share(
-    drawn: Summary | None,
+    renders: Summary | None,
     photos: Summary | None,
-    drawn_zero: Summary | None = _NOTHING,
+    renders_zero: Summary | None = _NOTHING,
     photos_zero: Summary | None = _NOTHING,
 ) -> float | None:
-    """How far drawings are from their zero, over how far photos are from theirs."""
-    if drawn is None or photos is None or drawn_zero is None or photos_zero is None:
+    """How far renders are from their zero, over how far photos are from theirs."""
+    if renders is None or photos is None or renders_zero is None or photos_zero is None:
         return None
-    return (drawn.mean - drawn_zero.mean) / (photos.mean - photos_zero.mean)
+    return (renders.mean - renders_zero.mean) / (photos.mean - photos_zero.mean)
 
 
 def cosines(first: Sequence[SeenFace | None], second: Sequence[SeenFace | None]) -> list[float]:
@@ -95,26 +96,26 @@ def neighbours(items: Sequence[Item]) -> list[Item]:
     return [*items[1:], *items[:1]]
 
 
-def retaken(faces: FittedFaces, rows: Sequence[int], resolution: int, *, seed: int = 0) -> Pixels:
+def retaken(faces: TrainingSet, rows: Sequence[int], resolution: int, *, seed: int = 0) -> Pixels:
     """Photos (N, R, R, 3) as if they were taken again: mirrored, cut a little differently, and compressed.
 
     Copy i depends on `rows[i]` and (seed, i) alone.
     """
-    pictures = []
+    images = []
     for index, row in enumerate(rows):
-        photo = faces.pictures(torch.tensor([row])).flip(3)
+        photo = faces.images(torch.tensor([row])).flip(3)
         frame = _random_frame(np.random.default_rng((seed, index)), faces.size, resolution)
-        pictures.append(_compressed(to_uint8(crop(photo, frame, resolution)[0])))
-    return np.stack(pictures)
+        images.append(_compressed(to_uint8(crop(photo, frame, resolution)[0])))
+    return np.stack(images)
 
 
 def _compressed(pixels: Pixels) -> Pixels:
-    with Image.open(io.BytesIO(encode_jpeg(pixels, quality=_QUALITY))) as picture:
-        return np.array(picture.convert("RGB"))
+    with Image.open(io.BytesIO(encode_jpeg(pixels, quality=_QUALITY))) as image:
+        return np.array(image.convert("RGB"))
 
 
 def _random_frame(random: np.random.Generator, side: int, resolution: int) -> Similarity:
-    """From pixels of a picture of `side` to those of nearly the same picture of `resolution`."""
+    """From pixels of an image of `side` to those of nearly the same image of `resolution`."""
     scale, angle, *shift = random.uniform(-1, 1, 4)
     ratio = torch.tensor([resolution / side * (1 + _SCALE * scale)]).float()
     turn = Similarity(ratio, torch.tensor([np.radians(_ANGLE * angle)]).float(), torch.zeros(1, 2))

@@ -1,4 +1,4 @@
-"""Grids, interpolations, comparisons and sweeps of several faces, and the command that remakes all pictures."""
+"""Grids, interpolations, comparisons and sweeps of several faces, and the command that remakes all images."""
 
 import re
 import shlex
@@ -16,31 +16,31 @@ from tiny_model import write_model
 from garface.cli import main
 from garface.cli.app import parse
 from garface.cli.render import full_columns
-from garface.cli.render_figures import moving_photo, photo_comparison, random_figures
-from garface.datasets.fitted import FittedFaces
+from garface.cli.render_gallery import moving_photo, photo_comparison, random_images
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
 from garface.gallery import (
-    Drawing,
+    Render,
+    appearance_sheet,
+    between_appearances,
     between_geometries,
-    between_looks,
     compare_faces,
     compare_random,
     comparison_sheet,
     cycle,
-    draw_by_graphics,
-    draw_heads,
     grid,
     grid_sheet,
     heads_between,
+    image_table,
     interpolation_frames,
     interpolation_sheet,
-    looks_sheet,
     mean_albedo,
     painted_albedo,
-    picture_table,
     random_faces,
     random_heads,
     random_states,
+    render_heads,
+    shade_classic,
     straight_heads,
     sweep,
     sweep_frames,
@@ -75,9 +75,9 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_faces(tmp_path_factory.mktemp("faces") / "prepared", 40)
 
 
-def same(one: Drawing, other: Drawing, *, within: int = 1) -> bool:
+def same(one: Render, other: Render, *, within: int = 1) -> bool:
     """Alike but for the rounding of another batch size."""
-    pairs = ((one.picture, other.picture), (one.normals, other.normals))
+    pairs = ((one.image, other.image), (one.normals, other.normals))
     return all(np.abs(a.astype(int) - b).max() <= within for a, b in pairs)
 
 
@@ -88,16 +88,16 @@ def plain(grey: int) -> np.ndarray:
 # Tables
 
 
-def test_table_places_pictures_below_their_captions() -> None:
+def test_table_places_images_below_their_captions() -> None:
     rows = [[plain(10), plain(20)], [plain(30), plain(40)]]
-    bare = picture_table(rows, gap=3)
+    bare = image_table(rows, gap=3)
     assert bare.shape == (3 + 2 * 13, 3 + 2 * 33, 3)
-    captioned = picture_table(rows, columns=["a", "b"], titles=["first", ""], gap=3)
+    captioned = image_table(rows, columns=["a", "b"], titles=["first", ""], gap=3)
     assert captioned.shape == (bare.shape[0] + 2 * 22, bare.shape[1], 3)
     for table, tops in ((bare, (3, 16)), (captioned, (47, 60))):
         for top, row in zip(tops, rows):
-            for left, picture in zip((3, 36), row):
-                np.testing.assert_array_equal(table[top : top + 10, left : left + 30], picture)
+            for left, image in zip((3, 36), row):
+                np.testing.assert_array_equal(table[top : top + 10, left : left + 30], image)
     assert (captioned[3:25, 3:33] < 128).any(), "a caption over the first column"
     assert (captioned[3:25, 36:66] < 128).any(), "and over the second"
 
@@ -115,7 +115,7 @@ def test_table_places_pictures_below_their_captions() -> None:
 )
 def test_table_refuses(rows: list[list[np.ndarray]], columns: Sequence[str], titles: Sequence[str]) -> None:
     with pytest.raises(SettingError, match="table"):
-        picture_table(rows, columns=columns, titles=titles)
+        image_table(rows, columns=columns, titles=titles)
 
 
 def test_sheets_are_full_where_a_near_number_of_columns_does_it() -> None:
@@ -173,24 +173,24 @@ def test_names_without_a_side_mean_both(renderer: Renderer) -> None:
 # Grids
 
 
-def test_every_cell_of_a_grid_is_the_drawing_of_its_latent_and_head(renderer: Renderer) -> None:
+def test_every_cell_of_a_grid_is_the_render_of_its_latent_and_head(renderer: Renderer) -> None:
     heads, w = random_heads(renderer, 3, seed=1), renderer.sample_latents(2, seed=1)
     cells = grid(renderer, heads, w, seed=1)
     noise = renderer.sample_noise(1, seed=1)
     for i in range(2):
         for j in range(3):
-            (alone,) = draw_heads(renderer, heads[j : j + 1], w[i : i + 1], noise)
+            (alone,) = render_heads(renderer, heads[j : j + 1], w[i : i + 1], noise)
             assert same(cells[i][j], alone)
     assert same(cells[0][0], random_faces(renderer, 1, seed=1)[0])
-    assert not np.array_equal(cells[0][0].picture, cells[1][0].picture)
-    assert not np.array_equal(cells[0][0].picture, cells[0][1].picture)
+    assert not np.array_equal(cells[0][0].image, cells[1][0].image)
+    assert not np.array_equal(cells[0][0].image, cells[0][1].image)
 
 
 def test_the_same_latent_twice_gives_the_same_row(renderer: Renderer) -> None:
     w = renderer.sample_latents(1).repeat(2, 1)
     first, second = grid(renderer, random_heads(renderer, 2), w)
     for one, other in zip(first, second):
-        np.testing.assert_array_equal(one.picture, other.picture)
+        np.testing.assert_array_equal(one.image, other.image)
 
 
 def test_grid_sheets_begin_with_the_normals(renderer: Renderer) -> None:
@@ -199,10 +199,10 @@ def test_grid_sheets_begin_with_the_normals(renderer: Renderer) -> None:
     sheet = grid_sheet(rows, columns=captions)
     assert sheet.shape == (2 + 22 + 3 * 34, 2 + 8 * 34, 3)
     np.testing.assert_array_equal(sheet[24:56, 36:68], rows[0][1].normals)
-    np.testing.assert_array_equal(sheet[92:124, 36:68], rows[1][1].picture)
-    looks = looks_sheet([row[0] for row in rows])
-    assert looks.shape == (2 + 34, 2 + 3 * 34, 3)
-    np.testing.assert_array_equal(looks[2:34, 2:34], rows[0][0].normals)
+    np.testing.assert_array_equal(sheet[92:124, 36:68], rows[1][1].image)
+    appearances = appearance_sheet([row[0] for row in rows])
+    assert appearances.shape == (2 + 34, 2 + 3 * 34, 3)
+    np.testing.assert_array_equal(appearances[2:34, 2:34], rows[0][0].normals)
 
 
 # In between
@@ -223,47 +223,47 @@ def test_slerp_keeps_length_and_angular_speed() -> None:
 
 
 @pytest.mark.parametrize("line", ["lerp", "slerp"])
-def test_looks_pass_through_the_random_latents(renderer: Renderer, line: str) -> None:
+def test_appearances_pass_through_the_random_latents(renderer: Renderer, line: str) -> None:
     head = random_heads(renderer, 1, seed=2)
-    drawings = between_looks(renderer, head, 3, 2, line=line, seed=2)  # type: ignore[arg-type]
-    assert len(drawings) == 5
+    renders = between_appearances(renderer, head, 3, 2, line=line, seed=2)  # type: ignore[arg-type]
+    assert len(renders) == 5
     w, noise = renderer.sample_latents(3, seed=2), renderer.sample_noise(1, seed=2)
     for place, latent in zip((0, 2, 4), w):
-        assert same(drawings[place], draw_heads(renderer, head, latent[None], noise)[0])
-    assert all(np.array_equal(drawings[0].normals, one.normals) for one in drawings)
+        assert same(renders[place], render_heads(renderer, head, latent[None], noise)[0])
+    assert all(np.array_equal(renders[0].normals, one.normals) for one in renders)
 
 
 def test_geometries_pass_through_the_heads(renderer: Renderer) -> None:
     heads, w = random_heads(renderer, 2, seed=2), renderer.sample_latents(1)
-    drawings = between_geometries(renderer, heads, 3, w)
-    assert len(drawings) == 4
+    renders = between_geometries(renderer, heads, 3, w)
+    assert len(renders) == 4
     noise = renderer.sample_noise(1)
-    assert same(drawings[0], draw_heads(renderer, heads[:1], w, noise)[0], within=8)
-    ends = [draw_heads(renderer, heads[row : row + 1], w, noise)[0].normals.astype(int) for row in (0, 1)]
-    assert np.abs(drawings[-1].normals - ends[1]).mean() < 0.2 < 5 < np.abs(drawings[-1].normals - ends[0]).mean()
+    assert same(renders[0], render_heads(renderer, heads[:1], w, noise)[0], within=8)
+    ends = [render_heads(renderer, heads[row : row + 1], w, noise)[0].normals.astype(int) for row in (0, 1)]
+    assert np.abs(renders[-1].normals - ends[1]).mean() < 0.2 < 5 < np.abs(renders[-1].normals - ends[0]).mean()
 
 
 def test_closed_ways_repeat_without_a_jump(renderer: Renderer) -> None:
     heads, w = random_heads(renderer, 2, seed=2), renderer.sample_latents(1)
-    drawings = between_geometries(renderer, heads, 6, w, closed=True)
-    assert len(drawings) == 12
-    again = [*drawings[1:], drawings[0]]
-    steps = [np.abs(a.normals.astype(int) - b.normals).mean() for a, b in zip(drawings, again)]
+    renders = between_geometries(renderer, heads, 6, w, closed=True)
+    assert len(renders) == 12
+    again = [*renders[1:], renders[0]]
+    steps = [np.abs(a.normals.astype(int) - b.normals).mean() for a, b in zip(renders, again)]
     assert max(steps[5], steps[11], steps[0], steps[6]) < min(steps[2], steps[8]), "slow near both stops"
 
 
 @pytest.mark.parametrize(("stops", "frames"), [(1, 4), (2, 0)])
 def test_an_interpolation_needs_two_stops(renderer: Renderer, stops: int, frames: int) -> None:
     with pytest.raises(SettingError, match="two stops"):
-        between_looks(renderer, random_heads(renderer, 1), stops, frames)
+        between_appearances(renderer, random_heads(renderer, 1), stops, frames)
 
 
 def test_interpolations_side_by_side(renderer: Renderer) -> None:
-    looks = random_faces(renderer, 2)
-    assert interpolation_sheet(looks, looks).shape == (2 + 2 * 22 + 3 * 34, 2 + 2 * 34, 3)
-    frames = interpolation_frames(looks, looks)
+    appearances = random_faces(renderer, 2)
+    assert interpolation_sheet(appearances, appearances).shape == (2 + 2 * 22 + 3 * 34, 2 + 2 * 34, 3)
+    frames = interpolation_frames(appearances, appearances)
     assert [frame.shape for frame in frames] == [(32, 96, 3)] * 2
-    np.testing.assert_array_equal(frames[1][:, 64:], looks[1].normals)
+    np.testing.assert_array_equal(frames[1][:, 64:], appearances[1].normals)
 
 
 # Sweeps of several faces
@@ -271,7 +271,7 @@ def test_interpolations_side_by_side(renderer: Renderer) -> None:
 
 def test_a_roll_tilts_the_crown_to_the_right_of_the_viewer(renderer: Renderer) -> None:
     (face,) = random_states(renderer, 1)
-    left, middle, right = (drawing.normals for drawing in sweep(renderer, face, "roll", frames=3))
+    left, middle, right = (render.normals for render in sweep(renderer, face, "roll", frames=3))
     columns = np.arange(32)
 
     def crown(normals: np.ndarray) -> float:
@@ -288,7 +288,7 @@ def test_smiling_needs_no_side(renderer: Renderer) -> None:
     assert both.label == "mouthSmile 1.00"
 
 
-def test_random_states_have_the_looks_of_random_faces(renderer: Renderer) -> None:
+def test_random_states_have_the_appearance_of_random_faces(renderer: Renderer) -> None:
     states = random_states(renderer, 2, seed=3)
     w = renderer.sample_latents(2, seed=3)
     for row, state in enumerate(states):
@@ -317,31 +317,31 @@ def test_several_faces_stand_side_by_side(renderer: Renderer) -> None:
 
 def test_comparisons_share_heads_and_looks_with_random_faces(renderer: Renderer) -> None:
     rows, more = compare_random(renderer, 2, seed=4), compare_random(renderer, 3, seed=4)
-    for (normals, graphics, drawn), other, face in zip(rows, more, random_faces(renderer, 2, seed=4)):
-        assert same(Drawing(drawn, normals, ""), face)
-        np.testing.assert_array_equal(graphics, other[1])
+    for (normals, classic, rendered), other, face in zip(rows, more, random_faces(renderer, 2, seed=4)):
+        assert same(Render(rendered, normals, ""), face)
+        np.testing.assert_array_equal(classic, other[1])
     assert not np.array_equal(rows[0][1], rows[1][1])
 
 
-def test_graphics_show_a_shaded_head_on_a_light_ground(renderer: Renderer) -> None:
+def test_the_classic_renderer_shows_a_shaded_head_on_a_light_ground(renderer: Renderer) -> None:
     """Under even light of radiance one, a surface shows its albedo; outside the head there is the ground."""
     normals = torch.zeros(1, 4, 4, 4)
     normals[:, 2, :2] = normals[:, 3, :2] = 1
     light = torch.zeros(1, 9, 3)
     light[:, 0] = (4 * torch.pi) ** 0.5
-    drawn = draw_by_graphics(normals, torch.full((1, 3, 4, 4), 0.2140), light)
-    torch.testing.assert_close(drawn[:, :, :2], torch.full((1, 3, 2, 4), 0.0), atol=2e-3, rtol=0)
-    torch.testing.assert_close(drawn[:, :, 2:], torch.full((1, 3, 2, 4), 0.85))
+    rendered = shade_classic(normals, torch.full((1, 3, 4, 4), 0.2140), light)
+    torch.testing.assert_close(rendered[:, :, :2], torch.full((1, 3, 2, 4), 0.0), atol=2e-3, rtol=0)
+    torch.testing.assert_close(rendered[:, :, 2:], torch.full((1, 3, 2, 4), 0.85))
 
 
 def test_outlines_have_no_dark_rim(renderer: Renderer) -> None:
     """A pixel half covered mixes skin and ground; albedo that fades with the coverage would darken it."""
-    ((normals, graphics, _),) = compare_random(renderer, 1, seed=0)
+    ((normals, classic, _),) = compare_random(renderer, 1, seed=0)
     distance = np.abs(normals.astype(int) - 128).max(2)
-    rim = (distance > 0) & (distance < 40) & ((graphics < 235).any(2))
-    inside = graphics[distance > 90].mean(axis=1)
+    rim = (distance > 0) & (distance < 40) & ((classic < 235).any(2))
+    inside = classic[distance > 90].mean(axis=1)
     assert rim.any()
-    assert graphics[rim].mean(axis=1).min() > 0.6 * np.percentile(inside, 5)
+    assert classic[rim].mean(axis=1).min() > 0.6 * np.percentile(inside, 5)
 
 
 def test_paint_covers_lips_eyes_and_teeth_alone(renderer: Renderer) -> None:
@@ -358,13 +358,13 @@ def test_paint_covers_lips_eyes_and_teeth_alone(renderer: Renderer) -> None:
 
 
 def test_compared_photos_are_kept_as_they_are(renderer: Renderer, faces: Path) -> None:
-    prepared = FittedFaces(faces, split="all")
+    prepared = TrainingSet(faces, split="all")
     rows = compare_faces(renderer, prepared, 3, seed=1)
     again = compare_faces(renderer, prepared, 3, seed=1)
     assert all(np.array_equal(a, b) for one, other in zip(rows, again) for a, b in zip(one, other))
-    photos = prepared.pictures(torch.arange(40), resolution=32)
-    for photo, normals, graphics, drawn in rows:
-        assert {part.shape for part in (photo, normals, graphics, drawn)} == {(32, 32, 3)}
+    photos = prepared.images(torch.arange(40), resolution=32)
+    for photo, normals, classic, rendered in rows:
+        assert {part.shape for part in (photo, normals, classic, rendered)} == {(32, 32, 3)}
         known = np.abs((photo / 127.5 - 1) - photos.permute(0, 2, 3, 1).numpy()).max(axis=(1, 2, 3))
         assert known.min() < 0.01
     albedo = mean_albedo(prepared, [0, 1])
@@ -443,9 +443,20 @@ def test_sweep_writes_a_film(model: str, tmp_path: Path) -> None:
     assert shapes == [(32, 64, 3)] * 4
 
 
-def test_comparison_of_prepared_faces(model: str, faces: Path, tmp_path: Path) -> None:
+def test_comparison_of_training_sets(model: str, faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.png"
-    command = ["render", "comparison", "--faces", str(faces), "--count", "2", "--out", str(out), "--model", model]
+    command = [
+        "render",
+        "comparison",
+        "--training-set",
+        str(faces),
+        "--count",
+        "2",
+        "--out",
+        str(out),
+        "--model",
+        model,
+    ]
     assert main(command) == 0
     assert Image.open(out).size == (2 * (2 + 4 * 34) + 16, 58)
 
@@ -461,7 +472,7 @@ def test_comparison_of_prepared_faces(model: str, faces: Path, tmp_path: Path) -
         "interpolation --frames 0 --out a.png",
         "interpolation --out a.avi",
         "comparison --count 3 --abreast 2 --out a.png",
-        "comparison --faces nowhere --out a.png",
+        "comparison --training-set nowhere --out a.png",
         "comparison --out a",
         "sweep --what frown --out a.gif",
         "sweep --what mouth --out a.gif",
@@ -484,24 +495,24 @@ def test_commands_refuse_in_one_sentence(
 # All of them
 
 
-def test_the_page_shows_the_commands_that_figures_runs() -> None:
-    page = (ROOT / "docs/figures.md").read_text("utf-8")
-    lines = [shlex.split(line)[1:] for line in re.findall(r"^garface render (?!figures).*$", page, re.MULTILINE)]
+def test_the_page_shows_the_commands_that_render_gallery_runs() -> None:
+    page = (ROOT / "docs/gallery.md").read_text("utf-8")
+    lines = [shlex.split(line)[1:] for line in re.findall(r"^garface render (?!gallery).*$", page, re.MULTILINE)]
     said = [parse(["render", *words[1:]]) for words in lines]
     out, settings = Path("docs/images"), ("builtin", "auto")
     made = [
         moving_photo(out, Path("out/astronaut"), "auto"),
-        *random_figures(out, *settings),
+        *random_images(out, *settings),
         photo_comparison(out, Path("data/faces"), *settings),
     ]
     assert sorted(map(repr, said)) == sorted(map(repr, made))
 
 
-def test_all_figures_are_made_with_one_command(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With fewer and smaller pictures, and without the photo, whose parts have their own tests."""
-    from garface.cli import render_figures
+def test_all_images_are_made_with_one_command(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer and smaller images, and without the photo, whose parts have their own tests."""
+    from garface.cli import render_gallery
 
-    few = (render_figures.Random(out=tmp_path / "random.jpg", count=2, model=model),)
-    monkeypatch.setattr(render_figures, "random_figures", lambda *_: few)
-    assert main(["render", "figures", "--skip-photo", "--out", str(tmp_path), "--model", model]) == 0
+    few = (render_gallery.Random(out=tmp_path / "random.jpg", count=2, model=model),)
+    monkeypatch.setattr(render_gallery, "random_images", lambda *_: few)
+    assert main(["render", "gallery", "--skip-photo", "--out", str(tmp_path), "--model", model]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["random.jpg"]

@@ -1,4 +1,4 @@
-"""Likeness of pictures, `(B, 3, H, W)` in [-1, 1]."""
+"""Likeness of images, `(B, 3, H, W)` in [-1, 1]."""
 
 import numpy as np
 import torch
@@ -6,22 +6,22 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 
-def psnr(picture: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio, decibels, `(B,)`; infinite for equal pictures.
+def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Peak signal-to-noise ratio, decibels, `(B,)`; infinite for equal images.
 
     Args:
-        picture: in [-1, 1]; the peak is 2.
+        image: in [-1, 1]; the peak is 2.
         target: what it is compared with, alike.
-        mask: `(B, 1, H, W)` in [0, 1]; the error is averaged under it. None is the whole picture.
+        mask: `(B, 1, H, W)` in [0, 1]; the error is averaged under it. None is the whole image.
     """
-    weight = torch.ones_like(picture[:, :1]) if mask is None else mask
-    squares = ((picture - target).square() * weight).flatten(1).sum(1)
+    weight = torch.ones_like(image[:, :1]) if mask is None else mask
+    squares = ((image - target).square() * weight).flatten(1).sum(1)
     return 10 * torch.log10(4 * 3 * weight.flatten(1).sum(1) / squares)
 
 
-def ssim(picture: Tensor, target: Tensor) -> Tensor:
+def ssim(image: Tensor, target: Tensor) -> Tensor:
     """Structural similarity in the setting of Wang et al. 2004 (Gaussian window, sigma 1.5), `(B,)`."""
-    pairs = zip(*(x.detach().cpu().double().numpy() for x in (picture, target)))
+    pairs = zip(*(x.detach().cpu().double().numpy() for x in (image, target)))
     return torch.tensor([_ssim(a, b) for a, b in pairs])
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from garface.arrays import Pixels
 from garface.errors import InputError, NoFaceError, SettingError
-from garface.heads import ARKIT_NAMES, eye_distance
+from garface.heads import ARKIT_NAMES, interocular_distance
 from garface.weights import asset_path
 
 Floats = NDArray[np.float32]
@@ -42,9 +42,9 @@ class FaceLandmarks:
     and its translation is only a hint."""
 
     @property
-    def eye_distance(self) -> float:
+    def interocular_distance(self) -> float:
         """Distance of the two eye centres, pixels: the unit of landmark errors."""
-        return float(eye_distance(torch.from_numpy(self.points)[None]))
+        return float(interocular_distance(torch.from_numpy(self.points)[None]))
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -66,14 +66,14 @@ class FaceLandmarks:
 
 
 @dataclass(frozen=True)
-class FinderSettings:
+class DetectorSettings:
     """How faces are looked for."""
 
     most_faces: int = 10
     """Most faces returned for one photo."""
     confidence: float = 0.5
     """Least score of a detection, in (0, 1)."""
-    smallest_eye_distance: float = 16.0
+    smallest_interocular_distance: float = 16.0
     """Faces whose eyes are nearer than this, in pixels, are refused."""
     most_windows: int = 300
     """Most windows searched after the whole photo showed no face."""
@@ -93,15 +93,15 @@ class _Window:
 
 
 _LONGEST_SIDE, _GLANCE_SIDE = 1280, 384
-"""Larger pictures are reduced before MediaPipe sees them, because it samples them without a prefilter; while searching
+"""Larger images are reduced before MediaPipe sees them, because it samples them without a prefilter; while searching
 windows it is enough to glance."""
 _SMALLEST_WINDOW = 128
 
 
-class FaceFinder:
+class LandmarkDetector:
     """Finds faces in photos; a context manager that holds MediaPipe's networks (CPU).
 
-    The detector misses faces smaller than about a tenth of the picture, so after a miss the photo is searched again in
+    The detector misses faces smaller than about a tenth of the image, so after a miss the photo is searched again in
     overlapping square windows, from large to small, until one size shows a face.
 
     Raises:
@@ -109,14 +109,14 @@ class FaceFinder:
         SettingError: a setting out of its range.
     """
 
-    def __init__(self, settings: FinderSettings | None = None) -> None:
-        self.settings = settings or FinderSettings()
+    def __init__(self, settings: DetectorSettings | None = None) -> None:
+        self.settings = settings or DetectorSettings()
         _check_settings(self.settings)
         self._warm = False
         self._landmarker = _create_landmarker(self.settings)
         self._release = weakref.finalize(self, self._landmarker.close)  # MediaPipe cannot close at interpreter exit
 
-    def __enter__(self) -> "FaceFinder":
+    def __enter__(self) -> "LandmarkDetector":
         return self
 
     def __exit__(
@@ -133,7 +133,7 @@ class FaceFinder:
 
         Raises:
             NoFaceError: no face, or only faces smaller than the settings allow.
-            InputError: not an RGB picture of uint8.
+            InputError: not an RGB image of uint8.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
             raise InputError(f"A photo must be (H, W, 3) uint8 RGB, but it is {pixels.shape} {pixels.dtype}.")
@@ -144,10 +144,10 @@ class FaceFinder:
                 f"No face was found in the photo of {width} x {height} px; crop it nearer to the face, or take one "
                 "that shows it from the front."
             )
-        return _large_enough(sorted(faces, key=lambda face: -face.size), self.settings.smallest_eye_distance)
+        return _large_enough(sorted(faces, key=lambda face: -face.size), self.settings.smallest_interocular_distance)
 
     def _look(self, pixels: Pixels, longest_side: int = _LONGEST_SIDE) -> list[FaceLandmarks]:
-        """Faces MediaPipe sees in one picture as it is."""
+        """Faces MediaPipe sees in one image as it is."""
         import mediapipe
 
         reduced = _reduce(pixels, longest_side)
@@ -208,7 +208,7 @@ def choose_faces(faces: Sequence[FaceLandmarks], which: Literal["largest", "all"
     return [faces[number - 1]]
 
 
-def _check_settings(settings: FinderSettings) -> None:
+def _check_settings(settings: DetectorSettings) -> None:
     if not 0 < settings.confidence < 1:
         raise SettingError(f"confidence must be between 0 and 1, but is {settings.confidence}.")
     if settings.most_faces < 1 or settings.most_windows < 0:
@@ -216,16 +216,16 @@ def _check_settings(settings: FinderSettings) -> None:
 
 
 def _large_enough(faces: list[FaceLandmarks], smallest: float) -> list[FaceLandmarks]:
-    large = [face for face in faces if face.eye_distance >= smallest]
+    large = [face for face in faces if face.interocular_distance >= smallest]
     if not large:
         raise NoFaceError(
-            f"The largest face found has {faces[0].eye_distance:.0f} px between its eyes, but at least {smallest:.0f} "
-            "are needed; use a photo of higher resolution."
+            f"The largest face found has {faces[0].interocular_distance:.0f} px between its eyes, but at least "
+            f"{smallest:.0f} are needed; use a photo of higher resolution."
         )
     return large
 
 
-def _create_landmarker(settings: FinderSettings) -> Any:
+def _create_landmarker(settings: DetectorSettings) -> Any:
     content = asset_path("face-landmarker").read_bytes()
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,4 +1,4 @@
-"""`garface render figures`: make every image of the documents again."""
+"""`garface render gallery`: make every image of the documents again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 from tyro.conf import arg
 
 from garface.cli.reconstruct import Reconstruct
-from garface.cli.render import MOVING, STILL, Comparison, Grid, Interpolation, Random, Sweep, write_picture
+from garface.cli.render import MOVING, STILL, Comparison, Grid, Interpolation, Random, Sweep, write_image
 from garface.devices import Device
 
 EXAMPLE = "astronaut"
@@ -27,12 +27,12 @@ class Runnable(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Make the images of README and docs again: fixed seeds, small files. docs/figures.md has the command of each."""
+class Gallery:
+    """Make the images of README and docs again: fixed seeds, small files. docs/gallery.md has the command of each."""
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("docs/images")
     """Output folder; images with the same names are replaced."""
-    faces: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    training_set: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Training set made by `garface data prepare`: also compare classic and generative renderer on held-out photos."""
     skip_photo: bool = False
     """Skip what starts from the example photo; it takes longest and needs the face landmarker."""
@@ -55,9 +55,9 @@ class Figures:
         return code
 
     def _commands(self) -> list[Runnable]:
-        commands: list[Runnable] = [*random_figures(self.out, self.model, self.device)]
-        if self.faces is not None:
-            commands.append(photo_comparison(self.out, self.faces, self.model, self.device))
+        commands: list[Runnable] = [*random_images(self.out, self.model, self.device)]
+        if self.training_set is not None:
+            commands.append(photo_comparison(self.out, self.training_set, self.model, self.device))
         return commands
 
     def _photo(self) -> int:
@@ -70,11 +70,11 @@ class Figures:
             if code:
                 return code
             sheet = read_photo(work / EXAMPLE / "comparison.png").pixels
-            write_picture(sheet, self.out / f"{EXAMPLE}.png")
+            write_image(sheet, self.out / f"{EXAMPLE}.png")
             return moving_photo(self.out, work / EXAMPLE, self.device).run()
 
 
-def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
+def random_images(out: Path, model: str, device: Device) -> Sequence[Runnable]:
     """The commands for images of random people."""
     return (
         Random(out=out / "random.jpg", count=24, normals=True, model=model, device=device),
@@ -95,9 +95,9 @@ def random_figures(out: Path, model: str, device: Device) -> Sequence[Runnable]:
     )
 
 
-def photo_comparison(out: Path, faces: Path, model: str, device: Device) -> Runnable:
+def photo_comparison(out: Path, training_set: Path, model: str, device: Device) -> Runnable:
     """The command for classic and generative renderer on photos."""
-    return Comparison(out=out / "comparison-photos.jpg", faces=faces, model=model, device=device)
+    return Comparison(out=out / "comparison-photos.jpg", training_set=training_set, model=model, device=device)
 
 
 def moving_photo(out: Path, reconstruction: Path, device: Device) -> Runnable:

@@ -1,6 +1,6 @@
-"""How much drawn faces look like photos: Fréchet and kernel distances to held-back photos, beside those of photos.
+"""How much renders look like photos: Fréchet and kernel distances to held-out photos, beside those of photos.
 
-The Fréchet distance of a few hundred pictures lies far above that of many (Binkowski et al. 2018, arXiv 1801.01401,
+The Fréchet distance of a few hundred images lies far above that of many (Binkowski et al. 2018, arXiv 1801.01401,
 section 4), so it means something only beside the distance that as many training photos have. The kernel distance has
 no such bias.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from garface.borrowed.inception import InceptionFeatures
-from garface.datasets.fitted import FittedFaces, choose_rows
-from garface.evaluation.drawn import draw_fits, photos_of
+from garface.datasets.training_set import TrainingSet, choose_rows
+from garface.evaluation.fit_renders import photos_of, render_fits
 from garface.evaluation.summaries import Spread, spread
 from garface.metrics import frechet_distance, kernel_distance
 from garface.reconstruction import Renderer
@@ -25,7 +25,7 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Distances:
-    """Distances of several sets of pictures to one set of held-back photos."""
+    """Distances of several sets of images to one set of held-out photos."""
 
     frechet: Spread
     """Fréchet distance; biased upward at small counts."""
@@ -35,62 +35,62 @@ class Distances:
 
 @dataclass(frozen=True)
 class Realism:
-    """How near drawings and training photos come to held-back photos."""
+    """How near renders and training photos come to held-out photos."""
 
     count: int
-    """Pictures in every set of drawings and of training photos."""
+    """Images in every set of renders and of training photos."""
     reference: int
-    """Held-back photos they are compared with."""
-    drawn: Distances
-    """Of the drawings: every set has other heads, latents and noise."""
+    """Held-out photos they are compared with."""
+    renders: Distances
+    """Of the renders: every set has other heads, latents and noise."""
     floor: Distances
     """Of training photos: what a perfect renderer would reach. Sets are disjoint while there are enough photos."""
 
 
 def measure_realism(
     renderer: Renderer,
-    train: FittedFaces,
-    held: FittedFaces,
+    train: TrainingSet,
+    held_out: TrainingSet,
     *,
     count: int,
     rounds: int,
     seed: int = 0,
-    heads: FittedFaces | None = None,
+    heads: TrainingSet | None = None,
     progress: bool = True,
 ) -> Realism:
-    """Compare `rounds` sets of `count` drawings, and as many training photos, with the same held-back photos.
+    """Compare `rounds` sets of `count` renders, and as many training photos, with the same held-out photos.
 
     Args:
         renderer: what is measured.
         train: training photos.
-        held: held-back photos.
-        count: pictures in a set; at most so many held-back photos are used.
-        rounds: how many sets; the spread over them leaves out what other held-back photos would change.
+        held_out: held-out photos.
+        count: images in a set; at most so many held-out photos are used.
+        rounds: how many sets; the spread over them leaves out what other held-out photos would change.
         seed: fixes every choice.
-        heads: whose fits are drawn; None takes those of `train`, as independent of the held-back photos as the floor.
+        heads: whose fits are rendered; None takes those of `train`, as independent of the held-out photos as the floor.
         progress: whether to show bars.
 
     Raises:
         AssetError: the feature network cannot be had.
     """
     network = InceptionFeatures(device=renderer.device, progress=progress)
-    size, drawn_from = renderer.resolution, heads or train
+    size, rendered_from = renderer.resolution, heads or train
 
-    def drawings(turn: int) -> Features:
-        rows = choose_rows(len(drawn_from), count, seed=seed, turn=turn)
-        pictures = draw_fits(renderer, drawn_from, rows, seed=seed + turn, progress=progress)
-        return network(pictures, label=f"drawings {turn + 1}")
+    def renders(turn: int) -> Features:
+        rows = choose_rows(len(rendered_from), count, seed=seed, turn=turn)
+        images = render_fits(renderer, rendered_from, rows, seed=seed + turn, progress=progress)
+        return network(images, label=f"renders {turn + 1}")
 
     def photos(turn: int) -> Features:
         rows = choose_rows(len(train), count, seed=seed, turn=turn)
         return network.cached(photos_of(train, rows, size), label=f"photos {turn + 1}")
 
-    rows = choose_rows(len(held), min(count, len(held)), seed=seed)
-    reference = network.cached(photos_of(held, rows, size), label="held-back photos")
+    rows = choose_rows(len(held_out), min(count, len(held_out)), seed=seed)
+    reference = network.cached(photos_of(held_out, rows, size), label="held-out photos")
     return Realism(
         count=count,
         reference=len(reference),
-        drawn=distances(drawings, reference, rounds),
+        renders=distances(renders, reference, rounds),
         floor=distances(photos, reference, rounds),
     )
 

@@ -1,6 +1,6 @@
-"""The paper's qualitative figure for any folder: photos, and what every method draws and finds, with figures.
+"""The paper's qualitative figure for any folder: photos, renders and meshes of every method, and metrics.
 
-Pictures are compared inside the head alone: around it every method is given the photo.
+Images are compared inside the head alone: around it every method is given the photo.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from garface.evaluation.geometry.journal import Journal, Row, check_same
 from garface.evaluation.methods import RECONSTRUCTIONS
 from garface.evaluation.summaries import Summary, markdown_table, summarise
 from garface.files import make_folder, write_atomic, write_json
-from garface.gallery.drawing import Pixels
-from garface.gallery.sheets import picture_table
+from garface.gallery.renders import Pixels
+from garface.gallery.sheets import image_table
 from garface.io import read_photo, to_uint8, write_png
 from garface.losses import perceptual_distance
 from garface.metrics import psnr, ssim
@@ -37,20 +37,20 @@ from garface.reconstruction.collection import photo_hash
 from garface.reconstruction.renderer import model_hash
 from garface.reconstruction.result import shaded_mesh
 
-FIGURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance", "identity": "person similarity"}
+METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance", "identity": "person similarity"}
 """What is measured."""
 _TEXTURE = 16
 """Texels; textures are not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FacesSettings:
+class LikenessSettings:
     """What is compared."""
 
-    methods: tuple[str, ...] = ("inverted", "graphics", "full")
+    methods: tuple[str, ...] = ("inverted", "classic", "full")
     """Of `RECONSTRUCTIONS`."""
     rows: int = 12
-    """Photos that the sheet shows; figures are of all."""
+    """Photos that the sheet shows; metrics are of all."""
     model: str = "builtin"
     """Folder of weights, or builtin."""
     seed: int = 0
@@ -70,24 +70,24 @@ class FacesSettings:
 
 
 @dataclass(frozen=True)
-class FacesTable:
+class LikenessTable:
     """What came out."""
 
-    settings: FacesSettings
+    settings: LikenessSettings
     """What was compared."""
     rows: tuple[Row, ...]
     """Every photo and method."""
 
     def summaries(self, method: str) -> dict[str, Summary]:
-        """Every figure of a method over its photos."""
-        own = [row.figures for row in self.rows if row.method == method and row.figures]
-        found = {name: summarise([figures[name] for figures in own]) for name in FIGURES}
+        """Every metric of a method over its photos."""
+        own = [row.metrics for row in self.rows if row.method == method and row.metrics]
+        found = {name: summarise([metrics[name] for metrics in own]) for name in METRICS}
         return {name: summary for name, summary in found.items() if summary}
 
     @property
     def missing(self) -> list[Row]:
-        """Photos without figures."""
-        return [row for row in self.rows if not row.figures]
+        """Photos without metrics."""
+        return [row for row in self.rows if not row.metrics]
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain JSON values."""
@@ -103,32 +103,32 @@ class FacesTable:
         for method in self.settings.methods:
             summaries = self.summaries(method)
             counts = [summary.count for summary in summaries.values()]
-            rows.append([method, *(getattr(summaries.get(name), "mean", None) for name in FIGURES), *counts[:1]])
-        parts = ["Inside the head, means over photos.", markdown_table(["method", *FIGURES.values(), "photos"], rows)]
+            rows.append([method, *(getattr(summaries.get(name), "mean", None) for name in METRICS), *counts[:1]])
+        parts = ["Inside the head, means over photos.", markdown_table(["method", *METRICS.values(), "photos"], rows)]
         if self.missing:
-            reasons = [(row.picture, row.method, row.reason) for row in self.missing]
+            reasons = [(row.photo, row.method, row.reason) for row in self.missing]
             parts.append(markdown_table(["photo", "method", "why it failed"], reasons))
         return "\n\n".join(parts)
 
 
 @dataclass(frozen=True)
 class Judges:
-    """Networks that compare two pictures."""
+    """Networks that compare two images."""
 
     features: FeatureTrunk
     """For the perceptual distance."""
     identity: IdentityFeatures
-    """For the cosine between persons."""
+    """For person similarity."""
 
     @torch.no_grad()
-    def figures(self, picture: Tensor, photo: Tensor, mask: Tensor) -> dict[str, float]:
-        """How near a drawing comes to a photo, both (1, 3, R, R) in [-1, 1], under the head's mask (1, 1, R, R)."""
-        pasted = mask * picture + (1 - mask) * photo
-        drawn, real = self.features(pasted), self.features(photo)
+    def metrics(self, image: Tensor, photo: Tensor, mask: Tensor) -> dict[str, float]:
+        """How near a render comes to a photo, both (1, 3, R, R) in [-1, 1], under the head's mask (1, 1, R, R)."""
+        pasted = mask * image + (1 - mask) * photo
+        rendered, real = self.features(pasted), self.features(photo)
         return {
-            "psnr": float(psnr(picture, photo, mask)),
+            "psnr": float(psnr(image, photo, mask)),
             "ssim": float(ssim(pasted, photo)),
-            "perceptual": float(perceptual_distance(drawn, real, self.features.head_weights)),
+            "perceptual": float(perceptual_distance(rendered, real, self.features.head_weights)),
             "identity": float(F.cosine_similarity(self.identity(pasted), self.identity(photo))),
         }
 
@@ -145,23 +145,23 @@ def load_judges() -> Judges:
 def compare_methods(
     photos: Mapping[str, Path],
     out: Path,
-    settings: FacesSettings,
+    settings: LikenessSettings,
     *,
     judges: Judges | None = None,
     progress: bool = True,
-) -> FacesTable:
+) -> LikenessTable:
     """Reconstruct every photo by every method, as far as that is not done yet, and write sheet and table.
 
     Args:
         photos: files by name.
         out: receives sheet.png, table.json, table.md, rows.jsonl with a line as soon as a face is done, and the single
-            pictures. What is finished there, of the same photo, is not done again.
+            images. What is finished there, of the same photo, is not done again.
         settings: what is compared.
-        judges: networks for the figures; None loads them.
+        judges: networks for the metrics; None loads them.
         progress: whether to show a bar.
 
     Raises:
-        SettingError: see `FacesSettings.check`, or `out` holds results of other weights or another seed.
+        SettingError: see `LikenessSettings.check`, or `out` holds results of other weights or another seed.
         OutputError: something cannot be written.
         WeightsError: weights that cannot be used.
         AssetError: a network cannot be had.
@@ -184,7 +184,7 @@ def compare_methods(
                         journal.add(row)
                     rows.append(row)
                     bar.update()
-    table = FacesTable(settings, tuple(rows))
+    table = LikenessTable(settings, tuple(rows))
     sheet = _sheet(out, list(photos), table)
     if sheet is not None:
         write_png(out / "sheet.png", sheet)
@@ -194,16 +194,16 @@ def compare_methods(
 
 
 def _kept(journal: Journal, wanted: Row) -> Row | None:
-    """The row of an earlier run if it has figures, of the same photo."""
+    """The row of an earlier run if it has metrics, of the same photo."""
     found = journal.rows.get(wanted.key)
-    return found if found and found.subject == wanted.subject and found.figures else None
+    return found if found and found.subject == wanted.subject and found.metrics else None
 
 
 class _Maker:
     """Makes what is missing; networks are loaded when something is."""
 
     def __init__(
-        self, method: str, photos: Mapping[str, Path], out: Path, settings: FacesSettings, judges: Judges | None
+        self, method: str, photos: Mapping[str, Path], out: Path, settings: LikenessSettings, judges: Judges | None
     ) -> None:
         self.method, self.photos, self.out, self.settings, self._given = method, photos, out, settings, judges
         self._stack = ExitStack()
@@ -229,46 +229,46 @@ class _Maker:
         return self._stack.enter_context(Reconstructor(replace(own, **RECONSTRUCTIONS[self.method].changes)))  # type: ignore[arg-type]
 
     def measured(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Rows with their figures; their pictures are written first.
+        """Rows with their metrics; their images are written first.
 
         Raises:
             InputError: a photo that cannot be read or shows no face.
         """
         for row in rows:
-            face = self.reconstructor.reconstruct(self.photos[row.picture], name=row.picture)[0]
+            face = self.reconstructor.reconstruct(self.photos[row.photo], name=row.photo)[0]
             yield self._compared(row, face)
 
     def _compared(self, row: Row, face: Reconstruction) -> Row:
         assert face.target is not None
         cell, crop, mask = _cells(face)
         folders = [self.out / "photos", *(self.out / kind / self.method for kind in cell)]
-        for folder, picture in zip(folders, (crop, *cell.values())):
+        for folder, image in zip(folders, (crop, *cell.values())):
             make_folder(folder)
-            write_png(folder / f"{row.picture}.png", to_uint8(picture[0]))
-        return replace(row, figures=self.judges.figures(cell["drawings"], crop, mask))
+            write_png(folder / f"{row.photo}.png", to_uint8(image[0]))
+        return replace(row, metrics=self.judges.metrics(cell["renders"], crop, mask))
 
 
 @torch.no_grad()
 def _cells(face: Reconstruction) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Drawing and mesh under the photo's light, the photo (1, 3, R, R), and the head's mask (1, 1, R, R)."""
     assert face.target is not None
-    photo, normals = face.target.picture.cpu(), face.state.normals(face.renderer).cpu()
+    photo, normals = face.target.image.cpu(), face.state.normals(face.renderer).cpu()
     mask = normals[:, 3:] * face.target.mask.cpu()
-    return {"drawings": face.draw()[None], "meshes": shaded_mesh(photo, normals)}, photo, mask
+    return {"renders": face.render()[None], "meshes": shaded_mesh(photo, normals)}, photo, mask
 
 
-def _sheet(out: Path, names: Sequence[str], table: FacesTable) -> Pixels | None:
-    """A row for each photo: photo, then drawing and mesh of every method; None if no photo has a face."""
+def _sheet(out: Path, names: Sequence[str], table: LikenessTable) -> Pixels | None:
+    """A row for each photo: photo, then render and mesh of every method; None if no photo has a face."""
     methods = table.settings.methods
-    failed = {row.picture for row in table.missing}
+    failed = {row.photo for row in table.missing}
     shown = [name for name in names if name not in failed][: table.settings.rows]
     if not shown:
         return None
     captions = ["photo", *(caption for method in methods for caption in (method, "its mesh"))]
-    return picture_table([list(_row(out, name, methods)) for name in shown], columns=captions)
+    return image_table([list(_row(out, name, methods)) for name in shown], columns=captions)
 
 
 def _row(out: Path, name: str, methods: Sequence[str]) -> Iterator[Pixels]:
-    files = [out / "photos", *(out / kind / method for method in methods for kind in ("drawings", "meshes"))]
+    files = [out / "photos", *(out / kind / method for method in methods for kind in ("renders", "meshes"))]
     for folder in files:
         yield np.asarray(read_photo(folder / f"{name}.png").pixels)

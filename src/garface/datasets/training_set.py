@@ -1,4 +1,4 @@
-"""Fitted faces as a training set: pictures with the normal maps of their fits."""
+"""Training sets: crops with the normal maps of their fits."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from garface.heads import HeadModel, check_stamp, stamped_head
 from garface.io.arrays import read_arrays
 from garface.rendering import normal_map
 
-Split = Literal["train", "heldout", "all"]
+Split = Literal["train", "held-out", "all"]
 
 
-def held_back(name: str) -> bool:
-    """Whether a picture is kept from every training: its number ends in 7, or one in ten of other names."""
+def is_held_out(name: str) -> bool:
+    """Whether an image is kept from every training: its number ends in 7, or one in ten of other names."""
     number = re.search(r"(\d+)$", name)
     if number:
         return number.group(1).endswith("7")
@@ -36,18 +36,18 @@ def held_back(name: str) -> bool:
 _FIT = ("identity", "expression", "rotation", "translation", "focal", "principal")
 """Arrays of a fit."""
 SETTINGS_FILE = "settings.json"
-"""Of a prepared folder: how it was made, and the stamp of its head model."""
+"""Of a training set: how it was made, and the stamp of its head model."""
 _REMEDY = "prepare the photos again with `garface data prepare`, into a new folder"
 
 
-class FittedFaces:
+class TrainingSet:
     """A folder made by `prepare`, in memory.
 
-    Index i >= n stands for the mirror image of picture i - n: flipped, with n_x negated.
+    Index i >= n stands for the mirror image of image i - n: flipped, with n_x negated.
 
     Args:
         folder: the folder.
-        split: "train", "heldout" (see `held_back`) or "all".
+        split: "train", "held-out" (see `is_held_out`) or "all".
         model: the head model that the coefficients belong to; None loads the one that the folder names.
 
     Raises:
@@ -67,7 +67,7 @@ class FittedFaces:
     def __len__(self) -> int:
         return len(self.names)
 
-    def select(self, rows: Tensor) -> FittedFaces:
+    def select(self, rows: Tensor) -> TrainingSet:
         """The faces of these rows (M,), in this order; rows may repeat."""
         chosen = copy(self)
         chosen.arrays = {name: array[rows.numpy()] for name, array in self.arrays.items()}
@@ -81,7 +81,7 @@ class FittedFaces:
 
     @property
     def fits_hash(self) -> str:
-        """SHA-256 of what the faces' geometry is drawn from, hexadecimal: whether two sets ask for the same heads."""
+        """SHA-256 of what the faces' geometry is sampled from, hexadecimal: whether two sets ask for the same heads."""
         digest = hashlib.sha256("\n".join(self.names).encode())
         for name in _FIT:
             digest.update(self.arrays[name].tobytes())
@@ -92,18 +92,18 @@ class FittedFaces:
         """Topology of the model's mesh."""
         return Topology.build(self.model.triangles, len(self.model.mean))
 
-    def pictures(self, indices: Tensor, *, resolution: int | None = None) -> Tensor:
-        """Pictures (B, 3, R, R) in [-1, 1]; averaged down from the stored size when `resolution` is smaller.
+    def images(self, indices: Tensor, *, resolution: int | None = None) -> Tensor:
+        """Images (B, 3, R, R) in [-1, 1]; averaged down from the stored size when `resolution` is smaller.
 
         Raises:
             SettingError: a resolution that does not divide the stored size.
         """
         rows, mirrored = self._rows(indices)
         stored = torch.from_numpy(self.arrays["pictures"][rows.numpy()]).permute(0, 3, 1, 2)
-        pictures = stored.float() / 127.5 - 1
+        images = stored.float() / 127.5 - 1
         if resolution not in (None, self.size):
-            pictures = _shrink(pictures, resolution)
-        return torch.where(mirrored.view(-1, 1, 1, 1), pictures.flip(3), pictures)
+            images = _shrink(images, resolution)
+        return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
 
     def conditions(self, indices: Tensor, *, resolution: int | None = None) -> Tensor:
         """Normal maps (B, 4, R, R) of the fits, in the crops' camera frames."""
@@ -119,20 +119,20 @@ class FittedFaces:
         return self.poses(rows).apply(shapes)
 
     def poses(self, rows: Tensor) -> Pose:
-        """Fitted poses of unmirrored pictures."""
+        """Fitted poses of unmirrored images."""
         return Pose(self.take("rotation", rows), self.take("translation", rows))
 
     def cameras(self, rows: Tensor) -> Camera:
-        """Fitted cameras of unmirrored pictures."""
+        """Fitted cameras of unmirrored images."""
         return Camera(self.take("focal", rows), self.take("principal", rows), self.size, self.size)
 
     def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
-        """Latents of the generator that drew the pictures, see `known_latents`.
+        """Latents of the generator that made the images, see `known_latents`.
 
-        Repeated rows count once, so that every selection of the same pictures has the same latents.
+        Repeated rows count once, so that every selection of the same images has the same latents.
 
         Raises:
-            InputError: the styles of the pictures are not known.
+            InputError: the styles of the images are not known.
             SettingError: a count that the styles cannot give.
         """
         _, first, back = np.unique(self.names, return_index=True, return_inverse=True)
@@ -142,7 +142,7 @@ class FittedFaces:
         return KnownLatents(known.latents[torch.from_numpy(back)], known.spread)
 
     def styles(self, rows: Tensor) -> Tensor:
-        """Styles (B, W) of the generator that drew the pictures.
+        """Styles (B, W) of the generator that made the images.
 
         Raises:
             InputError: they are not known.
@@ -192,17 +192,17 @@ def mirror_where(normals: Tensor, mirrored: Tensor) -> Tensor:
     return torch.where(mirrored.view(-1, 1, 1, 1), normals.flip(3) * sign, normals)
 
 
-def _shrink(pictures: Tensor, resolution: int | None) -> Tensor:
-    size = pictures.shape[-1]
+def _shrink(images: Tensor, resolution: int | None) -> Tensor:
+    size = images.shape[-1]
     if resolution is None or size % resolution:
         raise SettingError(
             f"Crops of {size} px cannot be averaged down to {resolution} px; prepare them at a multiple."
         )
-    return interpolate(pictures, size=(resolution, resolution), mode="area")
+    return interpolate(images, size=(resolution, resolution), mode="area")
 
 
 def read_stamp(folder: Path) -> str | None:
-    """The stamp of the head model that a prepared folder was fitted with; None if it is older than stamps.
+    """The stamp of the head model that a training set was fitted with; None if it is older than stamps.
 
     Raises:
         InputError: the folder's settings cannot be read.
@@ -218,13 +218,11 @@ def read_stamp(folder: Path) -> str | None:
 def _load(folder: Path, split: Split) -> dict[str, np.ndarray]:
     shards = sorted(folder.glob("part-*.npz"))
     if not shards:
-        raise InputError(
-            f"{folder} holds no prepared faces; make them with `garface data prepare PHOTOS --out {folder}`."
-        )
+        raise InputError(f"{folder} is no training set; make one with `garface data prepare PHOTOS --out {folder}`.")
     parts: dict[str, list[np.ndarray]] = {}
     for shard in shards:
         arrays = read_arrays(shard, remedy="delete it and prepare the photos again")
-        keep = np.array([split == "all" or held_back(str(n)) == (split == "heldout") for n in arrays["names"]], bool)
+        keep = np.array([split == "all" or is_held_out(str(n)) == (split == "held-out") for n in arrays["names"]], bool)
         if keep.any():
             for name, array in arrays.items():
                 parts.setdefault(name, []).append(array[keep])

@@ -1,4 +1,4 @@
-"""Drawings for the normal estimator: what spoils them, what stays, and who decides."""
+"""Renders for the normal estimator: what degrades them, what stays, and who decides."""
 
 import io
 from pathlib import Path
@@ -12,15 +12,15 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from garface.datasets.conditions import yaw_degrees
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
 from garface.heads import landmark_points
 from garface.io import to_tensor, to_uint8
 from garface.synthetic.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
-from garface.synthetic.drawings import Drawings, DrawingSettings, _mirrored
+from garface.synthetic.heads import SyntheticHeads, SyntheticSettings, _mirrored
 from garface.synthetic.jpeg import compress
-from garface.synthetic.plain_skins import PlainSkins, _waves
-from garface.synthetic.skins import MEAN_SKIN, _sample, landmark_pull, unwrapped_skin
+from garface.synthetic.photo_skins import MEAN_SKIN, _sample, landmark_pull, unwrapped_skin
+from garface.synthetic.procedural_skins import ProceduralSkins, _waves
 
 EYES = torch.tensor([[40.0, 60.0], [88.0, 60.0]])
 
@@ -29,7 +29,7 @@ def seeded(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def smooth_pictures(count: int, size: int = 128) -> Tensor:
+def smooth_images(count: int, size: int = 128) -> Tensor:
     """Like photos: most of the variation is slow."""
     source = seeded(5)
     parts = [
@@ -83,7 +83,7 @@ def test_a_softer_edge_covers_as_much_over_more_pixels() -> None:
     assert float(soft.sum()) == pytest.approx(float(hard.sum()), rel=0.05)
 
 
-def test_covers_leave_most_of_the_picture_and_the_uncovered_pixels_alone() -> None:
+def test_covers_leave_most_of_the_image_and_the_uncovered_pixels_alone() -> None:
     count, black = 24, torch.full((24, 3, 128, 128), -1.0)
     eyes, always = EYES.expand(count, 2, 2), Degradations(occluded=1.0, glasses=0.0, compressed=0.0, noise=0.0)
     cover = cover_masks(eyes, 128, seeded(), always)
@@ -93,16 +93,16 @@ def test_covers_leave_most_of_the_picture_and_the_uncovered_pixels_alone() -> No
     assert float(share.max()) < 0.5
     assert 0.01 < float(share.mean()) < 0.2
     # contrast aside, which keeps the sign, blur reaches four pixels and a white shape on black is seen only near itself
-    picture, told = degrade(black, -black, eyes, seeded(), always)
+    image, told = degrade(black, -black, eyes, seeded(), always)
     torch.testing.assert_close(told, cover)
     near = torch.nn.functional.max_pool2d(cover, 17, 1, 8) > 0
-    assert float(picture[~near.expand_as(picture)].max()) <= -0.79
+    assert float(image[~near.expand_as(image)].max()) <= -0.79
     middle = torch.nn.functional.max_pool2d(1 - cover, 17, 1, 8) == 0
-    assert float((picture - black)[middle.expand_as(picture)].gt(0.5).float().mean()) > 0.6  # some fillings are dark
+    assert float((image - black)[middle.expand_as(image)].gt(0.5).float().mean()) > 0.6  # some fillings are dark
 
 
 @pytest.mark.parametrize("name", ["occluded", "glasses"])
-def test_the_share_of_pictures_with_something_before_the_face_is_as_asked(name: str) -> None:
+def test_the_share_of_images_with_something_before_the_face_is_as_asked(name: str) -> None:
     count, none = 400, {"occluded": 0.0, "glasses": 0.0, "compressed": 0.0}
     settings = Degradations(**{**none, name: 0.3})
     _, cover = degrade(
@@ -125,122 +125,122 @@ def test_glasses_are_dark_and_sit_at_the_eyes() -> None:
 
 
 def test_fillings_are_pieces_of_the_photos_or_plain() -> None:
-    photos = smooth_pictures(24, 32)
+    photos = smooth_images(24, 32)
     for patch, photo in zip(fillings(photos, seeded()), photos):
-        plain = bool((patch.amax((1, 2)) == patch.amin((1, 2))).all())
+        uniform = bool((patch.amax((1, 2)) == patch.amin((1, 2))).all())
         same = torch.equal(patch.flatten(1).sort(1).values, photo.flatten(1).sort(1).values)
-        assert plain != same
+        assert uniform != same
 
 
 # JPEG
 
 
-def pillow(picture: Tensor, quality: int) -> Tensor:
+def pillow(image: Tensor, quality: int) -> Tensor:
     file = io.BytesIO()
-    Image.fromarray(to_uint8(picture)).save(file, "jpeg", quality=quality, subsampling="4:2:0")
+    Image.fromarray(to_uint8(image)).save(file, "jpeg", quality=quality, subsampling="4:2:0")
     return to_tensor(np.array(Image.open(file).convert("RGB")))
 
 
 @pytest.mark.parametrize("quality", [10, 30, 60, 90])
 def test_compression_is_that_of_a_real_file(quality: int) -> None:
-    pictures = smooth_pictures(4)
-    ours = compress(pictures, torch.full((4,), float(quality)))
-    theirs = torch.cat([pillow(one, quality) for one in pictures])
-    loss = (theirs - pictures).square().mean().sqrt()
+    images = smooth_images(4)
+    ours = compress(images, torch.full((4,), float(quality)))
+    theirs = torch.cat([pillow(one, quality) for one in images])
+    loss = (theirs - images).square().mean().sqrt()
     assert float((ours - theirs).square().mean().sqrt()) < 0.35 * float(loss)
-    assert float((ours - pictures).square().mean().sqrt()) == pytest.approx(float(loss), rel=0.05)
+    assert float((ours - images).square().mean().sqrt()) == pytest.approx(float(loss), rel=0.05)
 
 
 def test_compression_loses_more_the_lower_the_quality_is() -> None:
-    picture = smooth_pictures(1).expand(9, -1, -1, -1)
+    image = smooth_images(1).expand(9, -1, -1, -1)
     quality = torch.tensor([95.0, 85, 75, 60, 45, 30, 20, 10, 5])
-    loss = (compress(picture, quality) - picture).square().mean((1, 2, 3))
+    loss = (compress(image, quality) - image).square().mean((1, 2, 3))
     assert (loss.diff() > 0).all()
-    one_by_one = torch.cat([compress(picture[:1], quality[i : i + 1]) for i in range(9)])
-    torch.testing.assert_close(compress(picture, quality), one_by_one)
+    one_by_one = torch.cat([compress(image[:1], quality[i : i + 1]) for i in range(9)])
+    torch.testing.assert_close(compress(image, quality), one_by_one)
 
 
 def test_compression_keeps_a_plain_colour_and_wants_whole_blocks() -> None:
-    plain = (torch.tensor([0.3, -0.2, 0.7]).view(1, 3, 1, 1)).expand(1, 3, 32, 16)
-    assert float((compress(plain, torch.tensor([90.0])) - plain).abs().max()) < 4 / 127.5
+    colour = (torch.tensor([0.3, -0.2, 0.7]).view(1, 3, 1, 1)).expand(1, 3, 32, 16)
+    assert float((compress(colour, torch.tensor([90.0])) - colour).abs().max()) < 4 / 127.5
     with pytest.raises(SettingError, match="divisible by 16"):
         compress(torch.zeros(1, 3, 24, 16), torch.tensor([90.0]))
 
 
-# Drawings
+# Renders
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> FittedFaces:
-    return FittedFaces(write_faces(tmp_path_factory.mktemp("faces")), split="train")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    return TrainingSet(write_faces(tmp_path_factory.mktemp("faces")), split="train")
 
 
-def draw_as(faces: FittedFaces, **changes: object) -> Drawings:
-    return Drawings(faces, resolution=64, settings=DrawingSettings(**changes))  # type: ignore[arg-type]
+def heads_as(faces: TrainingSet, **changes: object) -> SyntheticHeads:
+    return SyntheticHeads(faces, resolution=64, settings=SyntheticSettings(**changes))  # type: ignore[arg-type]
 
 
-def test_the_generator_alone_decides(faces: FittedFaces) -> None:
+def test_the_generator_alone_decides(faces: TrainingSet) -> None:
     torch.manual_seed(1)
-    first = draw_as(faces)(3, seeded(4))
+    first = heads_as(faces)(3, seeded(4))
     torch.manual_seed(2)
-    again, other = draw_as(faces)(3, seeded(4)), draw_as(faces)(3, seeded(5))
+    again, other = heads_as(faces)(3, seeded(4)), heads_as(faces)(3, seeded(5))
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert not torch.equal(first[0], other[0])
 
 
-def test_what_spoils_the_picture_leaves_normals_and_mask(faces: FittedFaces) -> None:
+def test_what_degrades_the_image_leaves_normals_and_mask(faces: TrainingSet) -> None:
     everything = Degradations(occluded=1.0, glasses=1.0, compressed=1.0)
-    plain = draw_as(faces, degradations=Degradations(occluded=0.0, glasses=0.0, compressed=0.0, noise=0.0)).draw(
+    clean = heads_as(faces, degradations=Degradations(occluded=0.0, glasses=0.0, compressed=0.0, noise=0.0)).render(
         4, seeded()
     )
-    spoiled = draw_as(faces, degradations=everything).draw(4, seeded())
+    degraded = heads_as(faces, degradations=everything).render(4, seeded())
     for name in ("clean", "normals", "mask", "face", "yaw"):
-        assert torch.equal(getattr(plain, name), getattr(spoiled, name)), name
-    assert float(plain.cover.max()) == 0
-    hidden = (spoiled.cover > 0.9) & (spoiled.mask > 0.9)
+        assert torch.equal(getattr(clean, name), getattr(degraded, name)), name
+    assert float(clean.cover.max()) == 0
+    hidden = (degraded.cover > 0.9) & (degraded.mask > 0.9)
     assert int(hidden.sum()) > 20
-    assert float((spoiled.normals.norm(dim=1, keepdim=True)[hidden] - 1).abs().max()) < 1e-3
-    assert float((spoiled.picture - plain.picture).abs().mean()) > 0.02
+    assert float((degraded.normals.norm(dim=1, keepdim=True)[hidden] - 1).abs().max()) < 1e-3
+    assert float((degraded.image - clean.image).abs().mean()) > 0.02
 
 
-def test_normals_lean_to_their_own_side_in_mirrored_drawings_and_others(faces: FittedFaces) -> None:
-    drawn = draw_as(faces).draw(12, seeded())
+def test_normals_lean_to_their_own_side_in_mirrored_renders_and_others(faces: TrainingSet) -> None:
+    rendered = heads_as(faces).render(12, seeded())
     columns = torch.arange(64).float()
-    left_first = drawn.normals[:, 0] * drawn.mask[:, 0]
-    middle = (drawn.mask[:, 0] * columns).sum((1, 2)) / drawn.mask[:, 0].sum((1, 2))
+    left_first = rendered.normals[:, 0] * rendered.mask[:, 0]
+    middle = (rendered.mask[:, 0] * columns).sum((1, 2)) / rendered.mask[:, 0].sum((1, 2))
     right = columns.view(1, 1, -1) > middle.view(-1, 1, 1)
     assert ((left_first * right).sum((1, 2)) > 0).all()
     assert ((left_first * ~right).sum((1, 2)) < 0).all()
-    assert ((drawn.face == 0) | (drawn.mask > 0)).all()
+    assert ((rendered.face == 0) | (rendered.mask > 0)).all()
 
 
-def test_mirroring_turns_everything(faces: FittedFaces) -> None:
-    drawn = draw_as(faces).draw(2, seeded())
-    other = _mirrored(drawn, torch.tensor([False, True]))
-    for name in ("picture", "clean", "mask", "face", "cover"):
-        assert torch.equal(getattr(other, name)[0], getattr(drawn, name)[0])
-        assert torch.equal(getattr(other, name)[1], getattr(drawn, name)[1].flip(2))
-    assert torch.equal(other.normals[1], drawn.normals[1].flip(2) * torch.tensor([-1.0, 1, 1]).view(3, 1, 1))
-    assert other.yaw.tolist() == [float(drawn.yaw[0]), -float(drawn.yaw[1])]
+def test_mirroring_turns_everything(faces: TrainingSet) -> None:
+    rendered = heads_as(faces).render(2, seeded())
+    other = _mirrored(rendered, torch.tensor([False, True]))
+    for name in ("image", "clean", "mask", "face", "cover"):
+        assert torch.equal(getattr(other, name)[0], getattr(rendered, name)[0])
+        assert torch.equal(getattr(other, name)[1], getattr(rendered, name)[1].flip(2))
+    assert torch.equal(other.normals[1], rendered.normals[1].flip(2) * torch.tensor([-1.0, 1, 1]).view(3, 1, 1))
+    assert other.yaw.tolist() == [float(rendered.yaw[0]), -float(rendered.yaw[1])]
 
 
-def test_glasses_meet_the_eyes_of_mirrored_heads_too(faces: FittedFaces) -> None:
-    draw = draw_as(faces)
-    heads = draw._heads(torch.arange(4), seeded())
-    plain, mirrored = (draw._eyes(heads, torch.full((4,), which)) for which in (False, True))
-    torch.testing.assert_close(plain[..., 1], mirrored.flip(1)[..., 1])
-    torch.testing.assert_close(plain[..., 0], 64 - mirrored.flip(1)[..., 0])
-    assert (plain[:, 0, 0] < plain[:, 1, 0]).all()
+def test_glasses_meet_the_eyes_of_mirrored_heads_too(faces: TrainingSet) -> None:
+    render = heads_as(faces)
+    heads = render._heads(torch.arange(4), seeded())
+    own, mirrored = (render._eyes(heads, torch.full((4,), which)) for which in (False, True))
+    torch.testing.assert_close(own[..., 1], mirrored.flip(1)[..., 1])
+    torch.testing.assert_close(own[..., 0], 64 - mirrored.flip(1)[..., 0])
+    assert (own[:, 0, 0] < own[:, 1, 0]).all()
     assert (mirrored[:, 0, 0] < mirrored[:, 1, 0]).all()
 
 
-def test_expressions_go_beyond_those_of_photos(faces: FittedFaces) -> None:
+def test_expressions_go_beyond_those_of_photos(faces: TrainingSet) -> None:
     """These photos have none at all."""
     source = seeded()
     names = faces.model.expression_names
-    photos = draw_as(faces, expressive=0.0, rare=0.0)._heads(torch.zeros(50, dtype=torch.long), source).expression
+    photos = heads_as(faces, expressive=0.0, rare=0.0)._heads(torch.zeros(50, dtype=torch.long), source).expression
     assert float(photos.max()) == 0
-    wide = draw_as(faces, expressive=0.5, rare=0.2)._heads(torch.zeros(400, dtype=torch.long), source).expression
+    wide = heads_as(faces, expressive=0.5, rare=0.2)._heads(torch.zeros(400, dtype=torch.long), source).expression
     assert float(wide.min()) >= 0
     assert float(wide.max()) <= 1
     for name in ("eyeBlinkLeft", "jawOpen", "cheekPuff"):
@@ -250,17 +250,17 @@ def test_expressions_go_beyond_those_of_photos(faces: FittedFaces) -> None:
     assert float((wide.amax(1) == 0).float().mean()) > 0.1  # some stay as photos are
 
 
-def test_rare_yaws_are_drawn_more_often_when_asked(faces: FittedFaces) -> None:
+def test_rare_yaws_are_rendered_more_often_when_asked(faces: TrainingSet) -> None:
     turns = yaw_degrees(faces.take("rotation", torch.arange(len(faces)))).abs()
-    weights = {flatten: draw_as(faces, flatten=flatten).conditions.weights for flatten in (0.0, 0.6, 1.0)}
+    weights = {flatten: heads_as(faces, flatten=flatten).conditions.weights for flatten in (0.0, 0.6, 1.0)}
     mean = {flatten: float((turns * weight).sum() / weight.sum()) for flatten, weight in weights.items()}
     assert mean[0.0] < mean[0.6] < mean[1.0]
 
 
-def test_the_photo_around_a_head_is_that_of_its_pose_and_covers_the_scalp(faces: FittedFaces) -> None:
-    drawn = draw_as(faces, surrounded=1.0, flatten=0.0).draw(6, seeded(2))
-    photos = torch.cat([faces.pictures(torch.arange(2 * len(faces)), resolution=64)])
-    for one, mask in zip(drawn.clean, drawn.mask):
+def test_the_photo_around_a_head_is_that_of_its_pose_and_covers_the_scalp(faces: TrainingSet) -> None:
+    rendered = heads_as(faces, surrounded=1.0, flatten=0.0).render(6, seeded(2))
+    photos = torch.cat([faces.images(torch.arange(2 * len(faces)), resolution=64)])
+    for one, mask in zip(rendered.clean, rendered.mask):
         outside = (mask == 0).expand(3, -1, -1)
         match = ((photos - one).abs() * outside).amax((1, 2, 3))
         assert int((match < 1e-5).sum()) == 1
@@ -270,7 +270,7 @@ def test_the_photo_around_a_head_is_that_of_its_pose_and_covers_the_scalp(faces:
         assert float(through.float().sum() / (mask > 0.99).float().sum()) < 0.5
 
 
-def test_vertices_go_along_with_landmarks_that_are_near(faces: FittedFaces) -> None:
+def test_vertices_go_along_with_landmarks_that_are_near(faces: TrainingSet) -> None:
     model = faces.model
     pull = landmark_pull(model)
     marks = landmark_points(model, model.mean[None])[0]
@@ -281,7 +281,7 @@ def test_vertices_go_along_with_landmarks_that_are_near(faces: FittedFaces) -> N
     assert float(distance.gather(1, pull.argmax(1, keepdim=True))[model.region("face")].max()) < 25
 
 
-def test_skins_are_taken_from_where_the_landmarks_are(faces: FittedFaces) -> None:
+def test_skins_are_taken_from_where_the_landmarks_are(faces: TrainingSet) -> None:
     """In a photo that brightens to the right, skins brighten where the landmarks lie farther right than the fit."""
     shown = faces.select(torch.arange(2))
     size, moved = shown.size, faces.select(torch.arange(2))
@@ -297,7 +297,7 @@ def test_skins_are_taken_from_where_the_landmarks_are(faces: FittedFaces) -> Non
     assert float(expected[near].min()) > 0.01
 
 
-def test_mouths_are_dark_inside_whatever_the_photo_shows(faces: FittedFaces) -> None:
+def test_mouths_are_dark_inside_whatever_the_photo_shows(faces: TrainingSet) -> None:
     skin = unwrapped_skin(faces, 0, landmark_pull(faces.model))
     inside = skin[faces.model.region("inner_mouth") & ~faces.model.region("tongue") & ~faces.model.region("teeth")]
     assert float(inside.max()) < min(MEAN_SKIN) + 0.01
@@ -312,38 +312,38 @@ def test_mouths_are_dark_inside_whatever_the_photo_shows(faces: FittedFaces) -> 
         {"degradations": Degradations(worst_quality=0.0)},
     ],
 )
-def test_settings_out_of_range_are_named(faces: FittedFaces, wrong: dict) -> None:
+def test_settings_out_of_range_are_named(faces: TrainingSet, wrong: dict) -> None:
     name = next(iter(wrong))
     with pytest.raises(SettingError, match="occluded|worst_quality" if name == "degradations" else name):
-        draw_as(faces, **wrong)
+        heads_as(faces, **wrong)
 
 
-def test_pictures_are_found_in_a_folder(tmp_path: Path) -> None:
+def test_images_are_found_in_a_folder(tmp_path: Path) -> None:
     """The other resolution of the fits, and a count of one."""
-    drawn = Drawings(FittedFaces(write_faces(tmp_path), split="heldout"), resolution=32).draw(1, seeded())
-    assert drawn.picture.shape == drawn.clean.shape == drawn.normals.shape == (1, 3, 32, 32)
-    assert -1 <= float(drawn.picture.min()) <= float(drawn.picture.max()) <= 1
+    rendered = SyntheticHeads(TrainingSet(write_faces(tmp_path), split="held-out"), resolution=32).render(1, seeded())
+    assert rendered.image.shape == rendered.clean.shape == rendered.normals.shape == (1, 3, 32, 32)
+    assert -1 <= float(rendered.image.min()) <= float(rendered.image.max()) <= 1
 
 
-def test_heads_keep_light_from_themselves_where_asked(faces: FittedFaces) -> None:
+def test_heads_keep_light_from_themselves_where_asked(faces: TrainingSet) -> None:
     model = faces.model
-    lost = draw_as(faces, shadowed=1.0)._lost_light(model.mean[None] - torch.tensor([0.0, 0.0, 600.0]), seeded())
+    lost = heads_as(faces, shadowed=1.0)._lost_light(model.mean[None] - torch.tensor([0.0, 0.0, 600.0]), seeded())
     share = (lost[0, :, :1] / lost[0, :, 0].max()).expand(-1, 3)[None]
     between_lips, tip_of_nose = landmark_points(model, share)[0, [13, 4], 0]
     assert float(tip_of_nose) < 0.02 < 0.05 < float(between_lips)
     bright, dark = (
-        draw_as(faces, shadowed=share, surrounded=0, expressive=0)._lost_light(model.mean[None], seeded()).abs().max()
+        heads_as(faces, shadowed=share, surrounded=0, expressive=0)._lost_light(model.mean[None], seeded()).abs().max()
         for share in (0.0, 1.0)
     )
     assert float(bright) == 0 < float(dark)
-    assert float(draw_as(faces, shadowed=1.0).draw(4, seeded()).clean.isfinite().float().min()) == 1
+    assert float(heads_as(faces, shadowed=1.0).render(4, seeded()).clean.isfinite().float().min()) == 1
 
 
 # Plain skins
 
 
-def test_plain_skins_look_as_skins_do(faces: FittedFaces) -> None:
-    paint, region = PlainSkins(faces.model), faces.model.region
+def test_procedural_skins_look_as_skins_do(faces: TrainingSet) -> None:
+    paint, region = ProceduralSkins(faces.model), faces.model.region
     skins = paint(200, seeded())
     assert skins.shape == (200, len(faces.model.mean), 3)
     assert 0.0049 < float(skins.min()) <= float(skins.max()) < 0.951
@@ -375,17 +375,17 @@ def test_blotches_are_smooth_and_of_the_size_asked_for() -> None:
     assert float(near) > 0.95 > 0.5 > float(far.abs())
 
 
-def test_plain_heads_show_nothing_of_the_photos_and_stand_before_blurred_ones(faces: FittedFaces) -> None:
+def test_plain_heads_show_nothing_of_the_photos_and_stand_before_blurred_ones(faces: TrainingSet) -> None:
     still = Degradations(occluded=0, glasses=0, compressed=0, noise=0)
-    plain = {"plain": 1.0, "surrounded": 1.0, "degradations": still, "mirrored": 0.0}
-    drawn = draw_as(faces, **plain).draw(6, seeded(3))
+    settings = {"procedural": 1.0, "surrounded": 1.0, "degradations": still, "mirrored": 0.0}
+    rendered = heads_as(faces, **settings).render(6, seeded(3))
     grey = faces.select(torch.arange(len(faces)))
     grey.arrays["pictures"] = np.full_like(faces.arrays["pictures"], 90)
-    other = draw_as(grey, **plain).draw(6, seeded(3))
-    inside, outside = (drawn.mask > 0.99).expand_as(drawn.clean), (drawn.mask == 0).expand_as(drawn.clean)
-    torch.testing.assert_close(drawn.clean[inside], other.clean[inside], rtol=0, atol=0.02)
-    assert not torch.equal(drawn.clean[outside], other.clean[outside])
-    mixed = draw_as(faces, **plain | {"plain": 0.5}).draw(24, seeded(3))
+    other = heads_as(grey, **settings).render(6, seeded(3))
+    inside, outside = (rendered.mask > 0.99).expand_as(rendered.clean), (rendered.mask == 0).expand_as(rendered.clean)
+    torch.testing.assert_close(rendered.clean[inside], other.clean[inside], rtol=0, atol=0.02)
+    assert not torch.equal(rendered.clean[outside], other.clean[outside])
+    mixed = heads_as(faces, **settings | {"procedural": 0.5}).render(24, seeded(3))
     steps = (mixed.clean[..., 1:] - mixed.clean[..., :-1]).abs() * (mixed.mask[..., 1:] + mixed.mask[..., :-1] == 0)
     rough = steps.amax((1, 2, 3)) > 0.25
     assert 4 < int(rough.sum()) < 20

@@ -25,7 +25,7 @@ ESTIMATED = 0.05
 seen where they are, and more."""
 
 
-class StartingShapes:
+class InitialShapes:
     """A shape estimator with everything that it looks through.
 
     Args:
@@ -50,16 +50,16 @@ class StartingShapes:
     def identities(self, faces: Sequence[AlignedFace]) -> Tensor:
         """Estimated identities (B, K) of faces, on the CPU; less is seen in crops that `check_size` refuses."""
         size = self.estimator.config.resolution
-        crops = torch.cat([face.picture for face in faces])
-        picture = interpolate(crops, size=(size, size), mode="area").to(next(self.estimator.parameters()).device)
-        seen = None if self.features is None else self.features(picture)
-        identities: Tensor = self.estimator(picture, seen).identity
+        crops = torch.cat([face.image for face in faces])
+        image = interpolate(crops, size=(size, size), mode="area").to(next(self.estimator.parameters()).device)
+        seen = None if self.features is None else self.features(image)
+        identities: Tensor = self.estimator(image, seen).identity
         return identities.cpu()
 
 
-def load_starting_shapes(
+def load_initial_shapes(
     source: str = "builtin", *, model: HeadModel, device: torch.device | str = "cpu"
-) -> StartingShapes:
+) -> InitialShapes:
     """The shape estimator of a weight file, or the shipped one, with what it looks through.
 
     Args:
@@ -84,7 +84,7 @@ def load_starting_shapes(
             f"{wanted}; train one for it with `garface train shape`."
         )
     features = load_face_features().to(device) if estimator.config.features else None
-    return StartingShapes(estimator, features, card)
+    return InitialShapes(estimator, features, card)
 
 
 def fit_from(

@@ -1,4 +1,4 @@
-"""Pictures the renderer draws from fits of photos, with looks that are not those of the photos."""
+"""Renders of the fits of photos, with another appearance than that of the photos."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from torch import Tensor
 from tqdm import tqdm
 
 from garface.arrays import Pixels
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.io import to_uint8
 from garface.reconstruction import Renderer
 
 _BATCH = 16
-"""Drawings at a time."""
+"""Renders at a time."""
 _NOISE = 1 << 40
 """Keeps the randomness of the noise apart from that of the latents."""
 
 
 @torch.no_grad()
-def draw_fits(
-    renderer: Renderer, faces: FittedFaces, rows: Sequence[int], *, seed: int = 0, progress: bool = True
+def render_fits(
+    renderer: Renderer, faces: TrainingSet, rows: Sequence[int], *, seed: int = 0, progress: bool = True
 ) -> Pixels:
-    """Draw the fitted heads of `rows` with random latents and noise, truncation 1.
+    """Render the fitted heads of `rows` with random latents and noise, truncation 1.
 
-    Picture i depends on `rows[i]` and (seed, i) alone.
+    Image i depends on `rows[i]` and (seed, i) alone.
 
     Returns:
-        Pictures (N, R, R, 3) at the renderer's resolution.
+        Images (N, R, R, 3) at the renderer's resolution.
     """
     latents = renderer.sample_latents(len(rows), seed=seed, truncation=1.0)
-    pictures: list[Pixels] = []
-    with tqdm(total=len(rows), desc="drawing", unit="picture", disable=not progress) as bar:
+    images: list[Pixels] = []
+    with tqdm(total=len(rows), desc="render", unit="image", disable=not progress) as bar:
         for start in range(0, len(rows), _BATCH):
             part = torch.tensor(rows[start : start + _BATCH])
             normals = faces.conditions(part, resolution=renderer.resolution).to(renderer.device)
             noise = _noise(renderer, range(start, start + len(part)), seed)
-            pictures += map(to_uint8, renderer.draw(latents[start : start + len(part)], normals, noise))
+            images += map(to_uint8, renderer.render(latents[start : start + len(part)], normals, noise))
             bar.update(len(part))
-    return np.stack(pictures)
+    return np.stack(images)
 
 
-def photos_of(faces: FittedFaces, rows: Sequence[int], resolution: int) -> Pixels:
-    """The prepared photos of `rows`, (N, R, R, 3), averaged down to `resolution`.
+def photos_of(faces: TrainingSet, rows: Sequence[int], resolution: int) -> Pixels:
+    """The crops of `rows`, (N, R, R, 3), averaged down to `resolution`.
 
     Raises:
-        SettingError: a resolution that does not divide that of the prepared photos.
+        SettingError: a resolution that does not divide that of the training set.
     """
-    return np.stack([to_uint8(faces.pictures(torch.tensor([row]), resolution=resolution)) for row in rows])
+    return np.stack([to_uint8(faces.images(torch.tensor([row]), resolution=resolution)) for row in rows])
 
 
 def _noise(renderer: Renderer, indices: Sequence[int], seed: int) -> list[Tensor]:

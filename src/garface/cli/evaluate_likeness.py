@@ -1,4 +1,4 @@
-"""`garface evaluate faces`: photos beside the reconstructions of several methods."""
+"""`garface evaluate likeness`: photos beside the reconstructions of several methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from garface.devices import Device
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faces:
+class Likeness:
     """Compare methods side by side on photos: a contact sheet of renders and meshes, and a table of image errors.
 
     A stopped run resumes.
@@ -24,8 +24,8 @@ class Faces:
     """Image files, or folders of them."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Output folder: sheet.png, table.json, table.md, rows.jsonl and the single images."""
-    methods: tuple[str, ...] = ("inverted", "graphics", "full")
-    """Any of inverted, graphics, no-start, graphics-no-start, full, best."""
+    methods: tuple[str, ...] = ("inverted", "classic", "full")
+    """Any of inverted, classic, no-start, classic-no-start, full, best."""
     rows: int = 12
     """Number of photos on the sheet."""
     model: str = "builtin"
@@ -37,10 +37,10 @@ class Faces:
 
     def run(self) -> int:
         """Reconstruct what is missing, and print the table."""
-        from garface.evaluation.likeness.faces import FacesSettings, compare_methods
+        from garface.evaluation.likeness.comparison import LikenessSettings, compare_methods
         from garface.io import list_photos
 
-        settings = FacesSettings(
+        settings = LikenessSettings(
             methods=self.methods, rows=self.rows, model=self.model, seed=self.seed, device=self.device
         )
         settings.check()
