@@ -16,10 +16,18 @@ from torch import Tensor
 from garface.borrowed.mobile_stylegan import STYLE_DIM, as_constants
 from garface.datasets.training_set import TrainingSet
 from garface.errors import InputError, SettingError
-from garface.networks import BorrowedGenerator, DiscriminatorConfig
+from garface.networks import BorrowedGenerator, DiscriminatorConfig, InverterConfig
 from garface.networks.output_block import begin_as
-from garface.training import AdapterSettings, AdapterWeights, Critics, train_adapters
+from garface.training import (
+    INVERTERS,
+    AdapterSettings,
+    AdapterWeights,
+    Critics,
+    InverterTrainingSettings,
+    train_adapters,
+)
 from garface.training.adapters import AdapterTraining
+from garface.training.inverter import InverterTraining
 from garface.training.runtime import Runtime, configuration
 from garface.weights import load_weights
 
@@ -62,6 +70,27 @@ def train(wanted: AdapterSettings, faces: TrainingSet) -> BorrowedGenerator:
     made = generator()
     train_adapters(wanted, made, faces, CRITICS, held_out=faces)
     return made
+
+
+def test_its_inverter_learns_the_latents_of_portraits(
+    faces: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those whose appearance the portraits have; the inverter may see smaller images than are rendered."""
+    monkeypatch.setattr("garface.training.inverter.load_generator", lambda source: generator())
+    wanted = InverterTrainingSettings(
+        folder=tmp_path,
+        inverter=InverterConfig(resolution=16, latent_dim=STYLE_DIM, channels={4: 8, 8: 8, 16: 8}, hidden=16),
+        weights=INVERTERS["borrowed-128"].weights,
+        latents="known",
+        batch=4,
+        device="cpu",
+    )
+    training = InverterTraining(wanted, faces, runtime=Runtime(wanted, configuration=configuration(wanted)))
+    styles = faces.styles(torch.arange(len(faces)))
+    assert training.known is not None
+    found = training.generator.styles(training.known)
+    torch.testing.assert_close(found, generator().appearance(styles), rtol=0, atol=1e-4)
+    assert set(training.step()) == {"prior", "latent", "style"}
 
 
 def test_it_learns_with_every_term_and_leaves_the_output_block_alone(faces: TrainingSet, tmp_path: Path) -> None:

@@ -68,6 +68,14 @@ def test_at_first_it_is_its_backbone_whatever_the_normals() -> None:
     torch.testing.assert_close(made(w, pyramid(), noise), made(w, pyramid(), silence()))
 
 
+def test_unsteered_is_what_the_backbone_makes_of_the_same_styles() -> None:
+    made, w = disturbed(generator()), appearance()
+    plain = made.unsteered(w, pyramid(), resolution=16)
+    assert not torch.allclose(made(w, pyramid(), silence(), resolution=16), plain, atol=1e-3)
+    made.injector.load_state_dict(generator().injector.state_dict())
+    torch.testing.assert_close(made(w, pyramid(), silence(), resolution=16), plain)
+
+
 def test_the_encoder_adds_to_the_styles() -> None:
     """With a bias alone it moves all of them alike, whatever the normals."""
     made, w = generator(), appearance()

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from garface.errors import SettingError
@@ -251,8 +252,11 @@ def test_inverter_reads_every_side_and_every_resolution_reaches_the_latent() -> 
         inverter.zero_grad()
         inverter(torch.randn(2, 3, r, r)).mean.square().sum().backward()
         assert inverter.enter[str(r)].weight.grad.abs().sum() > 0
+    inverter.eval()
+    large = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(inverter(large).mean, inverter(F.avg_pool2d(large, 32 // SIDES[-1])).mean)
     with pytest.raises(SettingError, match="side"):
-        inverter(torch.randn(2, 3, 32, 32))
+        inverter(torch.randn(2, 3, 24, 24))
 
 
 def test_inverter_statistics_are_what_they_say() -> None:

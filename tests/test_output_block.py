@@ -16,7 +16,8 @@ from garface.errors import OutputError, SettingError
 from garface.networks import DiscriminatorConfig, OutputBlock, OutputBlockConfig, load_output_block, to_dict
 from garface.networks.output_block import averaged_kernels, begin_as, config_for
 from garface.training import OutputBlockTrainingSettings, OutputBlockWeights, train_output_block
-from garface.training.output_block import detail_energy, difference_terms, energy_term, rate_share, regress_rest
+from garface.training.details import detail_energy, energy_term
+from garface.training.output_block import difference_terms, rate_share, regress_rest
 from garface.training.teacher import Lesson, Teacher, shrunk, split_seeds
 from garface.weights import WeightsCard, load_weights, save_weights
 
@@ -172,7 +173,7 @@ def test_the_teacher_renders_once_and_keeps(tmp_path: Path) -> None:
     kept = again.lesson(torch.tensor([5, 3]))
     assert torch.equal(kept.images, first.images.flip(0))
     torch.testing.assert_close(kept.features, first.features.flip(0))
-    with pytest.raises(OutputError, match=r"images\.npy holds \(8, 32, 32, 3\)"):
+    with pytest.raises(OutputError, match=r"pictures\.npy holds \(8, 32, 32, 3\)"):
         teacher(tmp_path, count=9)
 
 

@@ -40,6 +40,7 @@ from garface.reconstruction import (
 from garface.reconstruction.collection import Job, reconstruct_collection
 from garface.reconstruction.costs import evaluate
 from garface.reconstruction.renderer import model_hash
+from garface.rendering import normal_pyramid
 from garface.weights import WeightsCard, save_weights
 
 SIZE, LATENT = 32, 16
@@ -74,6 +75,16 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def renderer(model_folder: Path) -> Renderer:
     return load_renderer(model_folder, device="cpu")
+
+
+def test_a_renderer_makes_smaller_images_of_the_same(model_folder: Path) -> None:
+    whole, half = load_renderer(model_folder, device="cpu"), load_renderer(model_folder, device="cpu", size=16)
+    assert (whole.resolution, half.resolution) == (32, 16)
+    w, normals = half.sample_latents(2), torch.rand(2, 4, 16, 16)
+    rendered = half.render(w, normals)
+    assert rendered.shape == (2, 3, 16, 16)
+    noise = half.sample_noise(2)
+    torch.testing.assert_close(rendered, whole.generator(w, normal_pyramid(normals), noise, resolution=16))
 
 
 def state_of(renderer: Renderer, count: int = 1, seed: int = 0) -> FaceState:

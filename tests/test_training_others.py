@@ -103,6 +103,9 @@ def test_an_inverter_of_another_latent_is_refused(renderer: Path, tmp_path: Path
     other = InverterConfig(resolution=32, latent_dim=4, channels=CHANNELS, hidden=16)
     with pytest.raises(SettingError, match="latent_dim is 4, but the renderer's is 8"):
         train_inverter(inverter_settings(renderer, tmp_path, inverter=other), Balls(4))
+    larger = replace(other, latent_dim=8, resolution=64, channels=CHANNELS | {64: 4})
+    with pytest.raises(SettingError, match="resolution is 64, but the renderer's is 32"):
+        train_inverter(inverter_settings(renderer, tmp_path, inverter=larger), Balls(4))
 
 
 def shaded_balls(count: int, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -58,6 +58,10 @@ class Balls:
         noise = torch.randn(1000, count - 3, generator=torch.Generator().manual_seed(3))
         return KnownLatents(torch.cat([self.colour * 3**0.5, noise[: len(self)]], 1), torch.ones(count))
 
+    def styles(self, rows: Tensor) -> Tensor:
+        """The colours."""
+        return self.colour[rows]
+
 
 def tiny_trunk() -> FeatureTrunk:
     """A trunk built like the real one, with few channels and random weights."""

@@ -34,6 +34,8 @@ class Control:
     """How many of these heads are also turned to yaws of 0, 15, 30, 45 and 60 degrees."""
     normals: Annotated[str | None, arg(metavar="{FILE,builtin,none}")] = None
     """Weights of the normal estimator; default: those beside the renderer's, if there are any."""
+    size: int | None = None
+    """Side of the renders in pixels; default: the renderer's. The crops must be at least as large."""
     seed: int = 0
     """Fixes all random choices."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
@@ -54,7 +56,7 @@ class Control:
 
         settings = ControlSettings(count=self.count, turned=self.turned, seed=self.seed)
         settings.check()
-        renderer = load_renderer(self.model, device=self.device)
+        renderer = load_renderer(self.model, device=self.device, size=self.size)
         estimator = find_estimator(self.model, self.normals)
         if estimator is not None:
             estimator = estimator.to(renderer.device)

@@ -24,3 +24,6 @@ class Faces(Protocol):
 
     def known_latents(self, count: int, *, apart_from_geometry: bool) -> KnownLatents:
         """`count` latents of every unmirrored photo; an InputError where they are not known."""
+
+    def styles(self, rows: Tensor) -> Tensor:
+        """Styles (B, W), in its own space, of the generator that made unmirrored photos; an InputError if unknown."""

@@ -29,7 +29,7 @@ class PreloadedSet:
 
     @torch.no_grad()
     def __init__(self, faces: Faces, *, resolution: int, device: torch.device | str, batch: int = 64) -> None:
-        self.resolution, self.known_latents = resolution, faces.known_latents
+        self.resolution, self.known_latents, self.styles = resolution, faces.known_latents, faces.styles
         images, conditions = [], []
         for rows in torch.arange(len(faces)).split(batch):
             image = (faces.images(rows, resolution=resolution) + 1) * 127.5

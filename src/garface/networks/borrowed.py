@@ -270,14 +270,13 @@ class BorrowedGenerator(Generator):
         Raises:
             SettingError: shapes that do not fit this generator, or a side that it does not render.
         """
-        full = self.config.resolution
-        if resolution not in (None, full, full // 2):
-            raise SettingError(f"resolution must be {full // 2} or {full}, but is {resolution}.")
-        if noise is None:
-            noise = self.sample_noise(len(w), noise_generator, w.device)
-        x, styles = self._features(w, pyramid, noise)
-        image: Tensor = self.block(x, styles[:, -1])
-        return F.avg_pool2d(image, 2) if resolution == full // 2 else image
+        x, styles = self._features(w, pyramid, noise, noise_generator)
+        return self._image(x, styles, resolution)
+
+    def unsteered(self, w: Tensor, pyramid: Pyramid, *, resolution: int | None = None) -> Tensor:
+        """As `forward`, without what the injector adds: what the backbone makes of these styles, and no noise."""
+        styles = self._styles(w, pyramid)
+        return self._image(self.backbone.features(styles, self.config.side), styles, resolution)
 
     def render_large(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> Tensor:
         """As `forward`, but through the backbone's own upper levels: `(B, 3, 1024, 1024)`."""
@@ -286,13 +285,29 @@ class BorrowedGenerator(Generator):
         styles = torch.cat([styles, styles[:, -1:].expand(-1, spare, -1)], 1)
         return self.backbone.image(self.backbone.raised(x, styles, self.config.side, top), styles)
 
-    def _features(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _features(
+        self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor] | None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Features that the block reads, and the styles of all layers."""
+        if noise is None:
+            noise = self.sample_noise(len(w), generator, w.device)
         self._check(w, pyramid, noise)
-        appearance = w[:, None] if w.ndim == 2 else w
-        styles = appearance + self.encoder(pyramid[self.config.encoder_side])
+        styles = self._styles(w, pyramid)
         scaled = [one * strength for one, strength in zip(noise, self.noise_strengths)]
         return self.backbone.features(styles, self.config.side, self.injector(pyramid), scaled), styles
+
+    def _styles(self, w: Tensor, pyramid: Pyramid) -> Tensor:
+        """The appearance, with what the encoder reads from the normals: (B, L, 512)."""
+        appearance = w[:, None] if w.ndim == 2 else w
+        styles: Tensor = appearance + self.encoder(pyramid[self.config.encoder_side])
+        return styles
+
+    def _image(self, x: Tensor, styles: Tensor, resolution: int | None) -> Tensor:
+        full = self.config.resolution
+        if resolution not in (None, full, full // 2):
+            raise SettingError(f"resolution must be {full // 2} or {full}, but is {resolution}.")
+        image: Tensor = self.block(x, styles[:, -1])
+        return F.avg_pool2d(image, 2) if resolution == full // 2 else image
 
     def _check(self, w: Tensor, pyramid: Pyramid, noise: Sequence[Tensor]) -> None:
         if w.ndim != 2:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from garface.checks import check_shape
@@ -75,7 +76,7 @@ class Inverter(nn.Module):
 
         Args:
             image: `(B, 3, r, r)` in [-1, 1]. Below the configured resolution the statistics of the layers that
-                are skipped count as zero.
+                are skipped count as zero; images with a multiple of it are averaged down.
 
         Raises:
             SettingError: a side the network has no entrance for.
@@ -90,6 +91,8 @@ class Inverter(nn.Module):
     def _statistics(self, image: Tensor) -> Tensor:
         side = image.shape[-1]
         check_shape("image", image, (None, 3, side, side))
+        if side > self.sides[0] and side % self.sides[0] == 0:
+            image, side = F.avg_pool2d(image, side // self.sides[0]), self.sides[0]
         if side not in self.sides:
             raise SettingError(f"image must have a side among {self.sides}, but has {side}.")
         x = activate(self.enter[str(side)](image))

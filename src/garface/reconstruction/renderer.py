@@ -33,6 +33,7 @@ class Renderer:
         inverter: image -> latent.
         cards: what the weights say about themselves, "gar" and "inverter".
         device: where everything lies.
+        size: side of the images, pixels, if it is not the generator's own.
     """
 
     head_model: HeadModel
@@ -40,11 +41,12 @@ class Renderer:
     inverter: Inverter
     cards: dict[str, WeightsCard]
     device: torch.device
+    size: int | None = None
 
     @property
     def resolution(self) -> int:
         """Side of the images, pixels."""
-        return self.generator.config.resolution
+        return self.size or self.generator.config.resolution
 
     @cached_property
     def topology(self) -> Topology:
@@ -77,7 +79,7 @@ class Renderer:
         """Images (B, 3, R, R), about [-1, 1]; w is (B, W) or (B, L, W), noise None is drawn from seed 0."""
         if noise is None:
             noise = self.sample_noise(len(w))
-        return self.generator(w, normal_pyramid(normals), noise)
+        return self.generator(w, normal_pyramid(normals), noise, resolution=self.resolution)
 
     def noise_error(self, noise: Sequence[Tensor]) -> Tensor:
         """(B,) deviation from white noise of unit variance, mean over the layers (Karras et al. 2020, appendix D)."""
@@ -86,7 +88,10 @@ class Renderer:
 
     def sample_noise(self, count: int, *, seed: int = 0) -> list[Tensor]:
         """Noise for every layer; sample i depends on (seed, i) alone."""
-        rows = [self.generator.sample_noise(1, _source(seed, i), self.device) for i in range(count)]
+        rows = [
+            self.generator.sample_noise(1, _source(seed, i), self.device, resolution=self.resolution)
+            for i in range(count)
+        ]
         return [torch.cat(layer) for layer in zip(*rows)]
 
     def sample_latents(self, count: int, *, seed: int = 0, truncation: float = 0.7) -> Tensor:
@@ -103,13 +108,16 @@ class Renderer:
         return self.mean_style + truncation * (self.generator.styles(z) - self.mean_style)
 
 
-def load_renderer(model: str | Path = "builtin", *, device: Device = "auto", head: HeadModel | None = None) -> Renderer:
+def load_renderer(
+    model: str | Path = "builtin", *, device: Device = "auto", head: HeadModel | None = None, size: int | None = None
+) -> Renderer:
     """Load a trained renderer.
 
     Args:
         model: "builtin", or a folder with `gar.safetensors` and `inverter.safetensors`, as training writes them.
         device: "auto" takes the GPU if there is one.
         head: the head model; None loads the one that the renderer's weights name.
+        size: side of the images, pixels; None is the generator's own. What others there are depends on its kind.
 
     Raises:
         WeightsError: weights that are missing, unreadable, or do not belong together.
@@ -132,6 +140,7 @@ def load_renderer(model: str | Path = "builtin", *, device: Device = "auto", hea
         inverter=inverter,
         cards=cards,
         device=place,
+        size=size,
     )
 
 

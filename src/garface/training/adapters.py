@@ -27,6 +27,7 @@ from garface.losses import (
 )
 from garface.networks import BorrowedGenerator, Discriminator, DiscriminatorConfig, load_discriminator, to_dict
 from garface.rendering import normal_pyramid
+from garface.training.details import energy_term
 from garface.training.ema import Average
 from garface.training.gar.critics import Critics
 from garface.training.gar.terms import cosine_rate, lazy_adam, set_rate, teach_discriminator, weighted
@@ -42,13 +43,16 @@ class AdapterWeights:
     """Mean absolute difference, over several scales, of images with appearance and normals of one portrait to it."""
     geometry_swap: float = 0.2
     """Smooth L1 of landmarks, in pixels, to those of the portrait whose normals were taken."""
-    texture_swap: float = 0.3
+    texture_swap: float = 1.0
     """Squared distance of identity features to those of the portrait whose appearance and identity were taken."""
     consistency: float = 2.0
     """Smooth L1 between the normals and what a frozen estimator sees of them, mean over the head."""
-    adversarial: float = 0.5
+    energy: float = 5.0
+    """Difference of the local strength of details to what the backbone makes of the same styles
+    (`training/details.py`): strokes that please the other terms do not belong in a photo."""
+    adversarial: float = 0.2
     """Non-saturating logistic loss."""
-    r1: float = 0.05
+    r1: float = 0.5
     """Half of gamma of the discriminator's penalty on portraits."""
 
 
@@ -68,7 +72,7 @@ class AdapterSettings(RunSettings):
     """Images between two sample sheets."""
     own: int = 1
     """Images of a batch over the portrait's own normals."""
-    paired: int = 3
+    paired: int = 4
     """Images of a batch with the portrait's identity in another's expression and pose; the rest has others'
     normals."""
     weights: AdapterWeights = field(default_factory=AdapterWeights)
@@ -81,7 +85,7 @@ class AdapterSettings(RunSettings):
     """Images before the discriminator counts."""
     r1_every: int = 16
     """Steps between two penalties on the discriminator."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Of Adam (betas 0.5 and 0.99), at the start, of the injector's trunk; its heads take half of it."""
     encoder_share: float = 0.05
     """Share of the learning rate that the encoder takes: it knows the pose already."""
@@ -161,9 +165,12 @@ class AdapterTraining:
         """Take one step and return its metrics."""
         settings, runtime = self.settings, self.runtime
         task = self._task(runtime.next_images(len(self.faces)))
+        pyramid = normal_pyramid(task.normals)
         with runtime.autocast():
-            generated = self.generator(task.appearance, normal_pyramid(task.normals), resolution=self.size)
-        terms = self._terms(task, generated)
+            generated = self.generator(task.appearance, pyramid, resolution=self.size)
+            with torch.no_grad():
+                plain = self.generator.unsteered(task.appearance, pyramid, resolution=self.size)
+        terms = {**self._terms(task, generated), "energy": energy_term(generated, plain)}
         rate = cosine_rate(settings.learning_rate, runtime.images, over=settings.decay_over)
         set_rate(self.optimiser, rate)
         runtime.descend(weighted(terms, settings.weights), self.optimiser)

@@ -170,11 +170,11 @@ class EncoderSettings(RunSettings):
 
     folder: Path = free(Path("runs/normal-encoder"))  # noqa: RUF009
     """Receives checkpoints, log.jsonl and, at the end, the weights."""
-    max_images: int = free(20_000)
+    max_images: int = free(40_000)
     """Normal maps shown in all."""
     learning_rate: float = 2e-3
     """Of Adam (betas 0.9 and 0.99), at the start."""
-    decay_over: int = 20_000
+    decay_over: int = 40_000
     """Normal maps over which the learning rate falls to a thousandth."""
     average_half_life: float = 1_000.0
     """Half-life of the averaged weights, in normal maps."""

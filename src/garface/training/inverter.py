@@ -15,7 +15,16 @@ from torch.optim import Adam
 from garface.datasets.faces import Faces
 from garface.errors import SettingError
 from garface.losses import gaussian_likelihood_error, kl_to_standard_normal, pyramid_error
-from garface.networks import Generator, Inverter, InverterConfig, InverterOutput, load_generator, load_inverter, to_dict
+from garface.networks import (
+    BorrowedGenerator,
+    Generator,
+    Inverter,
+    InverterConfig,
+    InverterOutput,
+    load_generator,
+    load_inverter,
+    to_dict,
+)
 from garface.rendering import normal_pyramid
 from garface.training.ema import Average, observe_at_times
 from garface.training.gar.terms import cosine_rate, sample_gaussian, set_rate, weighted
@@ -93,7 +102,7 @@ class InverterTraining:
         self.generator: Generator = runtime.place(load_generator(settings.generator))
         inverter = Inverter(settings.inverter) if settings.start is None else load_inverter(settings.start)
         _check_pair(self.generator, inverter)
-        self.known = known_of(faces, settings.latents, self.generator.config)
+        self.known = _known_latents(faces, settings.latents, self.generator)
         self.inverter = runtime.register("inverter", inverter.train().requires_grad_(True))
         self.average = runtime.register("average", Average(self.inverter, half_life=settings.average_half_life))
         adam = Adam(self.inverter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), foreach=True)
@@ -101,7 +110,7 @@ class InverterTraining:
 
     def step(self) -> Metrics:
         """Take one step on the next photos and return its metrics."""
-        full, device = self.generator.config.resolution, self.runtime.device
+        full, device = self.inverter.config.resolution, self.runtime.device
         size = full // 2 if self.runtime.images < self.settings.half_size else full
         indices = self.runtime.next_images(2 * len(self.faces))
         count = round(self.settings.photos * len(indices))
@@ -131,16 +140,15 @@ class InverterTraining:
 
     def _photo_terms(self, photo: Tensor, condition: Tensor, indices: Tensor) -> Metrics:
         guess = self._guess(photo)
-        with self.runtime.autocast():
-            w = self.generator.styles(sample_gaussian(guess.mean, guess.log_variance))
-            reconstruction = self.generator(w, normal_pyramid(condition), resolution=photo.shape[-1])
-        terms = {
-            "photo": pyramid_error(reconstruction, photo),
-            "prior": kl_to_standard_normal(guess.mean, guess.log_variance).sum(dim=1),
-        }
+        terms = {"prior": kl_to_standard_normal(guess.mean, guess.log_variance).sum(dim=1)}
+        if self.settings.weights.photo > 0:
+            with self.runtime.autocast():
+                w = self.generator.styles(sample_gaussian(guess.mean, guess.log_variance))
+                reconstruction = self.generator(w, normal_pyramid(condition), resolution=photo.shape[-1])
+            terms["photo"] = pyramid_error(reconstruction, photo)
         told = indices < len(self.faces)  # of a mirror image no latent is known
         if self.known is not None and bool(told.any()):
-            latent = self.known.latents[indices[told]].to(photo.device)
+            latent = self.known[indices[told]].to(photo.device)
             error = gaussian_likelihood_error(latent, guess.mean[told], guess.log_variance[told])
             terms["latent"] = error.mean(dim=1)
         return terms
@@ -172,11 +180,26 @@ class InverterTraining:
         return guess
 
 
+def _known_latents(faces: Faces, latents: Latents, generator: Generator) -> Tensor | None:
+    """Latents (N, Z) of the photos, where they are known and wanted."""
+    if latents == "known" and isinstance(generator, BorrowedGenerator):
+        return generator.latents(faces.styles(torch.arange(len(faces))).to(generator.device))
+    known = known_of(faces, latents, generator.config)
+    return None if known is None else known.latents
+
+
 def _check_pair(generator: Generator, inverter: Inverter) -> None:
-    for name in ("latent_dim", "resolution"):
-        ours, theirs = getattr(inverter.config, name), getattr(generator.config, name)
-        if ours != theirs:
-            raise SettingError(f"the inverter's {name} is {ours}, but the renderer's is {theirs}; make them equal.")
+    ours, theirs = inverter.config, generator.config
+    if ours.latent_dim != theirs.latent_dim:
+        raise SettingError(
+            f"the inverter's latent_dim is {ours.latent_dim}, but the renderer's is {theirs.latent_dim}; make them "
+            "equal."
+        )
+    if theirs.resolution % ours.resolution:
+        raise SettingError(
+            f"the inverter's resolution is {ours.resolution}, but the renderer's is {theirs.resolution}, which is no "
+            "multiple of it."
+        )
 
 
 def train_inverter(settings: InverterTrainingSettings, faces: Faces) -> Outcome:

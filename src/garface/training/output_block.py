@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from garface.borrowed import FeatureTrunk
-from garface.borrowed.mobile_stylegan import BANDS, STYLE_DIM, Backbone, haar, scaled
+from garface.borrowed.mobile_stylegan import STYLE_DIM, Backbone, haar, scaled
 from garface.errors import SettingError
 from garface.io import contact_sheet, to_uint8, write_png
 from garface.losses import generator_loss, perceptual_distance
@@ -26,6 +26,7 @@ from garface.networks import (
     to_dict,
 )
 from garface.networks.output_block import begin_as, config_for
+from garface.training.details import energy_term
 from garface.training.ema import Average
 from garface.training.gar.terms import cosine_rate, lazy_adam, set_rate, teach_discriminator, weighted
 from garface.training.runtime import Metrics, Outcome, RunSettings, Runtime, configuration, free, frozen
@@ -123,18 +124,6 @@ def difference_terms(output: Tensor, wanted: Tensor) -> Metrics:
         "absolute": torch.stack([one.abs().flatten(1).mean(1) for one in differences]).sum(0),
         "squared": torch.stack([one.square().flatten(1).mean(1) for one in differences]).sum(0),
     }
-
-
-def detail_energy(images: Tensor, cell: int = 8) -> Tensor:
-    """Root mean square of each detail band of images (B, 3, R, R) in cells of the band: (B, 9, R / 16, R / 16)."""
-    details = haar(images)[:, images.shape[1] :] / BANDS
-    return (F.avg_pool2d(details.square(), min(cell, details.shape[-1])) + 1e-6).sqrt()
-
-
-def energy_term(output: Tensor, wanted: Tensor) -> Tensor:
-    """Absolute difference (B,) of the energies of details of images (B, 3, R, R), at full and at half the side."""
-    pairs = ((output, wanted), (F.avg_pool2d(output, 2), F.avg_pool2d(wanted, 2)))
-    return torch.stack([(detail_energy(a) - detail_energy(b)).abs().flatten(1).mean(1) for a, b in pairs]).sum(0)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from garface.networks import (
 )
 from garface.training.gar.settings import GarTrainingSettings, GarWeights
 from garface.training.gar.stages import FOREVER
-from garface.training.inverter import InverterTrainingSettings
+from garface.training.inverter import InverterTrainingSettings, InverterWeights
 from garface.training.normals import NormalsTrainingSettings
 from garface.training.readout import ReadoutSettings
 from garface.training.shape import ShapeTrainingSettings
@@ -157,8 +157,16 @@ for a GPU; `further-128` goes on from weights on one GPU, with a wider discrimin
 INVERTERS: dict[str, InverterTrainingSettings] = {
     "cpu-128": InverterTrainingSettings(
         inverter=INVERTER_PRESETS["cpu-128"], latents="known", average_half_life=2_000.0, max_images=40_000
-    )
+    ),
+    "borrowed-128": InverterTrainingSettings(
+        inverter=replace(INVERTER_PRESETS["cpu-128"], latent_dim=512, hidden=512),
+        weights=InverterWeights(photo=0.0, rerender=0.0),
+        latents="known",
+        average_half_life=2_000.0,
+        max_images=40_000,
+    ),
 }
+"""`borrowed-128` inverts a borrowed renderer by its latents alone, because rendering a photo again takes long."""
 
 NORMALS: dict[str, NormalsTrainingSettings] = {
     "cpu-128": NormalsTrainingSettings(),

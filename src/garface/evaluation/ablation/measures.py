@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,7 @@ class VariantMetrics:
     """Of photos themselves: what a perfect renderer would reach."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class WideRenderer(Renderer):
     """A renderer whose generator looks at another condition than the normal map."""
 
@@ -126,9 +126,7 @@ class WideRenderer(Renderer):
     @classmethod
     def of(cls, renderer: Renderer, widening: Widening) -> WideRenderer:
         """The same renderer."""
-        return cls(
-            renderer.head_model, renderer.generator, renderer.inverter, renderer.cards, renderer.device, widening
-        )
+        return cls(**{one.name: getattr(renderer, one.name) for one in fields(renderer)}, widening=widening)
 
     def normals(self, identity: Tensor, expression: Tensor, pose: Pose, camera: Camera) -> Tensor:
         """Normal maps and what follows them, (B, 4 + C, R, R)."""
