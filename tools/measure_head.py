@@ -2,15 +2,9 @@
 
     python tools/measure_head.py PEOPLE src/garface/heads/data/head.npz
 
-<<<<<<< HEAD
-PEOPLE is a folder with the survey, like that of `tools/build_head.py --people`. Means are in millimetres, and in
-standard deviations of people. Spreads are those of heads of one size, because the model's heads have no size: an image
-does not tell it.
-=======
 PEOPLE is the folder with the survey that `tools/build_head.py` reads. Means are in millimetres, and in standard
-deviations of people. Spreads are those of heads of one size, because the model's heads have no size: a picture does not
+deviations of people. Spreads are those of heads of one size, because the model's heads have no size: an image does not
 tell it.
->>>>>>> cf7e326 (The head that ships is calibrated with measurements of people)
 """
 
 import argparse
