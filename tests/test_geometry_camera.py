@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from garface.errors import SettingError
-from garface.geometry import Camera, Pose, Similarity, axis_angle_to_matrix
+from garface.geometry import Camera, Pose, Similarity, Turn, axis_angle_to_matrix
 
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -58,6 +58,26 @@ def test_a_rolled_pose_sees_the_crop() -> None:
     cropped, roll = camera().cropped(similarity(), 64, 64)
     seen = cropped.project(pose.rolled(roll).apply(head))
     torch.testing.assert_close(seen, similarity().apply(camera().project(pose.apply(head))))
+
+
+def test_a_turn_is_exactly_what_the_turned_camera_sees() -> None:
+    pixels = torch.tensor([[110.0, 5.0], [-400.0, 300.0]]).double()
+    turn, cloud = Turn.towards(camera(), pixels), points()
+    seen = camera().project(cloud)
+    torch.testing.assert_close(turn.apply(seen), camera().project(cloud @ turn.rotation.mT))
+    torch.testing.assert_close(turn.inverse().apply(turn.apply(seen)), seen)
+    torch.testing.assert_close(turn.apply(pixels[:, None])[:, 0], camera().principal)
+    torch.testing.assert_close(torch.linalg.det(turn.rotation), torch.ones(2).double())
+    torch.testing.assert_close(turn.rotation @ turn.rotation.mT, torch.eye(3).double().expand(2, 3, 3))
+    unmoved = Turn.towards(camera(), camera().principal)
+    assert torch.equal(unmoved.rotation, torch.eye(3).double().expand(2, 3, 3))
+
+
+def test_what_lies_behind_a_turned_camera_is_far_outside_its_image() -> None:
+    turn = Turn.towards(camera(), torch.tensor([[5000.0, 50.0], [9000.0, 20.0]]).double())
+    behind = turn.apply(torch.tensor([[[-5000.0, 50.0]], [[-9000.0, 20.0]]]).double())
+    assert bool((behind.abs().amax(-1) > 1000).all())
+    assert bool(behind.isfinite().all())
 
 
 def test_similarity_turns_x_toward_y_and_inverts() -> None:

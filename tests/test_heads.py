@@ -8,6 +8,7 @@ from garface.heads import (
     IBUG,
     MEDIAPIPE,
     FitSettings,
+    FocalPrior,
     Shared,
     fit_landmarks,
     interocular_distance,
@@ -161,7 +162,8 @@ def test_an_expected_focal_length_settles_distance_and_focal_length() -> None:
     observed = project(identity, expression, near, camera)
     told = camera.focal.clone()
     told[2] = torch.nan
-    blind, seeing = (fit_landmarks(MODEL, observed, camera, focal=focal) for focal in (None, told))
+    prior = FocalPrior(told, torch.full((3,), 0.025))
+    blind, seeing = (fit_landmarks(MODEL, observed, camera, focal=focal) for focal in (None, prior))
     apart = (seeing.camera.focal / camera.focal).log().abs()
     assert float(apart[:2].max()) < 0.05
     distance = (seeing.pose.translation[:2, 2] / near.translation[:2, 2]).log().abs()
@@ -174,7 +176,8 @@ def test_an_expected_focal_length_settles_distance_and_focal_length() -> None:
 def test_the_focal_length_prior_is_derived_rightly() -> None:
     identity, expression, pose, camera = heads(2)
     observed = project(identity, expression, pose, camera).double()
-    problem = _Problem(MODEL, observed, camera, None, None, camera.focal * 1.2, None, FitSettings())
+    prior = FocalPrior(camera.focal * 1.2, torch.tensor([0.025, 0.1]))
+    problem = _Problem(MODEL, observed, camera, None, None, prior, None, FitSettings())
     state = problem.start(pose.rotation)
     grown = replace(state, log_focal=state.log_focal + 0.01)
     slope = (problem.focal_residual(grown) - problem.focal_residual(state)) / 0.01

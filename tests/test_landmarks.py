@@ -18,10 +18,12 @@ from garface.photo.detector import (
     DetectorSettings,
     FaceLandmarks,
     LandmarkDetector,
-    _merge,
+    _apart,
+    _centred_first,
     _Window,
     _window_levels,
     choose_faces,
+    how_many,
 )
 
 
@@ -152,6 +154,45 @@ def test_two_faces_come_largest_first(
     assert choose_faces([first, second], 2) == [second]
 
 
+def collage(photo: NDArray[np.uint8], face: FaceLandmarks, size: int, rows: int, columns: int) -> NDArray[np.uint8]:
+    """The face in a regular grid, `size` pixels high, each in a cell three times as wide."""
+    small = resized(photo, round(512 * size / face.size))
+    left, top = (face.centre * len(small) / 512 - 0.9 * size).astype(int)
+    cut = small[max(top, 0) : top + 2 * size, left : left + 2 * size]
+    image = np.random.default_rng(0).normal(110, 8, (rows * 3 * size, columns * 3 * size, 3)).clip(0, 255)
+    image = image.astype(np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            y, x = row * 3 * size + size // 2, column * 3 * size + size // 2
+            image[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
+    return image
+
+
+def test_every_face_of_a_crowd_is_found_once(
+    detector: LandmarkDetector, photo: NDArray[np.uint8], face: FaceLandmarks
+) -> None:
+    found = detector.find(collage(photo, face, 70, 4, 6), wanted=None)
+    assert len(found) == 24
+    cells = {tuple((other.centre // 210).astype(int).tolist()) for other in found}
+    assert len(cells) == 24
+    assert all(55 < other.size < 85 for other in found)
+    with LandmarkDetector(DetectorSettings(most_faces=3)) as few:
+        assert len(few.find(collage(photo, face, 70, 2, 3), wanted=None)) == 3
+
+
+def test_small_faces_beside_a_large_one_are_found_where_all_are_wanted(
+    detector: LandmarkDetector, photo: NDArray[np.uint8], face: FaceLandmarks
+) -> None:
+    image = np.full((1024, 1536, 3), 110, np.uint8)
+    image[:, :1024] = resized(photo, 1024)
+    image[100:310, 1200:1410] = collage(photo, face, 70, 1, 1)
+    assert len(detector.find(image)) == 1
+    first, second = detector.find(image, wanted=None)
+    assert first.size > 3 * second.size
+    assert 1200 < second.centre[0] < 1410
+    assert [len(detector.find(image, wanted=how_many(which))) for which in ("largest", 2, "all")] == [1, 2, 2]
+
+
 def test_photo_without_a_face(detector: LandmarkDetector) -> None:
     with pytest.raises(NoFaceError, match="480 x 320"):
         detector.find(np.full((320, 480, 3), 128, np.uint8))
@@ -203,8 +244,10 @@ def test_nothing_is_said_on_standard_error(photo: NDArray[np.uint8], capfd: pyte
 
 @pytest.mark.parametrize(("width", "height"), [(512, 512), (4000, 3000), (300, 2000), (100, 100)])
 def test_windows_cover_the_photo_and_overlap_by_half(width: int, height: int) -> None:
-    levels = list(_window_levels(width, height, 300))
+    levels = list(_window_levels(width, height, 300, 100.0))
     assert sum(map(len, levels)) <= 300
+    assert len(list(_window_levels(width, height, 3000, 100.0))) >= len(levels)
+    assert list(_window_levels(width, height, 100_000, 100.0))[-1][0].side <= 100
     for windows in levels[1:]:
         side = windows[0].side
         for length, starts in ((width, {w.left for w in windows}), (height, {w.top for w in windows})):
@@ -217,8 +260,9 @@ def test_windows_cover_the_photo_and_overlap_by_half(width: int, height: int) ->
 def test_merging_keeps_the_best_centred_view_of_each_face() -> None:
     seen_whole, cut_off = made_up(40, 40, 20), made_up(42, 41, 17)
     other = made_up(150, 40, 30)
-    merged = _merge([(_Window(45, 0, 100), cut_off), (_Window(0, 0, 100), seen_whole), (_Window(110, 0, 100), other)])
-    assert merged == [other, seen_whole]
+    views = [(_Window(45, 0, 100), cut_off), (_Window(0, 0, 100), seen_whole), (_Window(110, 0, 100), other)]
+    assert _apart(_centred_first(views)) == [seen_whole, other]
+    assert _apart([cut_off, other], [seen_whole]) == [other]
 
 
 def test_helpers_have_closed_forms() -> None:

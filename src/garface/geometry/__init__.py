@@ -1,6 +1,6 @@
 """Rotations, cameras and poses, meshes, spherical harmonics."""
 
-from garface.geometry.camera import Camera, Pose, Similarity, pose_from_opencv
+from garface.geometry.camera import Camera, Pose, Similarity, Turn, pose_from_opencv
 from garface.geometry.crop import crop
 from garface.geometry.harmonics import COSINE_LOBE, harmonic_basis
 from garface.geometry.mesh import Topology, vertex_normals
@@ -18,6 +18,7 @@ __all__ = [
     "Pose",
     "Similarity",
     "Topology",
+    "Turn",
     "axis_angle_to_matrix",
     "crop",
     "cross_matrix",

@@ -1,4 +1,4 @@
-"""Pinhole cameras, head poses and similarities of the image: the only home of axis flips.
+"""Pinhole cameras, head poses, similarities and turns of the image: the only home of axis flips.
 
 Frames and units are those of docs/conventions.md: y up and looking down -z in space (mm), y down in images (px).
 Every class holds a batch; a batch of one broadcasts against any other.
@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from garface.errors import SettingError
+from garface.geometry.rotations import cross_matrix
 
 Rows = int | slice | Tensor
+_GRAZING = 0.05
+"""Rays that go less forward than this, of a direction whose length is about one, leave any image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +155,37 @@ class Camera:
     def __getitem__(self, rows: Rows) -> "Camera":
         rows = _keep_batch(rows)
         return replace(self, focal=self.focal[rows], principal=self.principal[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """What a camera's image becomes when the camera turns at its place: an exact homography, whatever is seen."""
+
+    camera: Camera
+    rotation: Tensor
+    """(B, 3, 3) from the camera's frame to the turned camera's."""
+
+    @staticmethod
+    def towards(camera: Camera, pixels: Tensor) -> "Turn":
+        """The least turn after which the camera looks along its rays through (B, 2) px.
+
+        They move to the principal point, where images have no perspective stretch.
+        """
+        ray = normalize(camera.directions(pixels[:, None])[:, 0], dim=1)
+        ahead = torch.zeros_like(ray)
+        ahead[:, 2] = -1
+        cross = cross_matrix(torch.linalg.cross(ray, ahead))
+        cosine = -ray[:, 2, None, None]
+        return Turn(camera, torch.eye(3).to(ray) + cross + cross @ cross / (1 + cosine))
+
+    def apply(self, points: Tensor) -> Tensor:
+        """Map (B, N, 2) px to (B, N, 2) px of the turned camera's image; behind it, far outside the image."""
+        x, y, z = (self.camera.directions(points) @ self.rotation.mT).unbind(-1)
+        return self.camera.project(torch.stack([x, y, z.clamp(max=-_GRAZING)], dim=-1))
+
+    def inverse(self) -> "Turn":
+        """Return the turn back."""
+        return Turn(self.camera, self.rotation.mT)
 
 
 def pose_from_opencv(rotation: Tensor, translation: Tensor) -> Pose:

@@ -9,14 +9,19 @@ from torch import Tensor
 
 from garface.checks import check_shape
 from garface.errors import SettingError
-from garface.geometry.camera import Similarity
+from garface.geometry.camera import Similarity, Turn
 
 _COARSEST = 3.0
 """Reduction left to the resampling after whole pixels were averaged."""
 
 
 def crop(
-    image: Tensor, similarity: Similarity, size: int, *, padding: Literal["reflect", "edge"] = "reflect"
+    image: Tensor,
+    similarity: Similarity,
+    size: int,
+    *,
+    turn: Turn | None = None,
+    padding: Literal["reflect", "edge"] = "reflect",
 ) -> tuple[Tensor, Tensor]:
     """Cut a square out of a photo, averaging over the area of each pixel when it shrinks.
 
@@ -24,6 +29,7 @@ def crop(
         image: (1, C, H, W).
         similarity: of one photo (B = 1), from px of the photo to px of the crop, pixel centres at .5 in both.
         size: side of the crop, px.
+        turn: of the photo's camera before the crop; the similarity is from px of the turned camera. Default: none.
         padding: what lies outside the photo.
 
     Returns:
@@ -40,7 +46,8 @@ def crop(
     reduction = max(1 / similarity.scale.item(), 1.0)
     block = max(int(reduction / _COARSEST), 1)
     fine = math.ceil(reduction / block - 1e-6)
-    places = _places(similarity, size, fine).to(image)
+    places = _places(similarity, size, fine)
+    places = (places if turn is None else _turned_back(turn, places)).to(image)
     sampled = _sample(_average_blocks(image, block), places / block, "border" if padding == "edge" else "reflection")
     inside = _inside(places, image.shape[-2], image.shape[-1]).to(image)
     return F.avg_pool2d(sampled, fine), F.avg_pool2d(inside, fine)
@@ -55,6 +62,11 @@ def _places(similarity: Similarity, size: int, fine: int) -> Tensor:
         similarity.scale.double().cpu(), similarity.angle.double().cpu(), similarity.shift.double().cpu()
     )
     return exact.inverse().apply(points).unflatten(1, (size * fine, size * fine))
+
+
+def _turned_back(turn: Turn, places: Tensor) -> Tensor:
+    """The places in the photo of (1, h, w, 2) places in the image of its turned camera."""
+    return turn.inverse().apply(places.flatten(1, 2).float()).double().unflatten(1, places.shape[1:3])
 
 
 def _average_blocks(image: Tensor, block: int) -> Tensor:

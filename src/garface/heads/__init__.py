@@ -3,7 +3,7 @@
 from garface.heads.arkit import ARKIT_NAMES, scores_by_name
 from garface.heads.derived import MeshLandmarks, any_region, identity_offsets, landmark_points, region_triangles
 from garface.heads.embedding import Embedding
-from garface.heads.fit import FitSettings, LandmarkFit, fit_landmarks
+from garface.heads.fit import FitSettings, FocalPrior, LandmarkFit, fit_landmarks
 from garface.heads.landmarks import Landmarks, LinearLandmarks
 from garface.heads.linear import LinearHead
 from garface.heads.metric import shape_metric
@@ -20,6 +20,7 @@ __all__ = [
     "MEDIAPIPE",
     "Embedding",
     "FitSettings",
+    "FocalPrior",
     "HeadModel",
     "LandmarkFit",
     "Landmarks",

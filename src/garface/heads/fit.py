@@ -4,8 +4,8 @@ The objective of one face is a sum of squares (paper section 3.3, "3DMM start"; 
 
     sum_n weight_n |project(R X_n + t) - observed_n|^2 / sigma_landmark^2
     + |identity - expected|^2 / sigma_identity^2 + |expression - expected|^2 / sigma_expression^2
-    + (log distance - log distance_mean)^2 / sigma_distance^2
-    + (log focal - log expected)^2 / sigma_focal^2 where a focal length is expected
+    + (log focal - log expected)^2 / spread^2 where a focal length is expected,
+      (log distance - log distance_mean)^2 / sigma_distance^2 elsewhere
 
 Unknowns: rotation (axis-angle increment), translation, log focal length, identity, expression. A change of the focal
 length carries the translation with it, so that the size in the image stays and the valley between focal length and
@@ -19,6 +19,7 @@ eliminates what belongs to a single photo first (Schur complement).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,11 +42,8 @@ class FitSettings:
             are correlated, so this is larger than their size: it states how much all of them together may say.
         sigma_identity: standard deviation of the identity coefficients; 1 trusts the model's own spread.
         sigma_expression: standard deviation of the expression coefficients about what the detector expects.
-        distance_mean: expected distance of the camera, millimetres.
+        distance_mean: expected distance of the camera, millimetres, where no focal length is expected.
         sigma_distance: standard deviation of its logarithm.
-        sigma_focal: standard deviation of the logarithm of the focal length about the expected one, where there is one.
-            Cameras note whole millimetres, which is 1.2 % (rms) at 24 mm, and refer to the diagonal or to the width of
-            the film, which is 4 % apart for images of 4:3: together about 2.5 %.
         fit_focal: False keeps the focal length of the given camera.
         iterations: most Gauss-Newton steps.
         tolerance: a face is done when a step improves its cost by less than this share.
@@ -58,11 +56,25 @@ class FitSettings:
     sigma_expression: float = 0.25
     distance_mean: float = 900.0
     sigma_distance: float = 0.35
-    sigma_focal: float = 0.025
     fit_focal: bool = True
     iterations: int = 20
     tolerance: float = 1e-3
     shared: Shared = Shared()
+
+
+@dataclass(frozen=True, eq=False)
+class FocalPrior:
+    """Expected focal lengths of B cameras."""
+
+    expected: Tensor
+    """(B,) pixels of the camera's image; NaN where nothing is expected."""
+    spread: Tensor
+    """(B,) standard deviation of the logarithm."""
+
+    @staticmethod
+    def joined(parts: Sequence[FocalPrior]) -> FocalPrior:
+        """Those of several batches as one batch."""
+        return FocalPrior(torch.cat([part.expected for part in parts]), torch.cat([part.spread for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,7 @@ def fit_landmarks(
     rotation: Tensor | None = None,
     identity: Tensor | None = None,
     expression: Tensor | None = None,
-    focal: Tensor | None = None,
+    focal: FocalPrior | None = None,
     weights: Tensor | None = None,
     settings: FitSettings = FitSettings(),
 ) -> LandmarkFit:
@@ -139,8 +151,8 @@ def fit_landmarks(
             cost is that of all faces together.
         expression: (B, E) expected expression, both start and centre of its prior, once it is within the model's
             bounds; default: neutral.
-        focal: (B,) expected focal length in pixels of the camera's image, both start and centre of its prior; NaN
-            where nothing is expected. Default: nothing is.
+        focal: expected focal lengths, both start and centre of their prior, which takes the place of the prior of the
+            distance. Default: none is expected.
         weights: (N,) weight of each landmark; default 1.
         settings: see `FitSettings`.
 
@@ -161,7 +173,7 @@ class _Problem:
         camera: Camera,
         identity: Tensor | None,
         expression: Tensor | None,
-        focal: Tensor | None,
+        focal: FocalPrior | None,
         weights: Tensor | None,
         settings: FitSettings,
     ) -> None:
@@ -181,8 +193,10 @@ class _Problem:
         neutral = observed.new_zeros(self.batch, model.expressions)
         self.expected = neutral if expression is None else expression.to(observed).clamp(self.low, self.high)
         unknown = observed.new_full((self.batch,), torch.nan)
-        self.expected_focal = unknown if focal is None else focal.to(observed)
-        self.focal_weight = self.expected_focal.isfinite() / settings.sigma_focal  # (B,)
+        self.expected_focal = unknown if focal is None else focal.expected.to(observed)
+        known, spread = self.expected_focal.isfinite(), unknown if focal is None else focal.spread.to(observed)
+        self.focal_weight = torch.where(known, 1 / spread, 0.0)  # (B,)
+        self.distance_weight = (~known).to(observed) / settings.sigma_distance  # (B,)
         self.scale = interocular_distance(observed, settings.landmarks)  # (B,)
         weights = observed.new_ones(self.count) if weights is None else weights.to(observed)
         self.weight = weights.sqrt()[None, :] / (settings.sigma_landmark * self.scale[:, None])  # (B, N)
@@ -222,7 +236,7 @@ class _Problem:
         return (
             (state.identity - self.expected_identity) / self.sigma_identity,
             (state.expression - self.expected) / settings.sigma_expression,
-            distance / settings.sigma_distance,
+            distance * self.distance_weight[:, None],
         )
 
     def focal_residual(self, state: _State) -> Tensor:
@@ -271,9 +285,9 @@ class _Problem:
         index = torch.arange(k + e, device=rows.device)
         rows[:, index[:k], 7 + index[:k]] = 1 / self.sigma_identity
         rows[:, index[k:], 7 + index[k:]] = 1 / settings.sigma_expression
-        rows[:, -1, 5] = 1 / (state.translation[:, 2] * settings.sigma_distance)
+        rows[:, -1, 5] = self.distance_weight / state.translation[:, 2]
         if settings.fit_focal:
-            rows[:, -1, 6] = 1 / settings.sigma_distance
+            rows[:, -1, 6] = self.distance_weight
         return rows
 
     def step(self, state: _State, damping: Tensor) -> _State:

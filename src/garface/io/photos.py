@@ -20,6 +20,9 @@ from garface.errors import InputError
 LIMIT_MEGAPIXELS = 200.0
 """Default limit of `read_photo`: the largest phone cameras of today. Reading takes about 7 bytes a pixel."""
 
+FILM_DIAGONAL = math.hypot(36, 24)
+"""Diagonal of 35 mm film, mm: a lens has the same angle of view across it as its 35 mm equivalent (CIPA DCG-001)."""
+
 BACKDROP = 128
 """The grey on which transparent parts of an image are shown."""
 
@@ -77,7 +80,7 @@ class Photo:
         """
         if self.focal_35mm is None:
             return None
-        return self.focal_35mm / math.hypot(36, 24) * math.hypot(self.height, self.width)
+        return self.focal_35mm / FILM_DIAGONAL * math.hypot(self.height, self.width)
 
     @property
     def height(self) -> int:

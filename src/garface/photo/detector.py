@@ -6,6 +6,7 @@ lip corners, brows and mouth shifts follow the sides of the landmarks and change
 `noseSneer`, `cheekSquint` and `cheekPuff` stay at zero whatever the face does.
 """
 
+import math
 import os
 import sys
 import weakref
@@ -69,14 +70,15 @@ class FaceLandmarks:
 class DetectorSettings:
     """How faces are looked for."""
 
-    most_faces: int = 10
-    """Most faces returned for one photo."""
+    most_faces: int | None = None
+    """Most faces returned for one photo; None returns all."""
     confidence: float = 0.5
     """Least score of a detection, in (0, 1)."""
     smallest_interocular_distance: float = 16.0
     """Faces whose eyes are nearer than this, in pixels, are refused."""
-    most_windows: int = 300
-    """Most windows searched after the whole photo showed no face."""
+    most_windows: int = 3000
+    """Most windows searched after the whole photo, some 20 seconds; enough for all sizes up to 48 megapixels. See
+    `LandmarkDetector.smallest_face`."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,20 @@ class _Window:
 _LONGEST_SIDE, _GLANCE_SIDE = 1280, 384
 """Larger images are reduced before MediaPipe sees them, because it samples them without a prefilter; while searching
 windows it is enough to glance."""
-_SMALLEST_WINDOW = 128
+_LEAST_SHARE = 0.1
+"""Least share of a window that a face must fill to be found in it."""
+_EYES_IN_FACE = 0.36
+"""Interocular distance of a face, by its size."""
+_MOST_IN_WINDOW = 100
+"""Most faces that the landmark detector is asked for at once; of more in one image, most would be too small for it."""
 
 
 class LandmarkDetector:
     """Finds faces in photos; a context manager that holds MediaPipe's networks (CPU).
 
-    The detector misses faces smaller than about a tenth of the image, so after a miss the photo is searched again in
-    overlapping square windows, from large to small, until one size shows a face.
+    The detector misses faces smaller than about a tenth of the image. So the photo is searched again in overlapping
+    square windows, from large to small, until as many faces as wanted are found. A face that was found in a reduced
+    image or in a window is looked at once more by itself, at full resolution.
 
     Raises:
         AssetError: the landmarker's file is neither here nor can be fetched.
@@ -128,8 +136,13 @@ class LandmarkDetector:
         """Release the networks."""
         self._release()
 
-    def find(self, pixels: Pixels) -> list[FaceLandmarks]:
-        """All faces in a photo (H, W, 3) uint8 RGB, the largest first.
+    def find(self, pixels: Pixels, *, wanted: int | None = 1) -> list[FaceLandmarks]:
+        """Faces in a photo (H, W, 3) uint8 RGB, the largest first.
+
+        Args:
+            pixels: the photo.
+            wanted: smaller faces are searched for until so many are found, which takes seconds in a large photo; None
+                searches for all.
 
         Raises:
             NoFaceError: no face, or only faces smaller than the settings allow.
@@ -137,14 +150,28 @@ class LandmarkDetector:
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
             raise InputError(f"A photo must be (H, W, 3) uint8 RGB, but it is {pixels.shape} {pixels.dtype}.")
-        faces = self._look(pixels) or self._search(pixels)
+        faces = self._search(pixels, math.inf if wanted is None else wanted)
         if not faces:
             height, width = pixels.shape[:2]
             raise NoFaceError(
-                f"No face was found in the photo of {width} x {height} px; crop it nearer to the face, or take one "
-                "that shows it from the front."
+                f"No face was found in the photo of {width} x {height} px, down to faces of "
+                f"{self.smallest_face(width, height):.0f} px; crop it nearer to the face, or take one that shows "
+                "it from the front."
             )
-        return _large_enough(sorted(faces, key=lambda face: -face.size), self.settings.smallest_interocular_distance)
+        faces = sorted(faces, key=lambda face: -face.size)[: self.settings.most_faces]
+        return _large_enough(faces, self.settings.smallest_interocular_distance)
+
+    def smallest_face(self, width: int, height: int) -> float:
+        """Size of the smallest faces that are searched for in a photo, px, as far as `most_windows` allows."""
+        return max(_LEAST_SHARE * self._levels(width, height)[-1][0].side, self.smallest_usable)
+
+    @property
+    def smallest_usable(self) -> float:
+        """Size of the smallest face that is not refused, px."""
+        return self.settings.smallest_interocular_distance / _EYES_IN_FACE
+
+    def _levels(self, width: int, height: int) -> list[list[_Window]]:
+        return list(_window_levels(width, height, self.settings.most_windows, self.smallest_usable / _LEAST_SHARE))
 
     def _look(self, pixels: Pixels, longest_side: int = _LONGEST_SIDE) -> list[FaceLandmarks]:
         """Faces MediaPipe sees in one image as it is."""
@@ -167,16 +194,20 @@ class LandmarkDetector:
         faces = self._look(_cut(pixels, window), longest_side)
         return [replace(face, points=face.points + shift) for face in faces]
 
-    def _search(self, pixels: Pixels) -> list[FaceLandmarks]:
-        """Search smaller and smaller windows; look once more around each face so that it is well framed."""
+    def _search(self, pixels: Pixels, wanted: float) -> list[FaceLandmarks]:
+        """Faces of the whole photo, then of smaller and smaller windows, until there are enough."""
         height, width = pixels.shape[:2]
-        for windows in _window_levels(width, height, self.settings.most_windows):
+        whole = self._look(pixels)
+        if max(height, width) > _LONGEST_SIDE:
+            whole = [self._look_closer(pixels, face) or face for face in whole]
+        faces = _apart(whole)
+        for windows in self._levels(width, height):
+            if len(faces) >= wanted:
+                break
             found = [(window, face) for window in windows for face in self._look_in(pixels, window, _GLANCE_SIDE)]
-            closer = (self._look_closer(pixels, face) for face in _merge(found))
-            faces = [face for face in closer if face is not None]
-            if faces:
-                return faces[: self.settings.most_faces]
-        return []
+            closer = [self._look_closer(pixels, face) for face in _apart(_centred_first(found), faces)]
+            faces += _apart([face for face in closer if face is not None], faces)
+        return faces
 
     def _look_closer(self, pixels: Pixels, face: FaceLandmarks) -> FaceLandmarks | None:
         """The face seen again in a window around it; None when it was a mistake."""
@@ -189,6 +220,11 @@ class LandmarkDetector:
         """MediaPipe talks while its networks start and run for the first time."""
         first, self._warm = not self._warm, True
         return _quiet_stderr() if first else nullcontext()
+
+
+def how_many(which: Literal["largest", "all"] | int) -> int | None:
+    """How many faces must be looked for to choose `which`, see `choose_faces`; None for all."""
+    return {"largest": 1, "all": None}[which] if isinstance(which, str) else which
 
 
 def choose_faces(faces: Sequence[FaceLandmarks], which: Literal["largest", "all"] | int) -> list[FaceLandmarks]:
@@ -211,8 +247,8 @@ def choose_faces(faces: Sequence[FaceLandmarks], which: Literal["largest", "all"
 def _check_settings(settings: DetectorSettings) -> None:
     if not 0 < settings.confidence < 1:
         raise SettingError(f"confidence must be between 0 and 1, but is {settings.confidence}.")
-    if settings.most_faces < 1 or settings.most_windows < 0:
-        raise SettingError("most_faces must be at least 1 and most_windows at least 0.")
+    if settings.most_windows < 1 or (settings.most_faces is not None and settings.most_faces < 1):
+        raise SettingError("most_faces and most_windows must be at least 1.")
 
 
 def _large_enough(faces: list[FaceLandmarks], smallest: float) -> list[FaceLandmarks]:
@@ -236,7 +272,7 @@ def _create_landmarker(settings: DetectorSettings) -> Any:
             base_options=BaseOptions(model_asset_buffer=content, delegate=BaseOptions.Delegate.CPU),
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
-            num_faces=settings.most_faces,
+            num_faces=min(settings.most_faces or _MOST_IN_WINDOW, _MOST_IN_WINDOW),
             min_face_detection_confidence=settings.confidence,
             min_face_presence_confidence=settings.confidence,
         )
@@ -282,18 +318,21 @@ def _cut(pixels: Pixels, window: _Window) -> Pixels:
     return np.asarray(pixels[np.ix_(rows, columns)])
 
 
-def _window_levels(width: int, height: int, most: int) -> Iterator[list[_Window]]:
-    """One window with a rim for faces that fill the photo, then halves of the shorter side, overlapping by half."""
+def _window_levels(width: int, height: int, most: int, smallest: float) -> Iterator[list[_Window]]:
+    """One window with a rim for faces that fill the photo, then halves of the shorter side, overlapping by half.
+
+    The last windows are the first of at most `smallest` pixels across, or the last before there are more than `most`.
+    """
     side = round(1.5 * max(width, height))
-    yield [_Window((width - side) // 2, (height - side) // 2, side)][:most]
-    left, side = most - 1, min(width, height)
-    while side >= _SMALLEST_WINDOW:
+    yield [_Window((width - side) // 2, (height - side) // 2, side)]
+    left, side, larger = most - 1, min(width, height), math.inf
+    while larger > smallest and side >= 1:
         windows = [_Window(x, y, side) for y in _starts(height, side) for x in _starts(width, side)]
         left -= len(windows)
         if left < 0:
             return
         yield windows
-        side //= 2
+        larger, side = side, side // 2
 
 
 def _starts(length: int, side: int) -> list[int]:
@@ -302,13 +341,20 @@ def _starts(length: int, side: int) -> list[int]:
     return sorted({round(float(start)) for start in np.linspace(0, length - side, steps + 1)})
 
 
-def _merge(found: Sequence[tuple[_Window, FaceLandmarks]]) -> list[FaceLandmarks]:
-    """One face for each place, seen nearest to the middle of its window, where it is least likely cut off."""
+def _centred_first(found: Sequence[tuple[_Window, FaceLandmarks]]) -> list[FaceLandmarks]:
+    """Faces, those first that lie in the middle of their windows, where they are least likely cut off."""
+    return [face for _, face in sorted(found, key=lambda pair: _distance_from_middle(*pair))]
+
+
+def _apart(faces: Sequence[FaceLandmarks], others: Sequence[FaceLandmarks] = ()) -> list[FaceLandmarks]:
+    """One face for each place, the first, where none of `others` is."""
     kept: list[FaceLandmarks] = []
-    for _, face in sorted(found, key=lambda pair: _distance_from_middle(*pair)):
-        if all(np.hypot(*(face.centre - other.centre)) > 0.5 * max(face.size, other.size) for other in kept):
+    for face in faces:
+        if all(
+            np.hypot(*(face.centre - other.centre)) > 0.5 * max(face.size, other.size) for other in (*others, *kept)
+        ):
             kept.append(face)
-    return sorted(kept, key=lambda face: -face.size)
+    return kept
 
 
 def _distance_from_middle(window: _Window, face: FaceLandmarks) -> float:

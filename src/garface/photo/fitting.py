@@ -1,7 +1,8 @@
 """From a found face to an aligned crop and a fitted model: the path that training and reconstruction share.
 
-The fit happens in the frame of the crop, where faces of any photo have one size. A similarity of the image is exact
-for the camera (`Camera.cropped`), so the result carries over to the full photo without loss.
+The fit happens in the frame of the crop, where faces of any photo have one size. Where the photo's camera is known, it
+is turned towards the face first (`Turn`), so that the crop shows the face as a camera that looks straight at it would.
+A similarity of the image is exact for the camera (`Camera.cropped`), and a turn is as exact as the focal length.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from garface.arrays import Pixels
-from garface.geometry import Camera, Pose, Similarity, crop
-from garface.heads import ARKIT_NAMES, FitSettings, HeadModel, LandmarkFit, fit_landmarks
+from garface.geometry import Camera, Pose, Similarity, Turn, crop
+from garface.heads import ARKIT_NAMES, FitSettings, FocalPrior, HeadModel, LandmarkFit, fit_landmarks
 from garface.io import to_tensor
 from garface.photo.align import ffhq_similarity
+from garface.photo.cameras import expected_focal
 from garface.photo.detector import FaceLandmarks
 
 
@@ -28,10 +30,11 @@ class AlignedFace:
     Attributes:
         image: (1, 3, R, R) in [-1, 1].
         inside: (1, 1, R, R) share of each pixel that the photo covers.
-        similarity: from full px to crop px.
+        aim: (1, 2) px of the photo that the camera was turned towards: the middle of the face, or the principal point
+            where the camera is unknown and was not turned.
+        similarity: from px of the turned camera to crop px.
         camera: of the crop; its focal length is a placeholder until the fit.
-        focal: (1,) expected focal length, crop px; NaN where the photo does not say it.
-        roll: (1, 3, 3) from the photo's camera frame to the crop's.
+        focal: expected focal length, crop px (B = 1); NaN where the photo does not say it.
         points: (1, 478, 2) landmarks, crop px.
         blendshapes: (1, S) the detector's scores, in the order of `ARKIT_NAMES`.
         rotation: (1, 3, 3) MediaPipe's head rotation, in the crop's camera frame.
@@ -41,10 +44,10 @@ class AlignedFace:
 
     image: Tensor
     inside: Tensor
+    aim: Tensor
     similarity: Similarity
     camera: Camera
-    focal: Tensor
-    roll: Tensor
+    focal: FocalPrior
     points: Tensor
     blendshapes: Tensor
     rotation: Tensor
@@ -54,7 +57,7 @@ class AlignedFace:
     def to_photo(self, camera: Camera, pose: Pose) -> tuple[Camera, Pose]:
         """Camera and pose of the full photo, from those of the crop."""
         full, roll = camera.cropped(self.similarity.inverse(), self.height, self.width)
-        return full, pose.rolled(roll)
+        return full, pose.rolled(roll).rolled(Turn.towards(full, self.aim).inverse().rotation)
 
 
 def align_face(pixels: Pixels, face: FaceLandmarks, size: int, *, focal: float | None = None) -> AlignedFace:
@@ -64,21 +67,27 @@ def align_face(pixels: Pixels, face: FaceLandmarks, size: int, *, focal: float |
         pixels: the photo, whole and upright.
         face: where the face is in it.
         size: side of the crop, px.
-        focal: what the photo says about its focal length, px of the photo; None where it says nothing.
+        focal: what the photo's EXIF says about its focal length, px of the photo; None where it says nothing.
     """
     height, width = pixels.shape[:2]
     points = torch.from_numpy(face.points)[None].float()
+    frame = ffhq_similarity(points, size)
+    expected = expected_focal(height, width, size / frame.scale.item(), focal)
+    known, centre = math.isfinite(expected.pixels), torch.tensor([[width / 2, height / 2]])
+    photo = Camera(torch.tensor([expected.pixels if known else float(max(height, width))]), centre, height, width)
+    aim = frame.inverse().apply(torch.full((1, 1, 2), size / 2))[:, 0] if known else centre
+    turn = Turn.towards(photo, aim)
+    points = turn.apply(points)
     similarity = ffhq_similarity(points, size)
-    image, inside = crop(to_tensor(pixels), similarity, size)
-    photo = Camera(torch.tensor([float(max(height, width))]), torch.tensor([[width / 2, height / 2]]), height, width)
+    image, inside = crop(to_tensor(pixels), similarity, size, turn=turn if known else None)
     camera, roll = photo.cropped(similarity, size, size)
     return AlignedFace(
         image=image,
         inside=inside,
+        aim=aim,
         similarity=similarity,
         camera=camera,
-        focal=similarity.scale * (math.nan if focal is None else focal),
-        roll=roll,
+        focal=FocalPrior(similarity.scale * expected.pixels, torch.tensor([expected.spread])),
         points=similarity.apply(points),
         blendshapes=torch.from_numpy(face.blendshapes)[None].float(),
         rotation=roll @ _nearest_rotation(torch.from_numpy(face.pose[:3, :3])[None].float()),
@@ -97,7 +106,7 @@ def fit_aligned(
     """Fit the model to the landmarks of aligned faces of one crop size, all in one batch, in the crops' frames.
 
     Their expected identities are `identity` (B, K), those of the mean head by default, and their focal
-    lengths what the photos say. See `fit_landmarks`.
+    lengths what is expected of the photos' cameras. See `fit_landmarks`.
     """
     first = faces[0].camera
     camera = Camera(
@@ -113,7 +122,7 @@ def fit_aligned(
         rotation=torch.cat([face.rotation for face in faces]),
         identity=identity,
         expression=model.expression_from_scores(ARKIT_NAMES, torch.cat([face.blendshapes for face in faces])),
-        focal=torch.cat([face.focal for face in faces]),
+        focal=FocalPrior.joined([face.focal for face in faces]),
         settings=settings,
     )
 

@@ -22,7 +22,7 @@ from garface.arrays import Pixels
 from garface.errors import NoFaceError, SettingError
 from garface.heads import LandmarkFit, Shared
 from garface.io import read_photo, to_tensor
-from garface.photo.detector import FaceLandmarks, LandmarkDetector, choose_faces
+from garface.photo.detector import FaceLandmarks, LandmarkDetector, choose_faces, how_many
 from garface.photo.fitting import AlignedFace, align_face
 from garface.photo.initial_shapes import InitialShapes, fit_from
 from garface.reconstruction.classic import refine_classic
@@ -181,13 +181,24 @@ def find(tools: Tools, photo: Photo, name: str | None) -> list[Shot]:
     read = time.perf_counter()
     label = name or photo_label(photo)
     try:
-        faces = choose_faces(tools.detector.find(pixels), tools.settings.face)
+        which = tools.settings.face
+        faces = choose_faces(tools.detector.find(pixels, wanted=how_many(which)), which)
     except NoFaceError as error:
         raise NoFaceError(f"{provenance.photo or label}: {error}") from error
     seconds = {"read": read - begun, "find": time.perf_counter() - read}
-    provenance = replace(provenance, faces=len(faces))
+    provenance = replace(provenance, faces=len(faces), notes=(*provenance.notes, *_search_notes(tools, pixels)))
     names = [label] if len(faces) == 1 else [f"{label}-face{number + 1}" for number in range(len(faces))]
     return [Shot(own, pixels, focal, face, provenance, seconds) for own, face in zip(names, faces)]
+
+
+def _search_notes(tools: Tools, pixels: Pixels) -> tuple[str, ...]:
+    """What to tell a user who wants all faces of a photo that is too large to be searched for all."""
+    if tools.settings.face != "all":
+        return ()
+    smallest = tools.detector.smallest_face(pixels.shape[1], pixels.shape[0])
+    if smallest <= tools.detector.smallest_usable:
+        return ()
+    return (f"Faces smaller than {smallest:.0f} px were not searched for, because the photo is very large.",)
 
 
 def photo_label(photo: Photo) -> str:
