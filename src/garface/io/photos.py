@@ -5,9 +5,10 @@ import io
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from garface.arrays import Pixels
 from garface.errors import InputError
+from garface.spelling import suggestion
 
 LIMIT_MEGAPIXELS = 200.0
 """Default limit of `read_photo`: the largest phone cameras of today. Reading takes about 7 bytes a pixel."""
@@ -23,32 +25,12 @@ LIMIT_MEGAPIXELS = 200.0
 BACKDROP = 128
 """The grey on which transparent parts of an image are shown."""
 
-SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".gif",
-        ".avif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-        ".heic",
-        ".heif",
-    }
-)
-"""What `list_photos` takes from a folder (lower case)."""
-
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
 _RAW_SUFFIXES = {".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _STRIP_PIXELS = 4_000_000
+_LOOKED_THROUGH = 2000
 _pillow_limit = threading.Lock()
 
 ToRgb = Callable[[Image.Image], Image.Image]
@@ -98,7 +80,7 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
     - Grey, palette, CMYK and 16-bit images become RGB; 16 bits are scaled to 8.
     - Transparent parts are shown on a mid grey of 128.
     - Of an animation or a multi-page file the first image is taken.
-    - JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read; HEIC with the `pillow-heif` plug-in.
+    - JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read; HEIC with the extra `heic`.
 
     Args:
         path: the file.
@@ -130,36 +112,30 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
         ) from error
 
 
-def list_photos(paths: Path | str | Iterable[Path | str]) -> list[Path]:
-    """The image files among `paths`: files as given, folders searched with their subfolders, in sorted order.
-
-    In a folder only files with a suffix in `SUFFIXES` count, and hidden files and folders are passed over.
-    A file that is named twice is listed once.
-
-    Raises:
-        InputError: no path, one that does not exist, or a folder without images.
-    """
-    several = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not several:
-        raise InputError("No photo was given; name image files, or folders of them.")
-    found = [photo for path in several for photo in _expand(Path(path))]
-    return list(dict.fromkeys(found))
+def missing_photo(path: Path) -> InputError:
+    """The error for a photo that does not exist: invisible characters of its name shown, a similar name suggested."""
+    name = shown(path)
+    if name != str(path):
+        return InputError(
+            f"{name} does not exist; its name holds an invisible character, as when a list of names was pasted: pass "
+            "the list file itself."
+        )
+    return InputError(f"{path} does not exist{suggestion(path.name, _beside(path))}; check the spelling.")
 
 
-def _expand(path: Path) -> list[Path]:
-    if not _stat(path, os.path.isdir):
-        if not _stat(path, os.path.exists):
-            raise InputError(f"{path} does not exist; check the spelling.")
-        return [path]
-    inside = (file for file in path.rglob("*") if not _is_hidden(file.relative_to(path)))
-    photos = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not photos:
-        raise InputError(f"The folder {path} holds no images; give a folder with JPEG, PNG or similar files.")
-    return photos
+def shown(path: Path) -> str:
+    """A path with its invisible characters, such as line ends, written as escapes; bytes that are no text stay."""
+    return "".join(
+        sign if sign.isprintable() or "\udc80" <= sign <= "\udcff" else ascii(sign)[1:-1] for sign in str(path)
+    )
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _beside(path: Path) -> list[str]:
+    """Names in the folder of a file that is not there itself; a few thousand are enough to guess from."""
+    try:
+        return [entry.name for entry in islice(os.scandir(path.parent), _LOOKED_THROUGH)]
+    except (OSError, ValueError):
+        return []
 
 
 def _stat(path: Path, question: Callable[[Path], bool]) -> bool:
@@ -173,7 +149,7 @@ def _open_file(path: Path) -> BinaryIO:
     if _stat(path, os.path.isdir):
         raise InputError(f"{path} is a folder, but an image file is needed; name one file in it.")
     if not _stat(path, os.path.exists):
-        raise InputError(f"{path} does not exist; check the spelling.")
+        raise missing_photo(path)
     if not path.is_file():
         raise InputError(f"{path} is not an ordinary file; give an image file.")
     if path.stat().st_size == 0:
@@ -221,7 +197,7 @@ def _register_heic(path: Path) -> None:
         import pillow_heif
     except ImportError as error:
         raise InputError(
-            f"{path} is a HEIC image, which needs a plug-in: run `pip install pillow-heif`, or save the image as JPEG."
+            f'{path} is a HEIC image, which needs an extra: run pip install "garface[heic]", or save the image as JPEG.'
         ) from error
     pillow_heif.register_heif_opener()
 

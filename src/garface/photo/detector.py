@@ -6,6 +6,7 @@ lip corners, brows and mouth shifts follow the sides of the landmarks and change
 `noseSneer`, `cheekSquint` and `cheekPuff` stay at zero whatever the face does.
 """
 
+import math
 import os
 import sys
 import weakref
@@ -219,8 +220,8 @@ def _large_enough(faces: list[FaceLandmarks], smallest: float) -> list[FaceLandm
     large = [face for face in faces if face.interocular_distance >= smallest]
     if not large:
         raise NoFaceError(
-            f"The largest face found has {faces[0].interocular_distance:.0f} px between its eyes, but at least "
-            f"{smallest:.0f} are needed; use a photo of higher resolution."
+            f"The largest face found has {math.floor(10 * faces[0].interocular_distance) / 10} px between its eyes, but "
+            f"at least {smallest:g} are needed; use a photo of higher resolution."
         )
     return large
 
