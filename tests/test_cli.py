@@ -10,7 +10,7 @@ import pytest
 from tiny_model import write_model
 
 import garface
-from garface.cli import app, main
+from garface.cli import app, main, script
 from garface.cli.render import write_image
 from garface.cli.terminal import check_file, one_line, table
 from garface.collection import by_name, unique
@@ -166,6 +166,20 @@ def test_every_ending_is_one_line(
     assert printed == ""
     assert complaint.startswith(start)
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(("code", "end"), [(0, "SystemExit 0"), (2, "SystemExit 2"), (130, "_exit 130")])
+def test_the_program_does_not_wait_for_native_threads_after_ctrl_c(
+    code: int, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(number: int) -> None:
+        raise RuntimeError(f"_exit {number}")
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(app, "main", lambda _arguments: code)
+    with pytest.raises((SystemExit, RuntimeError)) as caught:
+        script()
+    assert end in f"{type(caught.value).__name__} {caught.value}"
 
 
 def test_defects_show_their_traceback_when_debugging(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,7 @@ def test_animation_gives_its_first_image(tmp_path: Path) -> None:
         )
         photo = read_photo(tmp_path / name)
         np.testing.assert_array_equal(photo.pixels[4, 4], [255, 0, 0])
-        assert "3 images" in photo.notes[0]
+        assert "several images" in photo.notes[0]
 
 
 def wide_gamut_profile() -> bytes:
@@ -357,6 +357,18 @@ def test_heic_is_read_with_its_extra(tmp_path: Path, scene: np.ndarray) -> None:
     photo = read_photo(tmp_path / "a.heic")
     assert photo.pixels.shape == large.shape
     assert np.abs(photo.pixels.astype(int) - large).mean() < 4
+
+
+def test_a_jpeg_that_passes_endlessly_over_its_pixels_is_refused_undecoded(
+    tmp_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.jpg", scene, progressive=True)
+    content = path.read_bytes()
+    assert read_photo(path).width == 36
+    last = content.rindex(b"\xff\xda")
+    path.write_bytes(content[:last] + content[last:-2] * 1000 + content[-2:])
+    monkeypatch.setattr(photos_module, "_LIMIT_PASSES", 900 * scene[..., 0].size)
+    assert f"passes {content.count(bytes.fromhex('ffda')) + 999} times over 36 x 24" in failure(path)
 
 
 def test_camera_raw_is_not_mistaken_for_its_thumbnail(tmp_path: Path, scene: np.ndarray) -> None:

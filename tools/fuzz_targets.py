@@ -207,7 +207,8 @@ _CHANNELS = {4: 4, 8: 4, 16: 4}
 
 
 @cache
-def _model() -> Files:
+def tiny_model() -> Files:
+    """The weight files of a renderer of 16 pixels with random weights."""
     torch.manual_seed(0)
     drawing = StyleGeneratorConfig(
         resolution=16, latent_dim=4, style_dim=4, mapping_layers=1, channels=_CHANNELS, injection_channels=4
@@ -226,7 +227,7 @@ def _model() -> Files:
 @cache
 def _renderer() -> Renderer:
     with TemporaryDirectory() as folder:
-        for name, content in _model().items():
+        for name, content in tiny_model().items():
             (Path(folder) / name).write_bytes(content)
         return load_renderer(folder, device="cpu")
 
@@ -241,7 +242,7 @@ def _read_weights(path: Path) -> None:
 
 def _weight_bombs() -> Files:
     header = json.dumps({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
-    content = _model()["gar.safetensors"]
+    content = tiny_model()["gar.safetensors"]
     (length,) = struct.unpack_from("<Q", content)
     made, values = json.loads(content[8 : 8 + length]), content[8 + length :]
     return {
@@ -419,7 +420,7 @@ def _tflite() -> Files:
 TARGETS: dict[str, Callable[[], Target]] = {
     "photo": lambda: Target(_photos(), read_photo, _photo_bombs()),
     "list": lambda: Target(_lists(), _read_list, {"long.txt": b"a\n" * (40 << 20), "zeros.txt": bytes(1 << 20)}),
-    "weights": lambda: Target(_model(), _read_weights, _weight_bombs()),
+    "weights": lambda: Target(tiny_model(), _read_weights, _weight_bombs()),
     "state": lambda: Target(_state(), _read_state, {}),
     "report": lambda: Target(_reports(), _read_report, {"reconstruction.json": b"[" * 1_000_000}),
     "faces": lambda: Target(_faces(), _read_faces, _array_bombs()),

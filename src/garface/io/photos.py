@@ -30,6 +30,9 @@ _RAW_SUFFIXES = {".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2",
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _STRIP_PIXELS = 4_000_000
+_SCAN = b"\xff\xda"
+_LIMIT_PASSES = 5e9
+"""Most pixels of all scans of a JPEG together: 25 scans of the largest photo, 400 of a phone's. Encoders write ten."""
 _LOOKED_THROUGH = 2000
 _pillow_limit = threading.Lock()
 
@@ -93,6 +96,7 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
     try:
         with _open_file(path) as stream, _open_image(path, stream) as image:
             _check_size(path, image, limit_megapixels)
+            _check_scans(path, image, stream)
             notes = _frame_notes(image)
             image.load()
             to_rgb, colour_notes = _colour_conversion(image)
@@ -213,19 +217,39 @@ def _check_size(path: Path, image: Image.Image, limit_megapixels: float) -> None
         )
 
 
+def _check_scans(path: Path, image: Image.Image, stream: BinaryIO) -> None:
+    """Raise if a progressive JPEG passes over its pixels so often that decoding it takes minutes."""
+    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
+        return
+    place = stream.tell()
+    scans = sum(block.count(_SCAN) for block in _blocks(stream))
+    stream.seek(place)
+    if scans * image.width * image.height > _LIMIT_PASSES:
+        raise InputError(
+            f"{path} is a progressive JPEG that passes {scans} times over {image.width} x {image.height} pixels, too "
+            "often to be decoded; open it in an image editor and save it again."
+        )
+
+
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:
-    count = getattr(image, "n_frames", 1)
-    if count == 1 or image.format == "MPO":  # the other images of a phone's MPO are previews and depth
+    several = getattr(image, "is_animated", False)  # to count them may take minutes
+    if not several or image.format == "MPO":  # the other images of a phone's MPO are previews and depth
         return ()
-    return (f"The file holds {count} images; the first is used.",)
+    return ("The file holds several images; the first is used.",)
 
 
 def _sha256(stream: BinaryIO) -> str:
-    stream.seek(0)
     digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
+    for block in _blocks(stream):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """A file from its start, a megabyte at a time."""
+    stream.seek(0)
+    while block := stream.read(1 << 20):
+        yield block
 
 
 def _first_line(error: Exception) -> str:
