@@ -424,7 +424,7 @@ def test_folders_are_listed_in_order_without_the_rest(tmp_path: Path, scene: np.
     ]
 
 
-def test_patterns_stand_for_the_pictures_they_match(tmp_path: Path) -> None:
+def test_patterns_stand_for_the_images_they_match(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.jpg", "a.txt", ".c.jpg", "sub/d.jpg", "odd[1].jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -432,7 +432,7 @@ def test_patterns_stand_for_the_pictures_they_match(tmp_path: Path) -> None:
     assert [path.name for path in list_photos(tmp_path / "*")] == names
     assert [path.name for path in list_photos(tmp_path / "**/*.jpg")] == [*names, "d.jpg"]
     assert list_photos(tmp_path / "odd[1].jpg") == [tmp_path / "odd[1].jpg"], "a file of that very name"
-    with pytest.raises(InputError, match="No picture matches"):
+    with pytest.raises(InputError, match="No image matches"):
         list_photos(tmp_path / "*.txt")
 
 

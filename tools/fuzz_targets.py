@@ -21,7 +21,7 @@ from PIL import Image
 
 from garface.borrowed.dlib_file import read_network
 from garface.borrowed.tflite_file import read_graph
-from garface.datasets.fitted import FittedFaces
+from garface.datasets.training_set import TrainingSet
 from garface.errors import GarfaceError
 from garface.heads import load_head, stamp
 from garface.io import list_photos, read_mesh, read_photo, write_obj, write_ply
@@ -122,7 +122,7 @@ def _photos() -> Files:
 
 
 def _heic(image: Image.Image) -> Files:
-    """A HEIC picture, if its extra is installed."""
+    """A HEIC image, if its extra is installed."""
     try:
         from pillow_heif import from_pillow
     except ImportError:
@@ -298,8 +298,8 @@ def _state() -> Files:
 def _read_state(path: Path) -> None:
     renderer = _renderer()
     state = load_state(path.parent, renderer)
-    picture = renderer.draw(state.w, torch.zeros(1, 4, 16, 16), state.noise)
-    assert torch.isfinite(picture).all(), "the picture is not finite"
+    image = renderer.render(state.w, torch.zeros(1, 4, 16, 16), state.noise)
+    assert torch.isfinite(image).all(), "the image is not finite"
     vertices = renderer.vertices(state.identity, state.expression, state.pose)
     assert torch.isfinite(vertices).all(), "the head is not finite"
 
@@ -341,9 +341,9 @@ def _faces() -> Files:
 
 
 def _read_faces(path: Path) -> None:
-    faces = FittedFaces(path.parent, split="all")
+    faces = TrainingSet(path.parent, split="all")
     rows = torch.arange(2 * len(faces))
-    faces.pictures(rows)
+    faces.images(rows)
     faces.cameras(rows % len(faces))
     assert torch.isfinite(faces.vertices_camera(rows % len(faces))).all(), "heads that are not finite"
 
@@ -371,7 +371,7 @@ def _checkpoints() -> Files:
     stream = io.BytesIO()
     content = {
         "format": 1,
-        "pictures": 8,
+        "images": 8,
         "configuration": {"seed": 0, "weights": {"r1": 10.0}},
         "things": {"generator": {"weight": torch.zeros(4, 4)}},
     }

@@ -92,9 +92,9 @@ def prepare(place: Path) -> None:
         pixels = astronaut()[:240, 100:340] * (1 - 0.05 * number)
         Image.fromarray(pixels.astype(np.uint8)).save(place / "photos" / f"{number}.png")
     pipeline.load_renderer = functools.cache(pipeline.load_renderer)  # type: ignore[assignment]
-    pipeline.load_starting_shapes = functools.cache(pipeline.load_starting_shapes)  # type: ignore[assignment]
+    pipeline.load_initial_shapes = functools.cache(pipeline.load_initial_shapes)  # type: ignore[assignment]
     renderer = pipeline.load_renderer(str(place / "model"), device="cpu")
-    pipeline.load_starting_shapes("builtin", model=renderer.head_model, device=renderer.device)
+    pipeline.load_initial_shapes("builtin", model=renderer.head_model, device=renderer.device)
 
 
 def reconstruct(place: Path, out: str, *options: str) -> None:
@@ -172,8 +172,8 @@ def training(kills: int, source: random.Random, number: signal.Signals) -> dict[
 
     with TemporaryDirectory() as folder:
         place = Path(folder)
-        common = {"max_pictures": 16 * kills, "checkpoint_every": 8}
-        train_gar(settings(place / "whole", **{**common, "max_pictures": 64}), Balls(6))
+        common = {"max_images": 16 * kills, "checkpoint_every": 8}
+        train_gar(settings(place / "whole", **{**common, "max_images": 64}), Balls(6))
         start = time.process_time()
         train_gar(settings(place / "whole", **common), Balls(6))
         step = (time.process_time() - start) / (4 * kills - 16)
@@ -184,7 +184,7 @@ def training(kills: int, source: random.Random, number: signal.Signals) -> dict[
             hit, longest = hit + alive, max(longest, after if alive else 0)
             stored = sorted((place / "broken" / "checkpoints").glob("checkpoint-*.pt"))
             for path in stored:
-                assert read_checkpoint(path)["pictures"] == int(path.stem.split("-")[1]), f"{path} is not whole"
+                assert read_checkpoint(path)["images"] == int(path.stem.split("-")[1]), f"{path} is not whole"
             newest = int(stored[-1].stem.split("-")[1]) if stored else 0
             assert newest >= reached, "a checkpoint was lost"
             reached = newest

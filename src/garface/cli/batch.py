@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from garface.cli.terminal import FAILED, UNEXPECTED, one_line, say, table, unexpected
 from garface.collection import Outcome
-from garface.errors import GarfaceError
+from garface.errors import GarfaceError, OutputError
 
 if TYPE_CHECKING:
     from garface.arrays import Pixels
@@ -100,12 +100,12 @@ class Batch:
         return FAILED if all(isinstance(outcome.error, GarfaceError) for outcome in failed) else UNEXPECTED
 
     def write_summary(self) -> None:
-        """Write what became of every photo to a file, if there are several.
+        """Write what became of every photo to a file, if there are several and results can be written at all.
 
         Raises:
             OutputError: it cannot be written.
         """
-        if self.total > 1:
+        if self.total > 1 and not any(isinstance(outcome.error, OutputError) for outcome in self.outcomes):
             from garface.files import make_folder, remove_drafts, write_json
 
             make_folder(self.out)

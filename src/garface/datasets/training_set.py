@@ -247,7 +247,7 @@ def _load(folder: Path, split: Split) -> dict[str, np.ndarray]:
 
 
 def _check_shard(shard: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Raise unless a shard has names, and for every name a picture and a finite fit.
+    """Raise unless a shard has names, and for every name an image and a finite fit.
 
     Raises:
         InputError: it has not.

@@ -42,9 +42,9 @@ def list_photos(paths: Path | str | Iterable[Path | str], *, missing: bool = Fal
     """The photos that `paths` stand for, each once, in this order.
 
     - A file stands for itself.
-    - A folder stands for all pictures in it and in its subfolders, sorted; only files with a suffix in `SUFFIXES`
+    - A folder stands for all images in it and in its subfolders, sorted; only files with a suffix in `SUFFIXES`
       count, and hidden files and folders are passed over.
-    - A pattern such as `photos/*.jpg` or `photos/**/front.png` stands for the pictures it matches, sorted.
+    - A pattern such as `photos/*.jpg` or `photos/**/front.png` stands for the images it matches, sorted.
     - A file that ends in .txt lists photos, folders and patterns, one a line, with any line ends. Empty lines and lines
       that start with # are passed over. Relative names start at the working folder, as on a command line.
 
@@ -53,12 +53,12 @@ def list_photos(paths: Path | str | Iterable[Path | str], *, missing: bool = Fal
         missing: list files that do not exist too, for whoever reads them to say so.
 
     Raises:
-        InputError: no path, one that does not exist (without `missing`), a folder or pattern without pictures, or a
+        InputError: no path, one that does not exist (without `missing`), a folder or pattern without images, or a
             list that names no existing file.
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not several:
-        raise InputError("No photo was given; name picture files, or folders of them.")
+        raise InputError("No photo was given; name image files, or folders of them.")
     found = [photo for path in several for photo in _expand(Path(path), missing)]
     once: dict[str, Path] = {}
     for photo in found:
@@ -86,7 +86,7 @@ def _inside(folder: Path) -> list[Path]:
     visible = (file for file in folder.rglob("*") if not _is_hidden(file.relative_to(folder)))
     photos = sorted(file for file in visible if _is_photo(file))
     if not photos:
-        raise InputError(f"The folder {folder} holds no pictures; give a folder with JPEG, PNG or similar files.")
+        raise InputError(f"The folder {folder} holds no images; give a folder with JPEG, PNG or similar files.")
     return photos
 
 
@@ -94,7 +94,7 @@ def _matching(pattern: Path) -> list[Path]:
     matches = [Path(match) for match in sorted(glob(str(pattern), recursive=True))]
     photos = [match for match in matches if _is_photo(match)]
     if not photos:
-        raise InputError(f"No picture matches {shown(pattern)}; check the spelling.")
+        raise InputError(f"No image matches {shown(pattern)}; check the spelling.")
     return photos
 
 
