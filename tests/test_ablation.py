@@ -203,7 +203,7 @@ def test_stops_are_whole_batches_and_end_with_all_images(images: int, batch: int
         ({"images": 0}, "images must be at least 1"),
         ({"seeds": ()}, "seeds must be at least 1"),
         ({"seeds": (1, 1)}, "seeds must differ"),
-        ({"variants": ("fulll",)}, "There is no variant fulll"),
+        ({"variants": ("fulll",)}, r"There is no variant 'fulll' \(did you mean full\?\)"),
         ({"bench": replace(BENCH, count=1)}, "count must be at least 2"),
     ],
 )
@@ -344,5 +344,5 @@ def test_the_command_lists_its_trainings_and_refuses_what_it_does_not_know(
         "depth, seed 1",
     ]
     assert main([*command, "--variants", "depht"]) == 2
-    assert "There is no variant depht; there are: full," in capsys.readouterr().err
+    assert "There is no variant 'depht' (did you mean depth?); choose from: full," in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ import garface
 ROOT = Path(garface.__file__).parent
 LAYERS = [
     {"errors", "arrays"},
-    {"checks", "devices", "files", "collection"},
+    {"checks", "devices", "files", "collection", "spelling"},
     {"geometry"},
     {"io", "weights"},
     {"heads", "rendering", "borrowed", "losses", "metrics"},

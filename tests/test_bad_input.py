@@ -38,6 +38,14 @@ class Run(NamedTuple):
     code: int
     printed: str
     complaint: str
+    progress: list[str]
+    """Lines of single photos of a batch, which `complaint` lacks."""
+
+    @classmethod
+    def of(cls, code: int, printed: str, complaint: str) -> "Run":
+        lines = complaint.splitlines(keepends=True)
+        progress = [line for line in lines if re.match(r"garface: \d+ of \d+ photos: ", line)]
+        return cls(code, printed, "".join(line for line in lines if line not in progress), progress)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +65,7 @@ def reconstruct(place: Path, model: Path, capfd: pytest.CaptureFixture[str]):
         quick = ["--quality", "fast", "--texture-size", "64", "--device", "cpu", "--model", str(model), "--out", "out"]
         capfd.readouterr()
         code = main(["reconstruct", *quick, *map(str, arguments)])
-        return Run(code, *capfd.readouterr())
+        return Run.of(code, *capfd.readouterr())
 
     return run
 
@@ -83,9 +91,9 @@ def assert_whole(folder: Path) -> None:
 
 
 def assert_only(place: Path, *folders: str) -> None:
-    """Under `out` there are these results, whole, and nothing else, hidden or not."""
+    """Under `out` there are these results, whole, perhaps the summary of several, and nothing else, hidden or not."""
     out = place / "out"
-    assert sorted(path.name for path in out.glob("*")) == sorted(folders)
+    assert sorted(path.name for path in out.glob("*") if path.name != "summary.json") == sorted(folders)
     for folder in folders:
         assert_whole(out / folder)
 
@@ -177,10 +185,20 @@ def test_a_missing_file(reconstruct, place: Path) -> None:
     assert "does not exist" in refused(reconstruct, place, "nowhere.jpg")
 
 
-def test_a_folder_of_photos_is_not_a_photo(reconstruct, place: Path) -> None:
-    Path("album").mkdir()
-    save("album/one.jpg", portrait())
-    assert "album/*.jpg" in refused(reconstruct, place, "album")
+def test_folders_patterns_and_lists_stand_for_their_photos(reconstruct, place: Path) -> None:
+    Path("album/inner").mkdir(parents=True)
+    photos = [str(save(f"album/{name}", portrait())) for name in ("one.jpg", "two.png", "inner/three.jpg")]
+    Path("list.txt").write_bytes(b"# chosen\r\nalbum/one.jpg\r\n\r\nalbum/nowhere.jpg\r\n")
+    for arguments, names in (
+        (["album"], ["one", "three", "two"]),
+        (["album/*.png", "album/inner"], ["two", "three"]),
+        (["list.txt", photos[0]], ["one", "nowhere"]),
+    ):
+        result = reconstruct(*arguments, "--overwrite")
+        rows = result.printed.splitlines()[1:]
+        assert [Path(row.split()[0]).stem for row in rows] == names
+        assert result.code == (2 if "nowhere" in names else 0)
+    assert_only(place, "one", "three", "two")
 
 
 def test_no_photo_at_all(reconstruct, place: Path) -> None:
@@ -207,7 +225,7 @@ def test_every_kind_of_image_is_read(reconstruct, place: Path) -> None:
     assert result.code == 0, result.printed
     assert result.complaint == ""
     assert_only(place, *(Path(name).stem for name in names))
-    assert "moving.gif: The file holds 2 images; the first is used." in result.printed
+    assert "moving.gif: The file holds several images; the first is used." in result.printed
     reports = {name: json.loads(Path(f"out/{Path(name).stem}/reconstruction.json").read_text()) for name in names}
     assert (reports["lying.jpg"]["photo"]["height"], reports["lying.jpg"]["photo"]["width"]) == (240, 200)
     upright = [reports[name]["camera"]["rotation_camera_head"][1][1] for name in names]
@@ -245,6 +263,17 @@ def test_in_a_batch_the_others_finish(reconstruct, place: Path, broken: dict[str
     assert "failed: nowhere.jpg does not exist" in rows[2]
     assert "failed: text.jpg is not an image" in rows[3]
     assert_one_sentence(result.complaint, "2 of 4 photos failed")
+    assert [line.split(":")[1:3] for line in result.progress] == [
+        [f" {number} of 4 photos", f" {name}"]
+        for number, name in enumerate(("a.png", "nowhere.jpg", "text.jpg", "whole.jpg"), 1)
+    ]
+    assert all(re.search(r"about \d+ s left\.$", line) for line in result.progress[:3])
+    summary = json.loads(Path("out/summary.json").read_text())
+    assert summary["counts"] == {"reconstructed": 2, "finished earlier": 0, "failed": 2, "not done": 0}
+    assert [entry.get("folders") for entry in summary["photos"]] == [["out/a"], None, None, ["out/whole"]]
+    assert "nowhere.jpg does not exist" in summary["photos"][1]["error"]
+    again = json.loads(Path("out/summary.json").read_text()) if reconstruct("a.png", "whole.jpg").code == 0 else {}
+    assert [entry["status"] for entry in again["photos"]] == ["finished earlier"] * 2
 
 
 def test_photos_of_one_name_get_folders_of_their_own(reconstruct, place: Path) -> None:
@@ -252,7 +281,13 @@ def test_photos_of_one_name_get_folders_of_their_own(reconstruct, place: Path) -
         Path(folder).mkdir()
         save(f"{folder}/me.png", portrait())
     assert reconstruct("x/me.png", "y/me.png").code == 0
-    assert_only(place, "me", "me-2")
+    assert_only(place, "x-me", "y-me")
+    again = reconstruct("y/me.png", "x/me.png")
+    assert again.printed.count("finished earlier") == 2
+    assert [row.split()[:2] for row in again.printed.splitlines()[1:]] == [
+        ["y/me.png", "out/y-me"],
+        ["x/me.png", "out/x-me"],
+    ]
 
 
 # Places
@@ -371,12 +406,17 @@ def test_ctrl_c_for_real(place: Path, model: Path) -> None:
     while not (place / "out" / "0").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    printed, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130, complaint
-    assert printed == ""
-    assert_one_sentence(complaint, "Ctrl-C", "of 40 photos")
-    assert_only(place, *(path.name for path in (place / "out").iterdir()))
-    assert 1 <= len(list((place / "out").iterdir())) < 40
+    result = Run.of(130, *process.communicate(timeout=60))
+    assert process.returncode == 130, result.complaint
+    assert result.printed == ""
+    assert_one_sentence(result.complaint, "Ctrl-C", "of 40 photos")
+    done = {path.name for path in (place / "out").iterdir() if path.is_dir()}
+    assert_only(place, *done)
+    assert 1 <= len(done) < 40
+    assert len(result.progress) <= len(done)
+    counts = json.loads((place / "out" / "summary.json").read_text())["counts"]
+    assert counts["reconstructed"] == len(result.progress)
+    assert counts["not done"] == 40 - len(result.progress)
 
 
 def test_a_photo_may_have_a_name_that_is_no_utf8(reconstruct, place: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tiny_model import write_model
 
 import garface
-from garface.cli import app, main
+from garface.cli import app, main, script
 from garface.cli.render import write_image
 from garface.cli.terminal import check_file, one_line, table
 from garface.collection import by_name, unique
@@ -67,6 +67,31 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert f"usage: garface {command.removesuffix(' list')}" in shown
     assert "Union" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("reconstrut a.jpg --out b", "no `garface` command 'reconstrut' (did you mean reconstruct?)"),
+        ("train gra --folder b", "no `garface train` command 'gra' (did you mean gar?)"),
+        ("conjure", "no `garface` command 'conjure'; choose from: reconstruct, render"),
+        ("models fetch face-landmark", "no asset 'face-landmark' (did you mean face-landmarker?)"),
+        ("train gar --preset cpu128 --folder b --faces c", "no preset 'cpu128' (did you mean cpu-128?)"),
+        ("reconstruct a.jpg --out b --model builtn", "builtn is not a folder"),
+    ],
+)
+def test_mistyped_names_are_answered_by_what_was_meant(
+    arguments: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(arguments.split())
+    except SystemExit as end:
+        code = end.code  # type: ignore[assignment]
+    complaint = capsys.readouterr().err
+    assert code == 2
+    assert sentence in complaint
+    assert complaint.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -141,6 +166,20 @@ def test_every_ending_is_one_line(
     assert printed == ""
     assert complaint.startswith(start)
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(("code", "end"), [(0, "SystemExit 0"), (2, "SystemExit 2"), (130, "_exit 130")])
+def test_the_program_does_not_wait_for_native_threads_after_ctrl_c(
+    code: int, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(number: int) -> None:
+        raise RuntimeError(f"_exit {number}")
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(app, "main", lambda _arguments: code)
+    with pytest.raises((SystemExit, RuntimeError)) as caught:
+        script()
+    assert end in f"{type(caught.value).__name__} {caught.value}"
 
 
 def test_defects_show_their_traceback_when_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,10 +277,32 @@ def test_unique_names_never_repeat() -> None:
     names = [unique(name, taken) for name in ("a", "A", "a", "a-2", "b", "a-3")]
     assert names[0] == "a"
     assert len({name.casefold() for name in names}) == len(names)
-    photos = [Path("astronaut"), Path("x/astronaut.jpg"), Path("x/me.jpg"), Path("y/ME.png")]
-    named = by_name(photos)
-    assert list(named) == ["astronaut", "astronaut-2", "me", "ME-2"]
-    assert list(named.values()) == photos
+
+
+def test_names_of_results_do_not_depend_on_the_order_of_the_photos() -> None:
+    names = {
+        "a.jpg": "a",
+        "/x/me.jpg": "x-me",
+        "/y/ME.png": "y-ME",
+        "/p/one/you.jpg": "p-one-you",
+        "/q/one/you.jpg": "q-one-you",
+        "/x/pair.jpg": "pair-jpg",
+        "/x/pair.heic": "pair-heic",
+        "/x/summary.json.png": "summary.json-2",
+    }
+    photos = [Path(name) for name in names]
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        named = by_name(photos, reserved=("summary.json",))
+        assert {str(photo): name for name, photo in named.items()} == names
+        assert list(named.values()) == photos
+        random.shuffle(photos)  # type: ignore[arg-type]
+
+
+def test_a_name_made_of_folders_does_not_take_that_of_another_photo() -> None:
+    photos = [Path("/x/me.jpg"), Path("/y/me.jpg"), Path("/z/x-me.jpg")]
+    assert list(by_name(photos)) == ["x-me-2", "y-me", "x-me"]
+    assert list(by_name(photos[::-1])) == ["x-me", "y-me", "x-me-2"]
 
 
 def test_check_file(tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ def made(name: str) -> int:
     return Path(f"out/{name}/reconstruction.json").stat().st_mtime_ns
 
 
+def results() -> set[str]:
+    """What is in the output folder beside the summary."""
+    return {path.name for path in Path("out").iterdir()} - {"summary.json"}
+
+
 KILLED = """
 import os, signal, sys
 from garface.cli import main
@@ -128,7 +133,7 @@ def test_after_a_kill_what_is_finished_is_kept_and_the_rest_done(place: Path, ca
     command = [*photos, *QUICK, "--batch", "1"]
     died = subprocess.run([sys.executable, "-c", KILLED, *command], capture_output=True, check=False, timeout=120)
     assert died.returncode == -signal.SIGKILL
-    left = {path.name for path in Path("out").iterdir()}
+    left = results()
     assert {name for name in left if not name.startswith(".")} == {"a", "b"}
     assert len(left) == 3, "the killed process left its draft"
     before = {name: made(name) for name in "ab"}
@@ -136,7 +141,7 @@ def test_after_a_kill_what_is_finished_is_kept_and_the_rest_done(place: Path, ca
     rows = capsys.readouterr().out.splitlines()[1:]
     assert ["finished earlier" in row for row in rows] == [True, True, False, False]
     assert {name: made(name) for name in "ab"} == before
-    assert {path.name for path in Path("out").iterdir()} == set("abcd"), "no draft is left"
+    assert results() == set("abcd"), "no draft is left"
     assert main(["reconstruct", *command, "--overwrite"]) == 0
     assert all(made(name) > before[name] for name in "ab")
 
@@ -180,7 +185,7 @@ def test_all_faces_of_a_photo_are_one_job(place: Path, capsys) -> None:
     command = ["reconstruct", "pair.png", photo("pair-face1.png"), *QUICK, "--face", "all"]
     assert main(command) == 0
     folders = {"pair-face1", "pair-face1-2", "pair-face2"}
-    assert {path.name for path in Path("out").iterdir()} == folders
+    assert results() == folders
     assert json.loads(Path("out/pair-face2/reconstruction.json").read_text())["photo"]["faces"] == 2
     before = {name: made(name) for name in folders}
     capsys.readouterr()

@@ -12,7 +12,7 @@ import torch
 
 from garface import files as files_module
 from garface.errors import OutputError
-from garface.files import check_writable, whole_folder, write_atomic, write_json
+from garface.files import check_writable, recover, whole_folder, write_atomic, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -230,3 +230,16 @@ def test_a_link_of_the_users_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="such as link"), whole_folder(tmp_path / "result"):
         pass
     assert (tmp_path / "result" / "link").is_symlink()
+
+
+def test_what_a_kill_left_of_a_replacement_is_put_back_or_removed(tmp_path: Path) -> None:
+    for name in ("lost", "replaced"):
+        make_result(tmp_path / name, name)
+    (tmp_path / "lost").rename(tmp_path / ".lost.0123abcd.old")
+    make_result(tmp_path / ".replaced.0123abcd.old", "older")
+    (tmp_path / ".probe.0123abcd.test").mkdir()
+    (tmp_path / ".mine.old").mkdir()
+    recover(tmp_path)
+    recover(tmp_path / "missing")
+    assert names(tmp_path) == [".mine.old", "lost", "replaced"]
+    assert [(tmp_path / name / "head.obj").read_text() for name in ("lost", "replaced")] == ["lost", "replaced"]

@@ -78,7 +78,7 @@ def test_what_it_does_not_have_is_a_clear_error() -> None:
         fit_landmarks(TOY, torch.zeros(1, 68, 2), CAMERA[:1], settings=FitSettings(landmarks=IBUG))
     with pytest.raises(SettingError, match="'toy' has no region 'lips'; it has: face"):
         TOY.region("lips")
-    with pytest.raises(SettingError, match="no head model 'egg'; there are: embedded"):
+    with pytest.raises(SettingError, match="no head model 'egg'; choose from: embedded"):
         load_head("egg")
     assert torch.equal(any_region(TOY, "lips", "face"), TOY.region("face"))
     assert not any_region(TOY, "lips").any()

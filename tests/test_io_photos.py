@@ -216,7 +216,7 @@ def test_animation_gives_its_first_image(tmp_path: Path) -> None:
         )
         photo = read_photo(tmp_path / name)
         np.testing.assert_array_equal(photo.pixels[4, 4], [255, 0, 0])
-        assert "3 images" in photo.notes[0]
+        assert "several images" in photo.notes[0]
 
 
 def wide_gamut_profile() -> bytes:
@@ -314,7 +314,11 @@ def test_empty_missing_folder_and_odd_names(tmp_path: Path) -> None:
     assert "is empty" in failure(tmp_path / "empty.jpg")
     assert "does not exist" in failure(tmp_path / "missing.jpg")
     assert "is a folder" in failure(tmp_path)
-    assert "does not exist" in failure(tmp_path / "zero\0byte.jpg")
+    with pytest.raises(InputError, match=r"zero\\x00byte\.jpg does not exist; its name holds an invisible character"):
+        read_photo(tmp_path / "zero\0byte.jpg")
+    with pytest.raises(InputError, match=r"empty\.jpg\\r does not exist; its name holds an invisible character"):
+        read_photo(tmp_path / "empty.jpg\r")
+    assert "(did you mean empty.jpg?)" in failure(tmp_path / "emtpy.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     assert "not an ordinary file" in failure(tmp_path / "pipe.jpg")
 
@@ -340,7 +344,31 @@ def test_no_pixels(tmp_path: Path) -> None:
 def test_heic_names_the_plug_in(tmp_path: Path, brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(32))
-    assert "pip install pillow-heif" in failure(tmp_path / "a.heic")
+    assert 'pip install "garface[heic]"' in failure(tmp_path / "a.heic")
+
+
+def test_heic_is_read_with_its_extra(tmp_path: Path, scene: np.ndarray) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    large = np.kron(scene, np.ones((4, 4, 1), np.uint8))
+    image = pillow_heif.from_pillow(Image.fromarray(np.rot90(large)))
+    image.save(tmp_path / "a.heic", quality=95, exif=turned.tobytes())
+    photo = read_photo(tmp_path / "a.heic")
+    assert photo.pixels.shape == large.shape
+    assert np.abs(photo.pixels.astype(int) - large).mean() < 4
+
+
+def test_a_jpeg_that_passes_endlessly_over_its_pixels_is_refused_undecoded(
+    tmp_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.jpg", scene, progressive=True)
+    content = path.read_bytes()
+    assert read_photo(path).width == 36
+    last = content.rindex(b"\xff\xda")
+    path.write_bytes(content[:last] + content[last:-2] * 1000 + content[-2:])
+    monkeypatch.setattr(photos_module, "_LIMIT_PASSES", 900 * scene[..., 0].size)
+    assert f"passes {content.count(bytes.fromhex('ffda')) + 999} times over 36 x 24" in failure(path)
 
 
 def test_camera_raw_is_not_mistaken_for_its_thumbnail(tmp_path: Path, scene: np.ndarray) -> None:
@@ -385,15 +413,55 @@ def test_folders_are_listed_in_order_without_the_rest(tmp_path: Path, scene: np.
     for name in ("b.JPG", "a.png", "sub/c.webp", ".hidden.png", ".cache/d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / "notes.md").touch()
     names = [path.relative_to(tmp_path).as_posix() for path in list_photos(tmp_path)]
     assert names == ["a.png", "b.JPG", "sub/c.webp"]
-    assert list_photos([tmp_path / "notes.txt", tmp_path, tmp_path / "a.png"]) == [
-        tmp_path / "notes.txt",
+    assert list_photos([tmp_path / "notes.md", tmp_path, tmp_path / "a.png"]) == [
+        tmp_path / "notes.md",
         tmp_path / "a.png",
         tmp_path / "b.JPG",
         tmp_path / "sub/c.webp",
     ]
+
+
+def test_patterns_stand_for_the_images_they_match(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.jpg", "a.txt", ".c.jpg", "sub/d.jpg", "odd[1].jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["a.jpg", "b.jpg", "odd[1].jpg"]
+    assert [path.name for path in list_photos(tmp_path / "*")] == names
+    assert [path.name for path in list_photos(tmp_path / "**/*.jpg")] == [*names, "d.jpg"]
+    assert list_photos(tmp_path / "odd[1].jpg") == [tmp_path / "odd[1].jpg"], "a file of that very name"
+    with pytest.raises(InputError, match="No image matches"):
+        list_photos(tmp_path / "*.txt")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_may_have_any_line_ends(
+    ends: str, encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in ("ä b.jpg", "c.jpg", "#d.jpg"):
+        (tmp_path / "in" / name).touch()
+    lines = ["# my photos", "", "in/ä b.jpg", " in/c.jpg ", "gone.jpg", "in", "in/*.jpg", ""]
+    Path("list.txt").write_bytes(ends.join(lines).encode(encoding))
+    photos = [Path("in/ä b.jpg"), Path("in/c.jpg"), Path("gone.jpg"), Path("in/#d.jpg")]
+    assert list_photos("list.txt", missing=True) == photos
+    with pytest.raises(InputError, match=r"gone\.jpg does not exist"):
+        list_photos("list.txt")
+
+
+def test_what_is_no_list_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes.txt").write_text("Dear photo,\nthis is a letter.\n")
+    (tmp_path / "data.txt").write_bytes(bytes(range(256)))
+    for name, reason in (("notes.txt", "names no file that exists"), ("data.txt", "not a text file")):
+        with pytest.raises(InputError, match=reason):
+            list_photos(tmp_path / name, missing=True)
+    monkeypatch.setattr("garface.io.photo_lists._LIMIT_LIST", 10)
+    with pytest.raises(InputError, match="too many for a list"):
+        list_photos(tmp_path / "notes.txt")
 
 
 def test_nothing_to_list(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from garface.photo.detector import (
     LandmarkDetector,
     _apart,
     _centred_first,
+    _large_enough,
     _Window,
     _window_levels,
     choose_faces,
@@ -205,8 +206,15 @@ def test_cat_is_no_person(detector: LandmarkDetector) -> None:
 
 
 def test_face_too_small_names_its_size(detector: LandmarkDetector, photo: NDArray[np.uint8]) -> None:
-    with pytest.raises(NoFaceError, match=r"has 1[01] px .* at least 16"):
+    with pytest.raises(NoFaceError, match=r"has 1[01]\.\d px .* at least 16 "):
         detector.find(resized(photo, 128))
+
+
+def test_a_face_that_is_a_little_too_small_is_not_said_to_be_large_enough() -> None:
+    points = np.zeros((478, 2), np.float32)
+    points[[362, 385, 387, 263, 373, 380], 0] = 15.96
+    with pytest.raises(NoFaceError, match=r"has 15\.9 px between its eyes, but at least 16 are"):
+        _large_enough([FaceLandmarks(points, np.zeros(52, np.float32), np.eye(4, dtype=np.float32))], 16.0)
 
 
 def test_smaller_faces_are_allowed_by_the_settings(photo: NDArray[np.uint8]) -> None:

@@ -82,7 +82,7 @@ def test_weights_that_do_not_fit_their_card_are_refused(changes: dict[str, objec
 def test_a_kind_that_nobody_registered_is_named_with_those_that_are_known(tmp_path: Path) -> None:
     card = WeightsCard("gar", {"kind": "unheard-of"}, licence="CC0-1.0", trained_on="nothing")
     save_weights(tmp_path / "x.safetensors", {"weight": torch.zeros(1)}, card)
-    with pytest.raises(WeightsError, match="There is no generator kind 'unheard-of'; known kinds: stylegan"):
+    with pytest.raises(WeightsError, match="There is no generator kind 'unheard-of'; choose from: stylegan"):
         load_generator(tmp_path / "x.safetensors")
 
 

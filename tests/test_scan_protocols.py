@@ -157,5 +157,5 @@ def test_a_protocol_says_what_it_misses(tmp_path: Path) -> None:
             PROTOCOLS[name].score(prediction, photo)
     with pytest.raises(InputError, match="no points"):
         PROTOCOLS["aflw2000"].score(prediction, replace(photo, points=None))
-    with pytest.raises(SettingError, match="there are now"):
+    with pytest.raises(SettingError, match="choose from: now"):
         check_protocols(["then"])

@@ -248,7 +248,7 @@ def test_the_full_recipe_has_all_terms_of_the_paper() -> None:
 def test_variants_are_found_in_the_order_of_the_table() -> None:
     assert [one.name for one in find_variants(("depth", "full"))] == ["full", "depth"]
     for names in ((), ("full", "dept")):
-        with pytest.raises(SettingError, match="there are: full, no-consistency"):
+        with pytest.raises(SettingError, match="choose from: full, no-consistency"):
             find_variants(names)
 
 

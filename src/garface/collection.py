@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -123,10 +124,42 @@ def _listed(
     return list(attempt(jobs))
 
 
-def by_name(photos: Iterable[Path]) -> dict[str, Path]:
-    """Files by the names of their results: their stems, each once whatever its case."""
-    taken: set[str] = set()
-    return {unique(photo.stem, taken): photo for photo in photos}
+def by_name(photos: Iterable[Path], *, reserved: Iterable[str] = ()) -> dict[str, Path]:
+    """Files by the names of their results; names are unique whatever the case.
+
+    A name is the file's stem. Files with the same stem are told apart by as many of their folders (`left-me`,
+    `right-me`), and if need be by their suffixes (`me-jpg`, `me-png`), as it takes. The names depend on the set of the
+    files only, not on their order.
+
+    Args:
+        photos: the files, each once.
+        reserved: names that no result may have.
+    """
+    photos = list(photos)
+    groups: dict[str, list[Path]] = {}
+    for photo in sorted(photos):
+        groups.setdefault(photo.stem.casefold(), []).append(photo)
+    taken, names = {name.casefold() for name in reserved}, dict[Path, str]()
+    for group in sorted(groups.values(), key=len):
+        for photo, name in zip(group, _told_apart(group)):
+            names[photo] = unique(name, taken)
+    return {names[photo]: photo for photo in photos}
+
+
+def _told_apart(photos: Sequence[Path]) -> list[str]:
+    """Names of files with the same stem, as short as it takes to be different."""
+    places = [photo.absolute() for photo in photos]
+    for suffix, folders in product((False, True), range(max(len(place.parts) for place in places))):
+        names = [_label(place, folders, suffix) for place in places]
+        if len({name.casefold() for name in names}) == len(names):
+            break
+    return names
+
+
+def _label(place: Path, folders: int, suffix: bool) -> str:
+    """The stem of a file behind so many of its folders, and with its suffix if that is asked for."""
+    parents = place.parts[1:-1][max(len(place.parts) - 2 - folders, 0) :]
+    return "-".join([*parents, place.stem, *([place.suffix[1:]] if suffix and place.suffix else [])])
 
 
 def unique(name: str, taken: set[str]) -> str:

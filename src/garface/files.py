@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -138,6 +139,20 @@ def remove_drafts(path: Path) -> None:
     if path.parent.is_dir():
         for draft in path.parent.glob(f".{escape(path.name[:100])}.*.part"):
             shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
+
+
+def recover(folder: Path) -> None:
+    """Put back the results in `folder` that killed processes had set aside and not replaced; remove others set aside.
+
+    Tests of whether the folder can be written are removed too. Drafts stay, because another process may write them.
+    """
+    for left in folder.glob(".*") if folder.is_dir() else ():
+        match = re.fullmatch(r"\.(.{1,99})\.[0-9a-f]{8}\.(old|test)", left.name, re.DOTALL)
+        final = match and match[2] == "old" and folder / match[1]
+        if final and not final.exists():
+            left.rename(final)
+        elif match:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_atomic(path: Path | str, content: bytes) -> None:

@@ -7,7 +7,8 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, Protocol
+from types import UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
@@ -27,6 +28,7 @@ from garface.cli.render_gallery import Gallery
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
 from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Readout, Shape
 from garface.errors import GarfaceError, SettingError
+from garface.spelling import unknown_name
 
 DESCRIPTION = (
     "Photo in, 3D head out, by inverting a generative renderer. To start: garface reconstruct --example --out heads. "
@@ -115,10 +117,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str]) -> Runnable:
     """The command that `arguments` ask for."""
-    config = (OmitSubcommandPrefixes, OmitArgPrefixes, FlagCreatePairsOff)
     command: Any = Command
+    check_command(arguments, command)
+    config = (OmitSubcommandPrefixes, OmitArgPrefixes, FlagCreatePairsOff)
     found: Runnable = tyro.cli(command, prog="garface", description=DESCRIPTION, args=arguments, config=config)
     return found
+
+
+def check_command(arguments: Sequence[str], command: Any) -> None:
+    """Leave the program with a sentence if the first words of `arguments` are no command of the tree `command`.
+
+    Raises:
+        SystemExit: with code 2; the sentence names the most similar command.
+    """
+    known, said = _subcommands(command), ["garface"]
+    for word in arguments:
+        if word.startswith("-") or not known:
+            return
+        if word not in known:
+            say(unknown_name(f"`{' '.join(said)}` command", word, known))
+            raise SystemExit(FAILED)
+        said, known = [*said, word], _subcommands(known[word])
+
+
+def _subcommands(command: Any) -> dict[str, Any]:
+    """What a command chooses from, by name; empty for one that takes arguments of its own."""
+    if get_origin(command) is Annotated:
+        command = get_args(command)[0]
+    choices = get_args(command) if get_origin(command) in (Union, UnionType) else ()
+    return {get_args(choice)[1].name: get_args(choice)[0] for choice in choices}
 
 
 def _check_seeds(command: object) -> None:

@@ -11,6 +11,7 @@ from tyro.conf import arg
 from garface.cli.terminal import say, stopped, table
 from garface.devices import Device
 from garface.errors import SettingError
+from garface.spelling import unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class Ablation:
         from garface.training import PRESETS, load_critics
 
         if self.preset not in PRESETS:
-            raise SettingError(f"There is no preset {self.preset}; choose one of: {', '.join(PRESETS)}.")
+            raise SettingError(unknown_name("preset", self.preset, PRESETS))
         names = tuple(VARIANTS) if self.variants == "all" else tuple(self.variants.replace(" ", "").split(","))
         bench = BenchSettings(
             watched=self.watched, count=self.count, realism=not self.no_realism, control=not self.no_control

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from garface.cli.batch import EXAMPLE, Batch, example
+from garface.cli.batch import EXAMPLE, SUMMARY_FILE, Batch, example
 from garface.cli.terminal import INTERRUPTED, debugging, say
 from garface.collection import by_name
 from garface.devices import Device
-from garface.errors import GarfaceError, InputError, SettingError
+from garface.errors import GarfaceError, SettingError
 
 if TYPE_CHECKING:
     from garface.reconstruction import ReconstructionSettings
@@ -29,9 +28,11 @@ class Reconstruct:
     """
 
     photos: Annotated[Positional[tuple[Path, ...]], arg(metavar="[PHOTO...]", help_behavior_hint="")] = ()
-    """Image files."""
+    """Image files, folders of them with their subfolders, quoted patterns such as 'photos/*.jpg', and text files
+    (.txt) that list any of these, one per line."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Output folder: one folder per photo, named after it; for several faces PHOTO-face1, PHOTO-face2, ..."""
+    """Output folder: one folder per photo, named after it; for several faces PHOTO-face1, PHOTO-face2, ...; for several
+    photos also summary.json, which says what became of each."""
     example: bool = False
     """Also reconstruct the embedded example photo."""
     quality: Literal["fast", "standard", "best"] = "standard"
@@ -65,7 +66,7 @@ class Reconstruct:
         from garface.reconstruction.collection import Job, reconstruct_collection
 
         jobs = [Job(name, example() if photo is None else photo) for name, photo in names.items()]
-        batch = Batch(len(jobs))
+        batch = Batch(jobs, self.out)
         try:
             with Reconstructor(self.settings()) as reconstructor:
                 batch.collect(
@@ -82,6 +83,7 @@ class Reconstruct:
         except KeyboardInterrupt:
             kept = f"{batch.finished} of {batch.count} finished and kept"
             say(f"stopped by Ctrl-C; {kept}, no incomplete result was left behind.")
+            batch.write_summary()
             return INTERRUPTED
         return batch.report()
 
@@ -90,17 +92,15 @@ class Reconstruct:
 
         Raises:
             SettingError: no photo.
-            InputError: a folder instead of a photo.
+            InputError: a folder or pattern without photos, or a list without names.
         """
         if not self.photos and not self.example:
             raise SettingError("No photo was given; name image files, or pass --example for the embedded one.")
-        for photo in self.photos:
-            if os.path.isdir(photo):
-                raise InputError(f"{photo} is a folder; pass the image files in it, such as {photo / '*.jpg'}.")
-        named = by_name([Path(EXAMPLE)] * self.example + list(self.photos))
-        return {
-            name: None if self.example and not place else photo for place, (name, photo) in enumerate(named.items())
-        }
+        from garface.io import list_photos
+
+        photos = list_photos(self.photos, missing=True) if self.photos else []
+        examples: dict[str, Path | None] = {EXAMPLE: None} if self.example else {}
+        return examples | by_name(photos, reserved=(SUMMARY_FILE, *examples))
 
     def settings(self) -> ReconstructionSettings:
         """The settings as the library takes them."""

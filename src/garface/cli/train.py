@@ -12,6 +12,7 @@ from tyro.conf import arg
 from garface.cli.terminal import stopped
 from garface.devices import Device
 from garface.errors import SettingError, WeightsError
+from garface.spelling import unknown_name
 
 if TYPE_CHECKING:
     from garface.datasets.training_set import Split, TrainingSet
@@ -67,7 +68,7 @@ class _Training:
         """
         presets = self.presets()
         if self.preset not in presets:
-            raise SettingError(f"There is no preset {self.preset}; choose one of: {', '.join(presets)}.")
+            raise SettingError(unknown_name("preset", self.preset, presets))
         return replace(presets[self.preset], **self.given())
 
     def given(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from garface.checks import check_shape
 from garface.datasets.known_latents import KnownLatents, known_latents, read_styles
 from garface.errors import InputError, SettingError
 from garface.geometry import Camera, Pose, Topology
@@ -33,10 +34,18 @@ def is_held_out(name: str) -> bool:
     return hashlib.sha256(name.encode()).digest()[0] % 10 == 7
 
 
-_FIT = ("identity", "expression", "rotation", "translation", "focal", "principal")
-"""Arrays of a fit."""
+_FIT: dict[str, tuple[int | None, ...]] = {
+    "identity": (None,),
+    "expression": (None,),
+    "rotation": (3, 3),
+    "translation": (3,),
+    "focal": (),
+    "principal": (2,),
+}
+"""Arrays of a fit, and the shapes of one face's row; None stands for any size."""
 SETTINGS_FILE = "settings.json"
 """Of a training set: how it was made, and the stamp of its head model."""
+_REMEDY_SHARD = "delete it and prepare the photos again"
 _REMEDY = "prepare the photos again with `garface data prepare`, into a new folder"
 
 
@@ -59,6 +68,8 @@ class TrainingSet:
         self.arrays = _load(folder, split)
         self.model = model or stamped_head(read_stamp(folder), what=str(folder), remedy=_REMEDY)
         check_stamp(read_stamp(folder), self.model, what=str(folder), remedy=_REMEDY)
+        for name, count in (("identity", self.model.identities), ("expression", self.model.expressions)):
+            check_shape(f"{name} in {folder}", torch.from_numpy(self.arrays[name]), (None, count))
         self.names: list[str] = [str(name) for name in self.arrays.pop("names")]
         styles = read_styles(folder, self.names)
         if styles is not None:
@@ -221,14 +232,38 @@ def _load(folder: Path, split: Split) -> dict[str, np.ndarray]:
         raise InputError(f"{folder} is no training set; make one with `garface data prepare PHOTOS --out {folder}`.")
     parts: dict[str, list[np.ndarray]] = {}
     for shard in shards:
-        arrays = read_arrays(shard, remedy="delete it and prepare the photos again")
+        arrays = read_arrays(shard, remedy=_REMEDY_SHARD)
+        _check_shard(shard, arrays)
         keep = np.array([split == "all" or is_held_out(str(n)) == (split == "held-out") for n in arrays["names"]], bool)
         if keep.any():
             for name, array in arrays.items():
                 parts.setdefault(name, []).append(array[keep])
     if not parts:
         raise InputError(f"{folder} holds no faces of the split '{split}'; prepare more photos.")
+    for name, chunks in parts.items():
+        if len({chunk.shape[1:] for chunk in chunks}) > 1:
+            raise InputError(f"{folder} holds shards with {name} of different shapes; {_REMEDY}.")
     return {name: np.concatenate(chunks) for name, chunks in parts.items()}
+
+
+def _check_shard(shard: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Raise unless a shard has names, and for every name an image and a finite fit.
+
+    Raises:
+        InputError: it has not.
+    """
+    names = arrays.get("names", np.zeros(()))
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise InputError(f"{shard} holds no names of photos; {_REMEDY_SHARD}.")
+    if not len(names):
+        return
+    for name, shape in (("pictures", (None, None, 3)), *_FIT.items()):
+        array = arrays.get(name, np.zeros(()))
+        fits = array.ndim == 1 + len(shape) and len(array) == len(names) and array.dtype.kind in "fu"
+        if not fits or any(want not in (None, have) for want, have in zip(shape, array.shape[1:])):
+            raise InputError(f"{shard} holds {name} of the shape {array.shape} {array.dtype}; {_REMEDY_SHARD}.")
+        if not np.isfinite(array).all():
+            raise InputError(f"{shard} holds {name} that are not finite; {_REMEDY_SHARD}.")
 
 
 def choose_rows(length: int, count: int, *, seed: int, turn: int = 0) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from garface.errors import SettingError
 from garface.heads.embedded import NAME, embedded_head
 from garface.heads.protocol import HeadModel
+from garface.spelling import unknown_name
 
 DEFAULT_HEAD = NAME
 """The head model where nobody names another one."""
@@ -22,5 +23,5 @@ def load_head(name: str = DEFAULT_HEAD) -> HeadModel:
         SettingError: there is none.
     """
     if name not in HEADS:
-        raise SettingError(f"There is no head model '{name}'; there are: {', '.join(HEADS)}.")
+        raise SettingError(unknown_name("head model", name, HEADS))
     return HEADS[name]()

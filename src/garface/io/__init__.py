@@ -14,7 +14,8 @@ from garface.io.images import (
     write_png,
 )
 from garface.io.meshes import PlyMesh, read_mesh, read_obj, read_ply, write_obj, write_ply
-from garface.io.photos import LIMIT_MEGAPIXELS, Photo, list_photos, read_photo
+from garface.io.photo_lists import list_photos
+from garface.io.photos import LIMIT_MEGAPIXELS, Photo, read_photo
 
 __all__ = [
     "ANIMATIONS",

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from garface.errors import InputError
 from garface.files import write_atomic
 
 Arrays = dict[str, np.ndarray]
+
+LIMIT_BYTES = 2**31
+"""Most bytes of all arrays of a file, unpacked: far more than garface writes into one."""
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -33,10 +36,16 @@ def read_arrays(path: Path, names: Sequence[str] | None = None, *, remedy: str) 
         remedy: what to do about a file that cannot be read, the end of a sentence.
 
     Raises:
-        InputError: there is no such file, it is torn, lacks a name or holds objects that would have to be unpickled.
+        InputError: there is no such file, it is torn, lacks a name, holds objects that would have to be unpickled, or
+            more than `LIMIT_BYTES` unpacked.
     """
     try:
+        with ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > LIMIT_BYTES:
+            raise ValueError(f"{size >> 20} MB unpacked, more than the limit of {LIMIT_BYTES >> 20} MB")
         with np.load(path, allow_pickle=False) as table:
             return {name: table[name] for name in (table.files if names is None else names)}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}); {remedy}.") from error
+    except Exception as error:  # damaged archives and headers of arrays may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}); {remedy}.") from error

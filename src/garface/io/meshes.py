@@ -33,6 +33,7 @@ _PLY_TYPES = {
     "float64": "<f8",
 }
 _HEADER_LIMIT = 1 << 16
+_NO_TRIANGLES = np.zeros((0, 3), np.int64)
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,10 @@ def read_ply(path: Path | str) -> PlyMesh:
     try:
         elements, offset = _parse_header(path, content)
         rows, offset = _read_rows(content, offset, *elements["vertex"])
-        triangles = _read_triangles(content, offset, *elements["face"]) if "face" in elements else None
+        triangles = _read_triangles(content, offset, *elements["face"]) if "face" in elements else _NO_TRIANGLES
         vertices = np.stack([rows[name] for name in "xyz"], axis=1).astype(np.float32)
-    except (KeyError, ValueError) as error:
+        check_mesh(vertices, triangles)
+    except (LookupError, ValueError) as error:
         raise InputError(
             f"{path} is damaged, cut off or not a triangle mesh ({error}); export it again as binary PLY "
             "with triangles."
@@ -130,7 +132,7 @@ def read_ply(path: Path | str) -> PlyMesh:
     colours = None
     if {"red", "green", "blue"} <= set(rows.dtype.names or ()):
         colours = np.stack([rows[name] for name in ("red", "green", "blue")], axis=1).astype(np.uint8)
-    return PlyMesh(vertices, np.zeros((0, 3), np.int64) if triangles is None else triangles, colours)
+    return PlyMesh(vertices, triangles, colours)
 
 
 def read_obj(path: Path | str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -154,7 +156,7 @@ def read_obj(path: Path | str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         check_mesh(vertices, indices)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check name and permissions.") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{path} is not a whole OBJ ({error}); export it again.") from error
     return vertices, indices
 
@@ -243,15 +245,22 @@ def _parse_header(path: Path, content: bytes) -> tuple[dict[str, tuple[int, list
     if end < 0 or lines[:1] != ["ply"] or "format binary_little_endian 1.0" not in lines:
         raise InputError(f"{path} is not a binary little-endian PLY; export it again in that variant.")
     elements: dict[str, tuple[int, list[str]]] = {}
+    name = ""
     for line in lines:
         if line.startswith("element "):
             _, name, count = line.split()
-            elements[name] = (int(count), [])
+            elements[name] = (_count(count), [])
         elif line.startswith("property "):
             elements[name][1].append(line.removeprefix("property "))
     if list(elements)[:1] != ["vertex"] or list(elements)[1:2] not in ([], ["face"]):
         raise InputError(f"{path} does not begin with vertices and then faces; export it again as a plain mesh.")
     return elements, end + len(b"end_header\n")
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal():
+        raise ValueError(f"{word} of something")
+    return int(word)
 
 
 def _read_rows(content: bytes, offset: int, count: int, properties: list[str]) -> tuple[NDArray[np.void], int]:

@@ -5,9 +5,10 @@ import io
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from garface.arrays import Pixels
 from garface.errors import InputError
+from garface.spelling import suggestion
 
 LIMIT_MEGAPIXELS = 200.0
 """Default limit of `read_photo`: the largest phone cameras of today. Reading takes about 7 bytes a pixel."""
@@ -26,32 +28,15 @@ FILM_DIAGONAL = math.hypot(36, 24)
 BACKDROP = 128
 """The grey on which transparent parts of an image are shown."""
 
-SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".gif",
-        ".avif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-        ".heic",
-        ".heif",
-    }
-)
-"""What `list_photos` takes from a folder (lower case)."""
-
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
 _RAW_SUFFIXES = {".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _STRIP_PIXELS = 4_000_000
+_SCAN = b"\xff\xda"
+_LIMIT_PASSES = 5e9
+"""Most pixels of all scans of a JPEG together: 25 scans of the largest photo, 400 of a phone's. Encoders write ten."""
+_LOOKED_THROUGH = 2000
 _pillow_limit = threading.Lock()
 
 ToRgb = Callable[[Image.Image], Image.Image]
@@ -101,7 +86,7 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
     - Grey, palette, CMYK and 16-bit images become RGB; 16 bits are scaled to 8.
     - Transparent parts are shown on a mid grey of 128.
     - Of an animation or a multi-page file the first image is taken.
-    - JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read; HEIC with the `pillow-heif` plug-in.
+    - JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read; HEIC with the extra `heic`.
 
     Args:
         path: the file.
@@ -114,6 +99,7 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
     try:
         with _open_file(path) as stream, _open_image(path, stream) as image:
             _check_size(path, image, limit_megapixels)
+            _check_scans(path, image, stream)
             notes = _frame_notes(image)
             image.load()
             to_rgb, colour_notes = _colour_conversion(image)
@@ -133,36 +119,30 @@ def read_photo(path: Path | str, *, limit_megapixels: float = LIMIT_MEGAPIXELS) 
         ) from error
 
 
-def list_photos(paths: Path | str | Iterable[Path | str]) -> list[Path]:
-    """The image files among `paths`: files as given, folders searched with their subfolders, in sorted order.
-
-    In a folder only files with a suffix in `SUFFIXES` count, and hidden files and folders are passed over.
-    A file that is named twice is listed once.
-
-    Raises:
-        InputError: no path, one that does not exist, or a folder without images.
-    """
-    several = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not several:
-        raise InputError("No photo was given; name image files, or folders of them.")
-    found = [photo for path in several for photo in _expand(Path(path))]
-    return list(dict.fromkeys(found))
+def missing_photo(path: Path) -> InputError:
+    """The error for a photo that does not exist: invisible characters of its name shown, a similar name suggested."""
+    name = shown(path)
+    if name != str(path):
+        return InputError(
+            f"{name} does not exist; its name holds an invisible character, as when a list of names was pasted: pass "
+            "the list file itself."
+        )
+    return InputError(f"{path} does not exist{suggestion(path.name, _beside(path))}; check the spelling.")
 
 
-def _expand(path: Path) -> list[Path]:
-    if not _stat(path, os.path.isdir):
-        if not _stat(path, os.path.exists):
-            raise InputError(f"{path} does not exist; check the spelling.")
-        return [path]
-    inside = (file for file in path.rglob("*") if not _is_hidden(file.relative_to(path)))
-    photos = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not photos:
-        raise InputError(f"The folder {path} holds no images; give a folder with JPEG, PNG or similar files.")
-    return photos
+def shown(path: Path) -> str:
+    """A path with its invisible characters, such as line ends, written as escapes; bytes that are no text stay."""
+    return "".join(
+        sign if sign.isprintable() or "\udc80" <= sign <= "\udcff" else ascii(sign)[1:-1] for sign in str(path)
+    )
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _beside(path: Path) -> list[str]:
+    """Names in the folder of a file that is not there itself; a few thousand are enough to guess from."""
+    try:
+        return [entry.name for entry in islice(os.scandir(path.parent), _LOOKED_THROUGH)]
+    except (OSError, ValueError):
+        return []
 
 
 def _stat(path: Path, question: Callable[[Path], bool]) -> bool:
@@ -176,7 +156,7 @@ def _open_file(path: Path) -> BinaryIO:
     if _stat(path, os.path.isdir):
         raise InputError(f"{path} is a folder, but an image file is needed; name one file in it.")
     if not _stat(path, os.path.exists):
-        raise InputError(f"{path} does not exist; check the spelling.")
+        raise missing_photo(path)
     if not path.is_file():
         raise InputError(f"{path} is not an ordinary file; give an image file.")
     if path.stat().st_size == 0:
@@ -224,7 +204,7 @@ def _register_heic(path: Path) -> None:
         import pillow_heif
     except ImportError as error:
         raise InputError(
-            f"{path} is a HEIC image, which needs a plug-in: run `pip install pillow-heif`, or save the image as JPEG."
+            f'{path} is a HEIC image, which needs an extra: run pip install "garface[heic]", or save the image as JPEG.'
         ) from error
     pillow_heif.register_heif_opener()
 
@@ -240,19 +220,39 @@ def _check_size(path: Path, image: Image.Image, limit_megapixels: float) -> None
         )
 
 
+def _check_scans(path: Path, image: Image.Image, stream: BinaryIO) -> None:
+    """Raise if a progressive JPEG passes over its pixels so often that decoding it takes minutes."""
+    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
+        return
+    place = stream.tell()
+    scans = sum(block.count(_SCAN) for block in _blocks(stream))
+    stream.seek(place)
+    if scans * image.width * image.height > _LIMIT_PASSES:
+        raise InputError(
+            f"{path} is a progressive JPEG that passes {scans} times over {image.width} x {image.height} pixels, too "
+            "often to be decoded; open it in an image editor and save it again."
+        )
+
+
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:
-    count = getattr(image, "n_frames", 1)
-    if count == 1 or image.format == "MPO":  # the other images of a phone's MPO are previews and depth
+    several = getattr(image, "is_animated", False)  # to count them may take minutes
+    if not several or image.format == "MPO":  # the other images of a phone's MPO are previews and depth
         return ()
-    return (f"The file holds {count} images; the first is used.",)
+    return ("The file holds several images; the first is used.",)
 
 
 def _sha256(stream: BinaryIO) -> str:
-    stream.seek(0)
     digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
+    for block in _blocks(stream):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """A file from its start, a megabyte at a time."""
+    stream.seek(0)
+    while block := stream.read(1 << 20):
+        yield block
 
 
 def _first_line(error: Exception) -> str:

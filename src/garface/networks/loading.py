@@ -1,11 +1,14 @@
 """Networks from weight files."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from garface.errors import SettingError, WeightsError
 from garface.networks.configuration import from_dict
@@ -20,6 +23,13 @@ from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfi
 from garface.weights import Kind, load_weights, shipped
 
 Network = TypeVar("Network", bound=nn.Module)
+
+_LARGEST = 2**16
+"""Largest number in the configuration of a network."""
+_SPARE = 2**26
+"""Numbers that a network may have besides those in its file: those of a borrowed network."""
+_MAKE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
+"""What makes parameters; their first argument is a shape, or all of them are."""
 
 
 def load_generator(path_or_name: str | Path = "builtin") -> Generator:
@@ -86,9 +96,36 @@ def _load(build: Callable[[Mapping[str, Any]], Network], kind: Kind, source: str
     if loaded.card.kind != kind:
         raise WeightsError(f"{source} holds {loaded.card.kind} weights, but {kind} weights are needed.")
     try:
-        made = build(loaded.card.config)
+        _check_numbers(loaded.card.config)
+        with _Budget(_SPARE + 4 * sum(tensor.numel() for tensor in loaded.tensors.values())):
+            made = build(loaded.card.config)
         made.load_state_dict(loaded.tensors)
-    except (SettingError, TypeError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise WeightsError(f"{source} holds a network that cannot be built as its card says: {reason}") from problem
+    except Exception as problem:  # a card may ask for anything
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(".")
+        raise WeightsError(f"{source} holds a network that cannot be built as its card says: {reason}.") from problem
     return made.eval().requires_grad_(False)
+
+
+class _Budget(TorchFunctionMode):
+    """Refuses to make more numbers than so many: what a card describes must not be larger than what its file holds."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of PyTorch, unless it makes too large a tensor."""
+        if function in _MAKE and args:
+            self.left -= math.prod(args if isinstance(args[0], int) else args[0])
+            if self.left < 0:
+                raise SettingError("it would be larger than the file")
+        return function(*args, **(kwargs or {}))
+
+
+def _check_numbers(config: object) -> None:
+    """Raise a SettingError if a configuration has a number that no network needs."""
+    if isinstance(config, Mapping | list):
+        for value in config.values() if isinstance(config, Mapping) else config:
+            _check_numbers(value)
+    elif isinstance(config, int | float) and not -_LARGEST <= config <= _LARGEST:
+        raise SettingError(f"its configuration has the number {config}, but {_LARGEST} is the largest there may be")

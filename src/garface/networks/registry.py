@@ -9,6 +9,7 @@ from garface.networks.borrowed import BorrowedGeneratorConfig, borrowed_generato
 from garface.networks.configuration import from_dict
 from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.stylegan import StyleGenerator, StyleGeneratorConfig
+from garface.spelling import unknown_name
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def generator_kind(name: str) -> GeneratorKind:
         SettingError: there is none; names those that are known.
     """
     if name not in _KINDS:
-        raise SettingError(f"There is no generator kind {name!r}; known kinds: {', '.join(_KINDS)}.")
+        raise SettingError(unknown_name("generator kind", name, _KINDS))
     return _KINDS[name]
 
 

@@ -254,9 +254,10 @@ def _check_settings(settings: DetectorSettings) -> None:
 def _large_enough(faces: list[FaceLandmarks], smallest: float) -> list[FaceLandmarks]:
     large = [face for face in faces if face.interocular_distance >= smallest]
     if not large:
+        found = math.floor(10 * faces[0].interocular_distance) / 10  # never rounded up to what is needed
         raise NoFaceError(
-            f"The largest face found has {faces[0].interocular_distance:.0f} px between its eyes, but at least "
-            f"{smallest:.0f} are needed; use a photo of higher resolution."
+            f"The largest face found has {found} px between its eyes, but at least {smallest:g} are needed; use a "
+            "photo of higher resolution."
         )
     return large
 

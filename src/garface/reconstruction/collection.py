@@ -14,7 +14,7 @@ from typing import Any
 from garface.arrays import Pixels
 from garface.collection import Execute, Outcome, unique, work_through
 from garface.errors import GarfaceError, InputError, SettingError
-from garface.files import remove_drafts
+from garface.files import recover, remove_drafts
 from garface.reconstruction.pipeline import Reconstructor
 from garface.reconstruction.result import REPORT_FILE, Reconstruction, read_report
 from garface.reconstruction.stages import Tell, part
@@ -86,6 +86,7 @@ def reconstruct_collection(
         SettingError: `out` holds a result of another photo, other settings or other weights, and `redo` is not set.
         GarfaceError: a photo of a person cannot be used, or a result cannot be written.
     """
+    recover(out)
     work = _Collection(reconstructor, jobs, out, person, progress)
     finished = [None if redo else work.finished(job) for job in jobs]
     if person and None in finished:

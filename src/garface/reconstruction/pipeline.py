@@ -17,6 +17,7 @@ from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Reconstruction
 from garface.reconstruction.settings import LatentStart, ReconstructionSettings, RendererKind
 from garface.reconstruction.stages import FINDING, Photo, Shot, Tell, Tools, find, part, photo_label, silent, solve
+from garface.spelling import unknown_name
 
 ESTIMATED_REFINED, LANDMARKS_REFINED = 0.05, 0.2
 """Standard deviation of identities about what the shape estimator answers, as far as the refinement may move them, and
@@ -180,7 +181,7 @@ def reconstruct(photo: Photo, **settings: object) -> Reconstruction:
     known = ReconstructionSettings.__dataclass_fields__
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise SettingError(f"There is no setting '{unknown[0]}'; there are: {', '.join(known)}.")
+        raise SettingError(unknown_name("setting", unknown[0], known))
     with Reconstructor(ReconstructionSettings(**settings)) as reconstructor:  # type: ignore[arg-type]
         return reconstructor.reconstruct(photo)[0]
 

@@ -43,6 +43,9 @@ OVERLAY_SIDE = 2048
 """Longest side of the overlay, pixels."""
 
 STATE_FILE, REPORT_FILE = "latent.safetensors", "reconstruction.json"
+_ABSURD = 1e6
+"""No value of a state comes near it, whatever its unit."""
+_REUSED = ("photo", "settings", "weights")
 HEAD_KEY = "head"
 """Metadata of `STATE_FILE`: the stamp of the head model that the coefficients belong to."""
 
@@ -290,8 +293,11 @@ def load_state(folder: Path | str, renderer: Renderer) -> FaceState:
     check_stamp(found, renderer.head_model, what=str(folder), remedy="reconstruct the photo again")
     noise = [tensors[name] for name in sorted(tensors) if name.startswith("noise_")]
     shapes = [tuple(layer.shape[1:]) for layer in noise]
-    if shapes != list(renderer.generator.noise_shapes()) or tensors["w"].shape[2] != renderer.mean_style.shape[1]:
+    width = tensors["w"].shape[-1] if "w" in tensors else 0
+    if shapes != list(renderer.generator.noise_shapes()) or width != renderer.mean_style.shape[1]:
         raise InputError(f"{folder} was made by another renderer; give the same --model as for the reconstruction.")
+    if not _is_state(tensors, renderer):
+        raise InputError(f"{path} is damaged; reconstruct the photo again.")
     return FaceState(
         identity=tensors["identity"],
         expression=tensors["expression"],
@@ -302,19 +308,50 @@ def load_state(folder: Path | str, renderer: Renderer) -> FaceState:
     )
 
 
+def _is_state(tensors: Mapping[str, Tensor], renderer: Renderer) -> bool:
+    """Whether tensors of a face have the shapes that the renderer needs, and finite values."""
+    model = renderer.head_model
+    shapes: dict[str, tuple[int, ...]] = {
+        "identity": (1, model.identities),
+        "expression": (1, model.expressions),
+        "rotation": (1, 3, 3),
+        "translation": (1, 3),
+        "focal": (1,),
+        "principal": (1, 2),
+        "w": (1, renderer.generator.layers, renderer.mean_style.shape[1]),
+    }
+    shapes |= {f"noise_{row:02d}": (1, *shape) for row, shape in enumerate(renderer.generator.noise_shapes())}
+    if any(name not in tensors or tuple(tensors[name].shape) != shape for name, shape in shapes.items()):
+        return False
+    values = [tensors[name] for name in shapes]
+    return all(value.dtype == torch.float32 and bool((value.abs() < _ABSURD).all()) for value in values)
+
+
 def read_report(folder: Path | str) -> dict[str, Any]:
-    """The report of a finished reconstruction.
+    """The report of a finished reconstruction, see `Reconstruction.report`.
 
     Raises:
         InputError: there is none, or it cannot be read.
     """
     path = Path(folder) / REPORT_FILE
     try:
-        return dict(json.loads(path.read_bytes()))
+        report = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no finished reconstruction; make one by `garface reconstruct`.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read; reconstruct the photo again.") from error
+    except (OSError, ValueError, RecursionError):
+        report = None
+    if not _is_report(report):
+        raise InputError(f"{path} is damaged; delete the folder {folder} and reconstruct the photo again.")
+    return dict(report)
+
+
+def _is_report(report: Any) -> bool:
+    """Whether the parts of a report that are used again have their types."""
+    if not isinstance(report, dict) or not all(isinstance(report.get(part), dict) for part in _REUSED):
+        return False
+    photo = report["photo"]
+    lists = [photo.get("notes", []), photo.get("person", [])]
+    return isinstance(photo.get("faces", 1), int) and all(isinstance(part, list) for part in lists)
 
 
 def _landmark_error(state: FaceState, renderer: Renderer, target: Target) -> float:

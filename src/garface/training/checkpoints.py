@@ -1,9 +1,9 @@
 """Checkpoints that are whole or absent, and that know which configuration they belong to."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 
@@ -54,13 +54,16 @@ def read_checkpoint(path: Path, *, configuration: Mapping[str, Any] | None = Non
         WeightsError: if the file is unreadable, of another format, or belongs to another configuration.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        with ZipFile(path) as archive:
+            packed = any(member.compress_type != ZIP_STORED for member in archive.infolist())
+        content = None if packed else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the safe loader may raise anything when it is fed with damaged data
         raise WeightsError(f"Checkpoint {path} cannot be read; remove it to go on from the one before.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path} is not a garface checkpoint of format {FORMAT}; train in a new folder.")
     if configuration is not None:
-        _compare(path, content["configuration"], configuration)
+        stored = content.get("configuration")
+        _compare(path, stored if isinstance(stored, Mapping) else {}, configuration)
     return content
 
 

@@ -13,6 +13,17 @@ STORED = {"images": "pictures", "metrics": "figures"}
 """Fields that have another name in the file, the one of the first weight files."""
 
 
+_TYPES: dict[str, Any] = {
+    "config": dict,
+    "licence": str,
+    "trained_on": str,
+    "images": int,
+    "metrics": dict,
+    "garface_version": str,
+    "head": str | None,
+}
+
+
 @dataclass(frozen=True)
 class WeightsCard:
     """What every weight file says about itself."""
@@ -38,6 +49,9 @@ class WeightsCard:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise WeightsError(f"Weights are of kind {', '.join(get_args(Kind))}, not {self.kind!r}.")
+        for name, kind in _TYPES.items():
+            if not isinstance(getattr(self, name), kind):
+                raise WeightsError(f"The card of the weights has {name} that cannot be used.")
 
     def to_json(self) -> str:
         """The card as JSON; `from_json` undoes it.
@@ -62,5 +76,6 @@ class WeightsCard:
             entries = json.loads(text)
             stored = {entry.name: STORED.get(entry.name, entry.name) for entry in fields(cls)}
             return cls(**{name: entries[key] for name, key in stored.items() if key in entries})
-        except (TypeError, ValueError) as error:
-            raise WeightsError(f"The card of the weights cannot be read ({error}).") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise WeightsError(f"The card of the weights cannot be read ({reason}).") from error

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from garface.errors import WeightsError
 from garface.files import make_folder, write_atomic
+from garface.spelling import suggestion
 from garface.weights.cards import Kind, WeightsCard
 from garface.weights.fetch import cache_folder, sha256_of
 
@@ -114,7 +115,11 @@ def load_weights(source: Path | str) -> LoadedWeights:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({_first_line(error)}).") from error
-    return LoadedWeights(card, {name: _widened(tensor) for name, tensor in tensors.items()})
+    widened = {name: _widened(tensor) for name, tensor in tensors.items()}
+    for name, tensor in widened.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{path} holds {name} with values that are not finite; use another copy of the file.")
+    return LoadedWeights(card, widened)
 
 
 def read_card(path: Path) -> WeightsCard:
@@ -143,9 +148,10 @@ def weights_path(source: Path | str) -> Path:
         if candidate.is_file():
             return candidate
     if is_name:
+        here = [file.stem for folder in (builtin_folder(), added_folder()) for file in folder.glob(f"*{SUFFIX}")]
         raise WeightsError(
-            f"There are no weights called '{source}' here (`garface models` lists those there are); train them with "
-            "`garface train`, or give the path of a weight file."
+            f"There are no weights called '{source}' here{suggestion(str(source), here)}; `garface models` lists "
+            "those there are, `garface train` trains others, and the path of a weight file does as well."
         )
     raise WeightsError(f"There is no weight file {path}.")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from garface.errors import AssetError
+from garface.spelling import unknown_name
 
 
 @dataclass(frozen=True)
@@ -191,5 +192,5 @@ def find_asset(name: str) -> Asset:
         AssetError: when there is none, listing those there are.
     """
     if name not in ASSETS:
-        raise AssetError(f"There is no asset called '{name}'; the known ones are {', '.join(ASSETS)}.")
+        raise AssetError(unknown_name("asset", name, ASSETS))
     return ASSETS[name]

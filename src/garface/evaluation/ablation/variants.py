@@ -14,6 +14,7 @@ from garface.errors import SettingError
 from garface.evaluation.ablation.condition_kinds import WideConditions, Widening, WideSet, coefficient_count
 from garface.evaluation.ablation.generators import ComparedConfig, compared
 from garface.heads import DEFAULT_HEAD, load_head
+from garface.spelling import unknown_name
 from garface.training import Critics, GarTrainingSettings
 
 Change = Callable[[GarTrainingSettings], GarTrainingSettings]
@@ -93,9 +94,10 @@ def find_variants(names: tuple[str, ...]) -> tuple[Variant, ...]:
         SettingError: there is no such variant, or none was named.
     """
     unknown = [name for name in names if name not in VARIANTS]
-    if unknown or not names:
-        what = f"There is no variant {unknown[0]}" if unknown else "No variant was named"
-        raise SettingError(f"{what}; there are: {', '.join(VARIANTS)}.")
+    if not names:
+        raise SettingError(f"No variant was named; choose from: {', '.join(VARIANTS)}.")
+    if unknown:
+        raise SettingError(unknown_name("variant", unknown[0], VARIANTS))
     return tuple(variant for variant in _ALL if variant.name in names)
 
 

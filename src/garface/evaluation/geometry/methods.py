@@ -24,6 +24,7 @@ from garface.heads import DEFAULT_HEAD, FitSettings, Shared, load_head
 from garface.photo.detector import LandmarkDetector
 from garface.photo.fitting import fit_aligned
 from garface.reconstruction import ReconstructionSettings, Reconstructor
+from garface.spelling import suggestion
 
 BASELINES = ("mean", "landmarks", "full")
 """What every other row is compared with."""
@@ -130,7 +131,7 @@ def check_methods(names: Sequence[str], others: Sequence[str]) -> None:
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         known = "; ".join(f"{name}: {method.says}" for name, method in METHODS.items())
-        raise SettingError(f"There is no method {unknown[0]}; choose from: {known}.")
+        raise SettingError(f"There is no method {unknown[0]}{suggestion(unknown[0], METHODS)}; choose from: {known}.")
     every = [*names, *others]
     double = [name for name in every if every.count(name) > 1]
     if double or not every:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from garface.errors import SettingError
 from garface.evaluation.geometry.protocols import aflw2000, florence_deng, florence_ganfit, now
 from garface.evaluation.geometry.protocols.base import Metrics, Protocol
+from garface.spelling import unknown_name
 
 PROTOCOLS = {one.PROTOCOL.name: one.PROTOCOL for one in (now, florence_ganfit, florence_deng, aflw2000)}
 """By name."""
@@ -19,8 +20,10 @@ def check_protocols(names: Sequence[str]) -> None:
         SettingError: there is one that there is not.
     """
     unknown = [name for name in names if name not in PROTOCOLS]
-    if unknown or not names:
-        raise SettingError(f"There is no protocol {unknown[0] if unknown else ''}; there are {', '.join(PROTOCOLS)}.")
+    if not names:
+        raise SettingError(f"No protocol was named; choose from: {', '.join(PROTOCOLS)}.")
+    if unknown:
+        raise SettingError(unknown_name("protocol", unknown[0], PROTOCOLS))
 
 
 __all__ = ["PROTOCOLS", "Metrics", "Protocol", "check_protocols"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from garface.errors import InputError, SettingError
 from garface.evaluation.geometry.dataset import GeometryDataset
 from garface.evaluation.geometry.readers import aflw2000, bench, florence, listed, now
+from garface.spelling import unknown_name
 
 READERS = {one.READER.name: one.READER for one in (listed, bench, now, florence, aflw2000)}
 """By name of the layout."""
@@ -20,7 +21,7 @@ def open_dataset(folder: Path, layout: str = "auto") -> GeometryDataset:
         InputError: no folder, no layout or several that fit, or something in it cannot be used.
     """
     if layout != "auto" and layout not in READERS:
-        raise SettingError(f"There is no layout {layout}; there are auto, {', '.join(READERS)}.")
+        raise SettingError(unknown_name("layout", layout, ("auto", *READERS)))
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of a dataset.")
     fitting = [layout] if layout != "auto" else [one.name for one in READERS.values() if one.recognises(folder)]
