@@ -146,6 +146,11 @@ class LandmarkDetector:
             )
         return _large_enough(sorted(faces, key=lambda face: -face.size), self.settings.smallest_interocular_distance)
 
+    def glance(self, pixels: Pixels) -> list[FaceLandmarks]:
+        """Faces large enough that are seen in the whole photo at once, the largest first; smaller ones are missed."""
+        faces = sorted(self._look(pixels), key=lambda face: -face.size)
+        return [face for face in faces if face.eye_distance >= self.settings.smallest_eye_distance]
+
     def _look(self, pixels: Pixels, longest_side: int = _LONGEST_SIDE) -> list[FaceLandmarks]:
         """Faces MediaPipe sees in one image as it is."""
         import mediapipe
