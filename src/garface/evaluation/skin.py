@@ -90,14 +90,15 @@ def measure_skin(photos: Sequence[Path], settings: ReconstructionSettings, *, pr
     with Reconstructor(settings) as reconstructor:
         for photo in tqdm(photos, unit="photo", disable=not progress):
             try:
-                rows.append(_row(photo, reconstructor.reconstruct(photo)[0]))
+                rows.append(compare_colours(photo, reconstructor.reconstruct(photo)[0]))
             except InputError as error:
                 failures.append((str(photo), str(error)))
     return SkinTable(settings.quality, tuple(rows), tuple(failures))
 
 
 @torch.no_grad()
-def _row(photo: Path, face: Reconstruction) -> SkinRow:
+def compare_colours(photo: Path, face: Reconstruction) -> SkinRow:
+    """Colour errors of one reconstruction, under the name of its photo."""
     assert face.target is not None
     target = face.target
     wanted = target.picture.cpu()
