@@ -112,7 +112,7 @@ CHECKS: Mapping[str, Check] = {
         note="The render does not look like the photo.",
     ),
     "render_colour": Check("98 % quantile of the difference in chroma, smoothed", "0 to 2"),
-    "render_luma": Check("75 % quantile of the difference in colour, smoothed", "0 to 2"),
+    "render_difference": Check("75 % quantile of the difference in colour, smoothed", "0 to 2"),
     "chin_colour": Check("difference in chroma between forehead and chin", "0 to 2"),
     "normal_angle": Check("mean angle between the fitted and the estimated normals of the face", "degrees"),
     "place_error": Check("error that the shape estimator expects of itself, log10", "decimetres"),
@@ -165,7 +165,7 @@ class Evidence:
 EVIDENCE: Mapping[str, Evidence] = {
     "red": Evidence(0.996, 0.014, -0.53),
     "render_colour": Evidence(-2.15, 0.35, 0.45, log=True),
-    "render_luma": Evidence(-1.77, 0.37, 0.43, log=True),
+    "render_difference": Evidence(-1.77, 0.37, 0.43, log=True),
     "chin_colour": Evidence(-2.84, 0.86, 0.72, log=True),
     "render_correlation": Evidence(0.679, 0.14, -0.08),
     "normal_angle": Evidence(2.08, 0.21, 0.49, log=True),
@@ -256,7 +256,7 @@ def measure_render(photo: Tensor, render: Tensor, inside: Tensor, points: Tensor
     return {
         "render_correlation": _correlation(photo.mean(1), render.clamp(-1, 1).mean(1), face[:, 0]),
         "render_colour": _quantile(chroma, weight, 0.98),
-        "render_luma": _quantile(smooth.abs().mean(1), weight, 0.75),
+        "render_difference": _quantile(smooth.abs().mean(1), weight, 0.75),
         "chin_colour": _chin_colour(photo, points, inside),
     }
 
