@@ -19,7 +19,7 @@ from garface.errors import InputError, NoFaceError
 from garface.evaluation.quality.measure import GOOD, measure_quality
 from garface.evaluation.quality.spoil import KINDS
 from garface.io import to_tensor
-from garface.photo.finder import FaceFinder, FaceLandmarks
+from garface.photo.detector import FaceLandmarks, LandmarkDetector
 from garface.photo.fitting import AlignedFace, align_face
 from garface.photo.quality import measure_crops, measure_photos
 from garface.photo.regions import face_masks
@@ -31,14 +31,14 @@ FAST = ReconstructionSettings(quality="fast", device="cpu", texture_size=64)
 
 
 @pytest.fixture(scope="module")
-def finder():
-    with FaceFinder() as found:
+def detector():
+    with LandmarkDetector() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def face(finder: FaceFinder) -> FaceLandmarks:
-    return finder.find(astronaut())[0]
+def face(detector: LandmarkDetector) -> FaceLandmarks:
+    return detector.find(astronaut())[0]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_every_range_has_a_sentence_and_all_evidence_a_number() -> None:
 
 
 def test_blur_takes_sharpness_and_noise_adds_grain(crop: AlignedFace) -> None:
-    image = crop.picture
+    image = crop.image
     sharp = [numbers_of(blurred(image, sigma), crop)["sharpness"] for sigma in (0.0, 1.0, 2.0, 4.0)]
     assert sharp == sorted(sharp, reverse=True)
     assert sharp[0] - sharp[-1] > 1
@@ -86,9 +86,9 @@ def test_blur_takes_sharpness_and_noise_adds_grain(crop: AlignedFace) -> None:
 
 
 def test_a_grey_face_has_no_colour_and_a_negative_the_opposite(crop: AlignedFace) -> None:
-    natural = numbers_of(crop.picture, crop)
-    grey = numbers_of(crop.picture.mean(1, keepdim=True).expand_as(crop.picture), crop)
-    negative = numbers_of(-crop.picture, crop)
+    natural = numbers_of(crop.image, crop)
+    grey = numbers_of(crop.image.mean(1, keepdim=True).expand_as(crop.image), crop)
+    negative = numbers_of(-crop.image, crop)
     assert natural["warmth"] > 5
     assert abs(grey["warmth"]) < 0.1
     assert negative["warmth"] < -5
@@ -100,7 +100,7 @@ def test_coverage_is_the_share_of_the_face_inside(crop: AlignedFace) -> None:
     mask = face_masks(crop.points, 256)
     inside = (torch.arange(256) < 128).float().expand(1, 1, 256, 256)
     expected = float((mask * inside).sum() / mask.sum())
-    assert numbers_of(crop.picture, crop, inside)["coverage"] == pytest.approx(expected, abs=1e-6)
+    assert numbers_of(crop.image, crop, inside)["coverage"] == pytest.approx(expected, abs=1e-6)
     assert 0.3 < expected < 0.7
 
 
@@ -120,14 +120,14 @@ def test_size_is_measured_in_the_photo_and_all_else_is_not(face: FaceLandmarks, 
     double = np.repeat(np.repeat(astronaut(), 2, 0), 2, 1)
     large = align_face(double, replace(face, points=2 * face.points), 256)
     small, big = ({k: float(v[0]) for k, v in measure_photos([one]).items()} for one in (crop, large))
-    assert small["interocular_px"] == pytest.approx(face.eye_distance, rel=1e-4)
-    assert big["interocular_px"] == pytest.approx(2 * face.eye_distance, rel=1e-4)
+    assert small["interocular_px"] == pytest.approx(face.interocular_distance, rel=1e-4)
+    assert big["interocular_px"] == pytest.approx(2 * face.interocular_distance, rel=1e-4)
     for name in ("coverage", "brightness", "burnt", "warmth"):
         assert big[name] == pytest.approx(small[name], rel=0.05, abs=0.01)
 
 
 def test_a_render_of_the_photo_itself_agrees(crop: AlignedFace) -> None:
-    photo, inside = (interpolate(one, size=(128, 128), mode="area") for one in (crop.picture, crop.inside))
+    photo, inside = (interpolate(one, size=(128, 128), mode="area") for one in (crop.image, crop.inside))
     darker = photo - 0.2 * torch.tensor([1.0, 0.5, 0.2])[:, None, None]
     same = measure_render(photo, darker, inside, crop.points / 2)
     other = measure_render(photo, photo.flip(2), inside, crop.points / 2)
@@ -143,27 +143,27 @@ def test_unknown_numbers_are_no_evidence() -> None:
     torch.testing.assert_close(covered(numbers | middle), covered(numbers), rtol=0, atol=1e-3)
 
 
-def test_an_upside_down_face_is_less_upright(finder: FaceFinder, face: FaceLandmarks) -> None:
+def test_an_upside_down_face_is_less_upright(detector: LandmarkDetector, face: FaceLandmarks) -> None:
     turned = np.ascontiguousarray(astronaut()[::-1, ::-1])
-    found = finder.glance(turned)
+    found = detector.glance(turned)
     assert all(uprightness(turned, one) < uprightness(astronaut(), face) for one in found)
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
-def test_a_turned_photo_gives_the_same_face(finder: FaceFinder, face: FaceLandmarks, quarters: int) -> None:
+def test_a_turned_photo_gives_the_same_face(detector: LandmarkDetector, face: FaceLandmarks, quarters: int) -> None:
     turned = np.ascontiguousarray(np.rot90(astronaut(), quarters))
-    found = find_upright(finder, turned, finder.find)
+    found = find_upright(detector, turned, detector.find)
     upright, original = align_face(found.pixels, found.faces[0], 64), align_face(astronaut(), face, 64)
-    assert float((upright.picture - original.picture).abs().mean()) < 0.1
+    assert float((upright.image - original.image).abs().mean()) < 0.1
     assert (found.note is None) == (found.quarters == 0)
     if quarters in (0, 2):
         assert found.quarters == quarters
 
 
-def test_nothing_is_found_in_no_face_however_it_is_turned(finder: FaceFinder) -> None:
+def test_nothing_is_found_in_no_face_however_it_is_turned(detector: LandmarkDetector) -> None:
     blank = np.full((96, 64, 3), 120, np.uint8)
     with pytest.raises(NoFaceError, match="64 x 96"):
-        find_upright(finder, blank, finder.find)
+        find_upright(detector, blank, detector.find)
 
 
 @pytest.fixture(scope="module")
@@ -231,17 +231,17 @@ def test_strict_from_python_names_the_notes(face: FaceLandmarks) -> None:
 
 
 def test_everything_of_the_batch_is_measured_as_alone(crop: AlignedFace) -> None:
-    other = align_face(astronaut()[:, ::-1].copy(), FaceFinderOnce.mirrored(), 256)
+    other = align_face(astronaut()[:, ::-1].copy(), DetectorOnce.mirrored(), 256)
     both, alone = measure_photos([crop, other]), measure_photos([other])
     for name, value in both.items():
         torch.testing.assert_close(value[1:], alone[name], rtol=1e-4, atol=1e-4)
 
 
-class FaceFinderOnce:
+class DetectorOnce:
     @staticmethod
     def mirrored() -> FaceLandmarks:
-        with FaceFinder() as finder:
-            return finder.find(astronaut()[:, ::-1].copy())[0]
+        with LandmarkDetector() as detector:
+            return detector.find(astronaut()[:, ::-1].copy())[0]
 
 
 def test_pixels_are_left_as_they_are(face: FaceLandmarks) -> None:

@@ -21,7 +21,7 @@ SIDE = 32
 
 
 class Painter:
-    """Renders one colour inside the head: affine in the first three numbers of the style, bent by `curve`."""
+    """FaceRenderer one colour inside the head: affine in the first three numbers of the style, bent by `curve`."""
 
     def __init__(self, curve: float = 0.0) -> None:
         self.curve, self.head_model = curve, load_head()
@@ -31,7 +31,7 @@ class Painter:
     def normals(self, identity: Tensor, expression: Tensor, pose: object, camera: object) -> Tensor:
         return torch.cat([torch.zeros(len(identity), 3, SIDE, SIDE), torch.ones(len(identity), 1, SIDE, SIDE)], 1)
 
-    def draw(self, w: Tensor, normals: Tensor, noise: object = None) -> Tensor:
+    def render(self, w: Tensor, normals: Tensor, noise: object = None) -> Tensor:
         style = w if w.ndim == 2 else w.mean(1)
         colour = style[:, :3] @ self.mix
         return (colour + self.curve * colour.square())[:, :, None, None] * normals[:, 3:]
@@ -64,7 +64,7 @@ def matched(painter: Painter, colours: Tensor, settings: ToneSettings) -> tuple[
     normals = painter.normals(torch.zeros(len(colours), 1), None, None, None)  # type: ignore[arg-type]
     steps = colour_steps(painter, SIDE)  # type: ignore[arg-type]
     found = match_tone(painter, state, normals, target, steps, settings)  # type: ignore[arg-type]
-    return painter.draw(found.w, normals)[:, :, SIDE // 2, SIDE // 2], found.w
+    return painter.render(found.w, normals)[:, :, SIDE // 2, SIDE // 2], found.w
 
 
 def test_a_linear_renderer_is_matched_in_one_step_by_the_least_move() -> None:
@@ -108,14 +108,14 @@ def test_the_shipped_renderer_takes_a_dark_and_a_light_face(face: Reconstruction
     renderer, target = face.renderer, face.target
     assert target is not None
     assert face.start is not None
-    mask = face_masks(target.points, target.picture.shape[-1])
+    mask = face_masks(target.points, target.image.shape[-1])
     normals = face.start.normals(renderer)
     for colour in ([-0.45, -0.6, -0.7], [0.6, 0.4, 0.3]):
         wanted = torch.tensor([colour])
-        flat = replace(target, picture=wanted[:, :, None, None].expand_as(target.picture))
+        flat = replace(target, image=wanted[:, :, None, None].expand_as(target.image))
         found = match_tone(renderer, face.start, normals, flat, renderer.colour_steps)
         before, after = (
-            float((face_colour(state.draw(renderer).detach(), mask) - wanted).norm()) for state in (face.start, found)
+            float((face_colour(state.render(renderer).detach(), mask) - wanted).norm()) for state in (face.start, found)
         )
         assert after < 0.15 * before
 
@@ -133,8 +133,8 @@ def test_lab_and_typology_angle_of_known_colours() -> None:
 
 def test_the_textured_head_looks_like_the_photo_where_it_is_seen(face: Reconstruction) -> None:
     assert face.target is not None
-    mask = face_masks(face.target.points, face.target.picture.shape[-1]).bool().expand(-1, 3, -1, -1)
-    shown, photo = textured(face)[mask], face.target.picture[mask]
+    mask = face_masks(face.target.points, face.target.image.shape[-1]).bool().expand(-1, 3, -1, -1)
+    shown, photo = textured(face)[mask], face.target.image[mask]
     assert float((shown - photo).abs().mean()) < 0.1
     assert float(textured(face)[0, :, 0, 0].max()) == -1, "nothing is drawn beside the head"
 

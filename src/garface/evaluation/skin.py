@@ -101,10 +101,10 @@ def compare_colours(photo: Path, face: Reconstruction) -> SkinRow:
     """Colour errors of one reconstruction, under the name of its photo."""
     assert face.target is not None
     target = face.target
-    wanted = target.picture.cpu()
+    wanted = target.image.cpu()
     mask = face_masks(target.points, wanted.shape[-1]) * target.mask.cpu()
     errors = {}
-    for name, image in (("render", face.draw()[None]), ("texture", textured(face))):
+    for name, image in (("render", face.render()[None]), ("texture", textured(face))):
         errors[name] = float(masked_mean((cielab(image) - cielab(wanted)).norm(dim=1, keepdim=True), mask))
         means = [cielab(_mean_colour(one, mask)) for one in (image, wanted)]
         errors[f"{name}, mean colour"] = float((means[0] - means[1]).norm())
@@ -113,7 +113,7 @@ def compare_colours(photo: Path, face: Reconstruction) -> SkinRow:
 
 def cheek_angle(target: Target) -> Tensor:
     """Individual typology angle of the cheeks of one photo, degrees."""
-    image, side = target.picture.cpu(), target.picture.shape[-1]
+    image, side = target.image.cpu(), target.image.shape[-1]
     half = max(1, round(_CHEEK * side / 4))
     patches = []
     for x, y in target.points[0, list(CHEEKS)].cpu().round().long().clamp(half, side - half).tolist():
@@ -125,7 +125,7 @@ def cheek_angle(target: Target) -> Tensor:
 def textured(face: Reconstruction) -> Tensor:
     """The head with its texture, unlit, in the frame of its crop: (1, 3, R, R) in [-1, 1], black around it."""
     assert face.target is not None
-    model, state, side = face.head_model, face.state, 2 * face.target.picture.shape[-1]
+    model, state, side = face.head_model, face.state, 2 * face.target.image.shape[-1]
     camera = state.camera.to("cpu").resized(side, side)
     head = state.pose.to("cpu").apply(model.vertices(state.identity.cpu(), state.expression.cpu()))
     seen = rasterise(head, model.triangles, camera)
@@ -134,7 +134,7 @@ def textured(face: Reconstruction) -> Tensor:
     grid = torch.stack([2 * uv[0] - 1, 1 - 2 * uv[1]], -1)[None]  # the first row of a texture is at v = 1
     image = grid_sample(to_tensor(face.texture.colour), grid, align_corners=False)
     image = torch.where(seen[:, None] >= 0, image, torch.full_like(image, -1.0))
-    return interpolate(image, size=face.target.picture.shape[-2:], mode="area")
+    return interpolate(image, size=face.target.image.shape[-2:], mode="area")
 
 
 def _mean_colour(image: Tensor, mask: Tensor) -> Tensor:

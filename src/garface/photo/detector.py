@@ -149,7 +149,7 @@ class LandmarkDetector:
     def glance(self, pixels: Pixels) -> list[FaceLandmarks]:
         """Faces large enough that are seen in the whole photo at once, the largest first; smaller ones are missed."""
         faces = sorted(self._look(pixels), key=lambda face: -face.size)
-        return [face for face in faces if face.eye_distance >= self.settings.smallest_eye_distance]
+        return [face for face in faces if face.interocular_distance >= self.settings.smallest_interocular_distance]
 
     def _look(self, pixels: Pixels, longest_side: int = _LONGEST_SIDE) -> list[FaceLandmarks]:
         """Faces MediaPipe sees in one image as it is."""

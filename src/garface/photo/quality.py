@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from garface.heads import eye_distance
+from garface.heads import interocular_distance
 from garface.heads.tables import LEFT_IRIS, RIGHT_IRIS
 from garface.photo.fitting import AlignedFace
 from garface.photo.regions import face_masks
@@ -48,13 +48,13 @@ def measure_photos(faces: Sequence[AlignedFace]) -> dict[str, Tensor]:
     """
     size = faces[0].points.new_tensor([float(1 / face.similarity.scale) for face in faces])
     points = torch.cat([face.points for face in faces])
-    side = faces[0].picture.shape[-1]
+    side = faces[0].image.shape[-1]
     images, inside = (
         interpolate(torch.cat(one), size=(_SIDE, _SIDE), mode="area")
-        for one in ([face.picture for face in faces], [face.inside for face in faces])
+        for one in ([face.image for face in faces], [face.inside for face in faces])
     )
     numbers = measure_crops(images, inside, points * (_SIDE / side))
-    return {"interocular_px": eye_distance(points) * size, **numbers}
+    return {"interocular_px": interocular_distance(points) * size, **numbers}
 
 
 def measure_crops(images: Tensor, inside: Tensor, points: Tensor) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ def _warmth(images: Tensor, seen: Tensor) -> Tensor:
 
 def _patches(luma: Tensor, points: Tensor, rows: Sequence[int]) -> Tensor:
     """Mean luma (B,) of square patches around landmarks."""
-    half = (_PATCH * eye_distance(points)).clamp_min(1.0)
+    half = (_PATCH * interocular_distance(points)).clamp_min(1.0)
     offsets = torch.linspace(-1, 1, 5)
     grid = torch.stack(torch.meshgrid(offsets, offsets, indexing="xy"), -1).flatten(0, 1)  # (25, 2)
     places = points[:, list(rows), None] + half[:, None, None, None] * grid

@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter
 
 from garface.arrays import Pixels
 from garface.errors import NoFaceError
-from garface.photo.finder import FaceFinder, FaceLandmarks
+from garface.photo.detector import FaceLandmarks, LandmarkDetector
 
 BRIGHT = {
     "cheeks": (50, 280, 205, 425),
@@ -73,7 +73,7 @@ def uprightness(pixels: Pixels, face: FaceLandmarks) -> float:
 
 def _luma_at(pixels: Pixels, face: FaceLandmarks) -> NDArray[np.float64]:
     """Logarithm of the mean luma (478,) around each landmark."""
-    reach = max(1, round(_PATCH * face.eye_distance))
+    reach = max(1, round(_PATCH * face.interocular_distance))
     corner = np.maximum(np.floor(face.points.min(0)).astype(int) - reach, 0)
     x, y = (np.floor(face.points).astype(int) - corner).T
     window = pixels[corner[1] :, corner[0] :][: y.max() + reach + 1, : x.max() + reach + 1]
@@ -83,11 +83,11 @@ def _luma_at(pixels: Pixels, face: FaceLandmarks) -> NDArray[np.float64]:
     return found
 
 
-def find_upright(finder: FaceFinder, pixels: Pixels, find: Callable[[Pixels], list[FaceLandmarks]]) -> Found:
+def find_upright(detector: LandmarkDetector, pixels: Pixels, find: Callable[[Pixels], list[FaceLandmarks]]) -> Found:
     """Faces in a photo (H, W, 3) uint8, which is turned if the largest of them is upside down or none is upright.
 
     Args:
-        finder: looks at turned photos, without a search for small faces.
+        detector: looks at turned photos, without a search for small faces.
         pixels: the photo.
         find: finds the faces of the photo as it is.
 
@@ -99,16 +99,16 @@ def find_upright(finder: FaceFinder, pixels: Pixels, find: Callable[[Pixels], li
         best = Found(find(pixels), pixels)
         if uprightness(pixels, best.faces[0]) >= SURE:
             return best
-        turned = [best, *_turned(finder, pixels, QUARTERS[:1])]
+        turned = [best, *_turned(detector, pixels, QUARTERS[:1])]
     except NoFaceError:
-        turned = _turned(finder, pixels, QUARTERS)
+        turned = _turned(detector, pixels, QUARTERS)
         if not turned:
             raise
     return max(turned, key=lambda found: uprightness(found.pixels, found.faces[0]))
 
 
-def _turned(finder: FaceFinder, pixels: Pixels, quarters: tuple[int, ...]) -> list[Found]:
+def _turned(detector: LandmarkDetector, pixels: Pixels, quarters: tuple[int, ...]) -> list[Found]:
     """What is seen at a glance in the photo after each of these turns, where it is a face."""
     images = ((np.ascontiguousarray(np.rot90(pixels, number)), number) for number in quarters)
-    found = (Found(finder.glance(image), image, number) for image, number in images)
+    found = (Found(detector.glance(image), image, number) for image, number in images)
     return [one for one in found if one.faces]

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, normalize
 
-from garface.heads import LandmarkFit, eye_distance
+from garface.heads import LandmarkFit, interocular_distance
 from garface.losses.reduction import masked_mean
 from garface.networks.shape_estimator import ShapeMaps
 from garface.photo.fitting import AlignedFace
+from garface.photo.initial_shapes import ESTIMATED
 from garface.photo.quality import measure_photos
 from garface.photo.regions import face_masks
-from garface.photo.starting_shapes import ESTIMATED
 from garface.reconstruction.state import Target
 
 
@@ -224,7 +224,7 @@ def assess(aligned: Sequence[AlignedFace], target: Target, initial: Initial) -> 
         target: what renders should equal.
         initial: what is known of them before the refinement.
     """
-    photo, inside, points = target.picture.cpu(), target.mask.cpu(), target.points.cpu()
+    photo, inside, points = target.image.cpu(), target.mask.cpu(), target.points.cpu()
     numbers = measure_photos(aligned) | measure_fit(aligned, initial.landmarks, initial.expected)
     numbers |= measure_render(photo, initial.render.cpu(), inside, points)
     if initial.maps is not None:
@@ -235,7 +235,7 @@ def assess(aligned: Sequence[AlignedFace], target: Target, initial: Initial) -> 
 
 def measure_fit(aligned: Sequence[AlignedFace], fit: LandmarkFit, expected: Tensor | None) -> dict[str, Tensor]:
     """How far the head is from landmarks, estimate and prior; (B,) each, see `CHECKS`."""
-    unit = eye_distance(torch.cat([face.points for face in aligned]))
+    unit = interocular_distance(torch.cat([face.points for face in aligned]))
     numbers = {
         "landmark_error": fit.error.quantile(0.95, dim=1) / unit,
         "identity_size": fit.identity.square().mean(1).sqrt(),

@@ -19,7 +19,7 @@ from garface.geometry import Camera, Pose
 from garface.heads import HeadModel, landmark_points
 from garface.losses.reduction import masked_mean
 from garface.photo.regions import face_masks
-from garface.reconstruction.state import Draws, FaceState, Target
+from garface.reconstruction.state import FaceRenderer, FaceState, Target
 
 _DISTANCE = 900.0
 """Millimetres from the camera to the head whose colour is differentiated."""
@@ -41,7 +41,7 @@ class ToneSettings:
     farthest: float = 0.8
 
 
-def colour_steps(renderer: Draws, resolution: int) -> Tensor:
+def colour_steps(renderer: FaceRenderer, resolution: int) -> Tensor:
     """Least change of the style (3, W) that adds one to the red, green or blue of the mean face in the mean style.
 
     Args:
@@ -51,7 +51,7 @@ def colour_steps(renderer: Draws, resolution: int) -> Tensor:
     normals, mask = _mean_face(renderer, resolution)
     with torch.enable_grad():
         style = renderer.mean_style.detach().clone().requires_grad_()
-        colour = face_colour(renderer.draw(style, normals), mask)[0]
+        colour = face_colour(renderer.render(style, normals), mask)[0]
         rows = [torch.autograd.grad(channel, style, retain_graph=True)[0][0] for channel in colour]
     jacobian = torch.stack(rows)  # (3, W)
     gram = jacobian @ jacobian.T
@@ -61,7 +61,7 @@ def colour_steps(renderer: Draws, resolution: int) -> Tensor:
 
 @torch.no_grad()
 def match_tone(
-    renderer: Draws,
+    renderer: FaceRenderer,
     state: FaceState,
     normals: Tensor,
     target: Target,
@@ -78,12 +78,12 @@ def match_tone(
         steps: (3, W), as of `colour_steps`.
         settings: see `ToneSettings`.
     """
-    mask = face_masks(target.points, target.picture.shape[-1]).to(target.mask) * target.mask
-    wanted = face_colour(target.picture, mask)
+    mask = face_masks(target.points, target.image.shape[-1]).to(target.mask) * target.mask
+    wanted = face_colour(target.image, mask)
     farthest = settings.farthest * renderer.style_spread * steps.shape[1] ** 0.5
     move = torch.zeros_like(state.w[:, 0])
     for _ in range(settings.steps):
-        found = face_colour(renderer.draw(state.w + move[:, None], normals, state.noise), mask)
+        found = face_colour(renderer.render(state.w + move[:, None], normals, state.noise), mask)
         move = _limited(move + (wanted - found) @ steps, farthest)
     return replace(state, w=state.w + move[:, None])
 
@@ -99,7 +99,7 @@ def _limited(move: Tensor, longest: Tensor) -> Tensor:
     return move * (longest / length.clamp_min(1e-9)).clamp_max(1.0)
 
 
-def _mean_face(renderer: Draws, resolution: int) -> tuple[Tensor, Tensor]:
+def _mean_face(renderer: FaceRenderer, resolution: int) -> tuple[Tensor, Tensor]:
     """Normals (1, 4 or more, R, R) of the mean head, seen from the front in its crop, and its face (1, 1, R, R)."""
     model = renderer.head_model
     points = landmark_points(model, model.mean[None])

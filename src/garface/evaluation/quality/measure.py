@@ -139,7 +139,7 @@ def _report(tools: Tools, shot: Shot) -> tuple[Tensor, Quality]:
     work = Work(tools, [shot], Shared())
     for stage in (fit, invert, check):
         stage(work, lambda _share: None)
-    return work.target.picture, work.qualities[0]
+    return work.target.image, work.qualities[0]
 
 
 def _notes(shot: Shot, quality: Quality) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
 from garface.arrays import Pixels
-from garface.photo.finder import FaceLandmarks
+from garface.photo.detector import FaceLandmarks
 
 Spoil = Callable[[Pixels, FaceLandmarks, Generator], Pixels]
 
@@ -38,7 +38,7 @@ def sideways(pixels: Pixels, _face: FaceLandmarks, source: Generator) -> Pixels:
 def drawing(pixels: Pixels, face: FaceLandmarks, source: Generator) -> Pixels:
     """A pencil drawing: grey divided by its surroundings, so that only lines are left."""
     grey = pixels.astype(np.float64).mean(2)
-    around = gaussian_filter(grey, face.eye_distance * source.uniform(0.02, 0.08))
+    around = gaussian_filter(grey, face.interocular_distance * source.uniform(0.02, 0.08))
     lines = np.clip(grey / np.maximum(around, 1.0), 0, 1) ** source.uniform(1.0, 3.0)
     return _pixels(np.repeat(255 * lines[..., None], 3, 2))
 
@@ -62,13 +62,13 @@ def overexposed(pixels: Pixels, _face: FaceLandmarks, source: Generator) -> Pixe
 
 def blur(pixels: Pixels, face: FaceLandmarks, source: Generator) -> Pixels:
     """Out of focus: Gaussian, 0.1 to 0.15 interocular distances (10 to 15 px in a portrait of 512 px)."""
-    sigma = face.eye_distance * source.uniform(0.10, 0.15)
+    sigma = face.interocular_distance * source.uniform(0.10, 0.15)
     return _pixels(gaussian_filter(pixels.astype(np.float64), (sigma, sigma, 0)))
 
 
 def small(pixels: Pixels, face: FaceLandmarks, source: Generator) -> Pixels:
     """So few pixels that the eyes are 16.5 to 20 px apart."""
-    factor = source.uniform(16.5, 20.0) / face.eye_distance
+    factor = source.uniform(16.5, 20.0) / face.interocular_distance
     size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
 
@@ -76,7 +76,7 @@ def small(pixels: Pixels, face: FaceLandmarks, source: Generator) -> Pixels:
 def strip(pixels: Pixels, face: FaceLandmarks, source: Generator) -> Pixels:
     """A strip with the eyes: from the brows to the middle or the tip of the nose, as wide as the face or the photo."""
     x, y = face.points[:, 0], face.points[:, 1]
-    unit = face.eye_distance
+    unit = face.interocular_distance
     top = y[_BRIDGE] - source.uniform(0.4, 0.7) * unit
     bottom = y[_BRIDGE] + source.uniform(0.3, 0.9) * (y[_NOSE_TIP] - y[_BRIDGE])
     margin = source.uniform(0.0, 0.5) * unit
@@ -87,7 +87,7 @@ def half(pixels: Pixels, face: FaceLandmarks, source: Generator) -> Pixels:
     """Half a face: the photo ends at the middle of the face, on one of its sides or below the nose."""
     x, y = face.points[[_BRIDGE, _NOSE_TIP]].mean(0)
     height, width = pixels.shape[:2]
-    box = [(0, 0, x, height), (x, 0, width, height), (0, 0, width, y + 0.3 * face.eye_distance)]
+    box = [(0, 0, x, height), (x, 0, width, height), (0, 0, width, y + 0.3 * face.interocular_distance)]
     return _cut(pixels, *box[int(source.integers(3))])
 
 
@@ -103,7 +103,9 @@ def mask(pixels: Pixels, face: FaceLandmarks, source: Generator) -> Pixels:
         darker = tuple(round(0.8 * value) for value in colour)
         inner = fold.mean(0) + 0.85 * (fold - fold.mean(0))
         draw.line(
-            [(float(px), float(py)) for px, py in inner], fill=darker, width=max(1, round(face.eye_distance / 50))
+            [(float(px), float(py)) for px, py in inner],
+            fill=darker,
+            width=max(1, round(face.interocular_distance / 50)),
         )
     return np.asarray(image)
 
