@@ -199,7 +199,7 @@ def test_photos_of_a_batch_come_out_as_they_do_alone_and_bad_ones_say_why(model_
     assert faces[2].history[-1]["landmarks"] == pytest.approx(alone.history[-1]["landmarks"], rel=0.05)
     assert faces[0].history[-1]["landmarks"] != faces[1].history[-1]["landmarks"]
     stages = [stage for stage, _ in groupby(told, key=lambda entry: entry[0])]
-    assert stages == ["find", *["fit", "invert", "refine", "texture"] * 2]
+    assert stages == ["find", *["fit", "invert", "check", "refine", "texture"] * 2]
     assert sum(stage == "refine" for stage, _ in told) == 2 * (1 + 2 + 1)  # every step tells
     assert [share for _, share in told] == sorted(share for _, share in told)
     assert (told[0][1], told[-1][1]) == (0.0, 1.0)
@@ -286,7 +286,7 @@ def test_a_result_folder_is_complete(saved: Path) -> None:
     report = read_report(saved)
     assert set(report) >= {"identity", "expression", "camera", "metrics", "seconds", "history", "versions", "weights"}
     assert len(report["expression"]) == 52
-    assert set(report["seconds"]) == {"read", "find", "fit", "invert", "texture"}
+    assert set(report["seconds"]) == {"read", "find", "fit", "invert", "check", "texture"}
     json.dumps(report, allow_nan=False)
 
 

@@ -21,6 +21,8 @@ from garface.cli.evaluate_fid import Fid
 from garface.cli.evaluate_geometry import Geometry
 from garface.cli.evaluate_likeness import Likeness
 from garface.cli.evaluate_normals import Normals as SeenNormals
+from garface.cli.evaluate_quality import QualityReport
+from garface.cli.evaluate_skin import Skin
 from garface.cli.models import Add, Fetch, List
 from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
@@ -68,6 +70,8 @@ Evaluate = (
     | Annotated[Fit, subcommand("fit")]
     | Annotated[Likeness, subcommand("likeness")]
     | Annotated[Geometry, subcommand("geometry")]
+    | Annotated[QualityReport, subcommand("quality")]
+    | Annotated[Skin, subcommand("skin")]
 )
 Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetch")] | Annotated[Add, subcommand("add")]
 Command = (

@@ -53,6 +53,9 @@ class Reconstruct:
     """Side of the texture in texels; default: 512 for fast, otherwise 1024."""
     batch: int = 4
     """Photos that are processed together; more need more memory."""
+    strict: bool = False
+    """Refuse photos on whose quality there is a note, for example because the face is small, dark, blurred or covered.
+    Without it, such photos are reconstructed and the notes are printed."""
     overwrite: bool = False
     """Reconstruct everything again and replace earlier results. Without it, finished results of the same photo,
     settings and weights are skipped, and a result of another photo, other settings or other weights is an error before
@@ -114,6 +117,7 @@ class Reconstruct:
             model=self.model,
             shape_model=self.shape_model,
             texture_size=self.texture_size,
+            strict=self.strict,
             batch=self.batch,
         )
 

@@ -31,6 +31,28 @@ BROWS = (
     ((300, 276), (293, 283), (334, 282), (296, 295), (336, 285)),
 )
 """Upper and lower edge of the right and of the left brow, from its outer end on."""
+FACE_OUTLINE: tuple[int, ...] = (
+    10,
+    338,
+    297,
+    332,
+    284,
+    251,
+    389,
+    356,
+    454,
+    323,
+    361,
+    288,
+    397,
+    365,
+    379,
+    378,
+    400,
+    377,
+)
+FACE_OUTLINE += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+"""Outline of the face: from the middle of the forehead along the person's left side, chin, right side."""
 BEARD = (0, 17, 152, 57, 287, 164, 18, 200)
 """Points around the mouth and on the chin."""
 

@@ -173,6 +173,11 @@ class LandmarkDetector:
     def _levels(self, width: int, height: int) -> list[list[_Window]]:
         return list(_window_levels(width, height, self.settings.most_windows, self.smallest_usable / _LEAST_SHARE))
 
+    def glance(self, pixels: Pixels) -> list[FaceLandmarks]:
+        """Faces large enough that are seen in the whole photo at once, the largest first; smaller ones are missed."""
+        faces = sorted(self._look(pixels), key=lambda face: -face.size)
+        return [face for face in faces if face.interocular_distance >= self.settings.smallest_interocular_distance]
+
     def _look(self, pixels: Pixels, longest_side: int = _LONGEST_SIDE) -> list[FaceLandmarks]:
         """Faces MediaPipe sees in one image as it is."""
         import mediapipe

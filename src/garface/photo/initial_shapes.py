@@ -14,6 +14,7 @@ from garface.borrowed.crops import FaceFeatures, load_face_features
 from garface.errors import SettingError
 from garface.heads import FitSettings, HeadModel, LandmarkFit, Shared, check_stamp
 from garface.networks import ShapeEstimator, load_shape_estimator
+from garface.networks.shape_estimator import ShapeMaps, ShapeOutput
 from garface.photo.fitting import AlignedFace, fit_aligned
 from garface.weights import WeightsCard, load_weights, shipped
 
@@ -46,15 +47,19 @@ class InitialShapes:
                 "larger, or start from landmarks alone (--shape-start landmarks)."
             )
 
-    @torch.no_grad()
     def identities(self, faces: Sequence[AlignedFace]) -> Tensor:
         """Estimated identities (B, K) of faces, on the CPU; less is seen in crops that `check_size` refuses."""
+        return self.look(faces).identity
+
+    @torch.no_grad()
+    def look(self, faces: Sequence[AlignedFace]) -> ShapeOutput:
+        """Estimated identities (B, K) of faces and the maps they follow from, on the CPU."""
         size = self.estimator.config.resolution
         crops = torch.cat([face.image for face in faces])
         image = interpolate(crops, size=(size, size), mode="area").to(next(self.estimator.parameters()).device)
         seen = None if self.features is None else self.features(image)
-        identities: Tensor = self.estimator(image, seen).identity
-        return identities.cpu()
+        answer: ShapeOutput = self.estimator(image, seen)
+        return ShapeOutput(answer.identity.cpu(), ShapeMaps(*(one.cpu() for one in answer.maps)))
 
 
 def load_initial_shapes(

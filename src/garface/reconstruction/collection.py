@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from glob import escape
@@ -20,9 +20,9 @@ from garface.reconstruction.result import REPORT_FILE, Reconstruction, read_repo
 from garface.reconstruction.stages import Tell, part
 from garface.weights.fetch import sha256_of
 
-_OF_NO_ACCOUNT = ("device", "batch", "model", "shape_model")
-"""Settings that do not tell results apart: where they are computed, and names of weights, which are compared
-themselves."""
+_OF_NO_ACCOUNT = ("device", "batch", "strict", "model", "shape_model")
+"""Settings that do not tell results apart: where they are computed, whether there is one at all, and names of weights,
+which are compared themselves."""
 _SAVING = 0.1
 """Share of the time that writing results takes, roughly: for progress."""
 
@@ -47,7 +47,7 @@ class Saved:
     folders: tuple[Path, ...]
     """A finished result for every face."""
     notes: tuple[str, ...]
-    """What was decided while reading the photo, one sentence each."""
+    """What was decided while reading the photo, and what its quality lacks, one sentence each."""
 
 
 Progress = Callable[[Sequence[Job], str, float], None]
@@ -129,7 +129,9 @@ class _Collection:
             remove_drafts(folder)
             told = part(tell, number / len(faces), (number + 1) / len(faces))
             face.save(folder, report=partial(told, "write"))
-        return Saved(folders, faces[0].provenance.notes)
+        return Saved(
+            folders, (*faces[0].provenance.notes, *dict.fromkeys(note for face in faces for note in face.quality.notes))
+        )
 
     def _folder(self, job: Job, name: str) -> Path:
         """Where a face of a job goes: one of several must not take the name of another job."""
@@ -151,7 +153,10 @@ class _Collection:
             self._check(folder, report, hashed)
         if not reports or len(reports) < next(iter(reports.values()))["photo"].get("faces", 1):
             return None
-        return Saved(tuple(reports), tuple(next(iter(reports.values()))["photo"].get("notes", ())))
+        read, seen = next(iter(reports.values()))["photo"].get("notes", ()), _quality_notes(reports.values())
+        if seen and self.reconstructor.settings.strict:
+            return None  # the reconstruction refuses the photo
+        return Saved(tuple(reports), (*read, *seen))
 
     def _candidates(self, job: Job) -> list[Path]:
         """Folders that may hold results of a job."""
@@ -180,6 +185,11 @@ class _Collection:
                 f"{folder} holds a result of another {differing[0]}; choose another folder, or have it replaced "
                 "(garface reconstruct --overwrite)."
             )
+
+
+def _quality_notes(reports: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """The notes on the quality of the faces of one photo, each once."""
+    return tuple(dict.fromkeys(note for report in reports for note in report.get("quality", {}).get("notes", ())))
 
 
 def _number(folder: Path) -> tuple[int, str]:

@@ -100,11 +100,11 @@ class Reconstructor:
             tell: listens to the progress.
 
         Raises:
-            InputError: the photo cannot be read.
+            InputError: the photo cannot be read, or its quality is refused (`settings.strict`).
             NoFaceError: no face, or not the one asked for.
         """
         tell("find", 0.0)
-        return self._solve_each(find(self.tools, photo, name), part(tell, FINDING, 1.0))
+        return self._accepted(self._solve_each(find(self.tools, photo, name), part(tell, FINDING, 1.0)))
 
     def reconstruct_batch(
         self, photos: Sequence[Photo], *, names: Sequence[str] | None = None, tell: Tell = silent
@@ -117,7 +117,7 @@ class Reconstructor:
             tell: listens to the progress.
 
         Returns:
-            For every photo its faces, or why it has none: it cannot be read, or shows no face.
+            For every photo its faces, or why it has none: it cannot be read, shows no face, or its quality is refused.
 
         Raises:
             SettingError: as many names as there are not photos.
@@ -131,7 +131,8 @@ class Reconstructor:
                 found.append(error)
         shots = [shot for those in found if isinstance(those, list) for shot in those]
         solved = iter(self._solve_each(shots, part(tell, FINDING, 1.0)))
-        return [[next(solved) for _ in those] if isinstance(those, list) else those for those in found]
+        faces = [[next(solved) for _ in those] if isinstance(those, list) else those for those in found]
+        return [self._judged(those) if isinstance(those, list) else those for those in faces]
 
     def reconstruct_person(
         self, photos: Sequence[Photo], *, names: Sequence[str] | None = None, tell: Tell = silent
@@ -144,7 +145,7 @@ class Reconstructor:
             tell: listens to the progress.
 
         Raises:
-            InputError: a photo cannot be read.
+            InputError: a photo cannot be read, or its quality is refused (`settings.strict`).
             NoFaceError: a photo without a face, or without the one asked for.
             SettingError: no photo, or as many names as there are not photos.
         """
@@ -156,7 +157,23 @@ class Reconstructor:
             shots.append(replace(find(self.tools, photo, name)[0], name=name or photo_label(photo)))
         together = tuple(shot.provenance.sha256 or "" for shot in shots)
         shots = [replace(shot, provenance=replace(shot.provenance, faces=1, person=together)) for shot in shots]
-        return solve(self.tools, shots, Shared(identity=True), part(tell, FINDING, 1.0))
+        return self._accepted(solve(self.tools, shots, Shared(identity=True), part(tell, FINDING, 1.0)))
+
+    def _judged(self, faces: list[Reconstruction]) -> list[Reconstruction] | InputError:
+        """The faces, or why they are refused."""
+        try:
+            return self._accepted(faces)
+        except InputError as error:
+            return error
+
+    def _accepted(self, faces: list[Reconstruction]) -> list[Reconstruction]:
+        """The faces; raise an InputError if notes are refused and one of them has any."""
+        for face in faces if self.settings.strict else ():
+            if face.quality.notes:
+                raise InputError(
+                    f"{face.provenance.photo or face.name} is refused (strict): {' '.join(face.quality.notes)}"
+                )
+        return faces
 
     def _solve_each(self, shots: Sequence[Shot], tell: Tell) -> list[Reconstruction]:
         """Reconstruct faces that have nothing to do with each other, so many at a time."""

@@ -16,6 +16,7 @@ from garface.geometry import Camera, Pose, Topology
 from garface.heads import HeadModel, check_stamp, stamped_head
 from garface.losses import noise_autocorrelation
 from garface.networks import Generator, Inverter, load_generator, load_inverter
+from garface.reconstruction.tone import colour_steps
 from garface.rendering import normal_map, normal_pyramid
 from garface.weights import WeightsCard, load_weights, shipped, weights_hash, weights_of
 
@@ -62,6 +63,11 @@ class Renderer:
     def style_spread(self) -> Tensor:
         """Root mean square deviation of w from its mean, a scalar: the unit of distances in w."""
         return (self.sample_latents(256, seed=1, truncation=1.0) - self.mean_style).square().mean().sqrt()
+
+    @cached_property
+    def colour_steps(self) -> Tensor:
+        """What changes the colour of faces, (3, W): see `garface.reconstruction.tone`."""
+        return colour_steps(self, self.resolution)
 
     def vertices(self, identity: Tensor, expression: Tensor, pose: Pose) -> Tensor:
         """Heads (B, V, 3) in the camera frame, millimetres."""

@@ -32,6 +32,7 @@ from garface.io import (
     write_png,
 )
 from garface.metrics import psnr
+from garface.reconstruction.quality import Quality
 from garface.reconstruction.renderer import Renderer
 from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.state import FaceState, Target
@@ -86,6 +87,8 @@ class Reconstruction:
         settings: what the user chose.
         provenance: where the photo came from.
         cards: what all weights that were used say about themselves.
+        quality: numbers and notes on photo and estimates.
+        inverted: (3, R, R), the render before the refinement, about [-1, 1].
         start: the state before the refinement.
         target: the crop, its mask and its landmarks.
         classic_render: (3, R, R) in [-1, 1], the render of the classic renderer where it took the generative one's
@@ -106,6 +109,8 @@ class Reconstruction:
     settings: ReconstructionSettings
     provenance: Provenance
     cards: dict[str, WeightsCard] = field(default_factory=dict)
+    quality: Quality = field(default_factory=lambda: Quality({}, ()))
+    inverted: Tensor | None = None
     start: FaceState | None = None
     target: Target | None = None
     classic_render: Tensor | None = None
@@ -164,10 +169,10 @@ class Reconstruction:
         `landmark_error_refined`: median distance of the projected landmarks from the observed ones, interocular
         distances.
         """
-        if self.target is None or self.start is None:
+        if self.target is None or self.start is None or self.inverted is None:
             return {}
         mask = (self.start.normals(self.renderer)[:, 3:] * self.target.mask).cpu()
-        first = self.start.render(self.renderer).clamp(-1, 1).cpu()
+        first = self.inverted[None].clamp(-1, 1)
         images = {"psnr_inverted": first, "psnr_refined": self.render()[None]}
         photo = self.target.image.cpu()
         return {name: float(psnr(image, photo, mask)) for name, image in images.items()} | {
@@ -192,6 +197,7 @@ class Reconstruction:
                 "translation_camera_head_mm": self.pose.translation[0].tolist(),
             },
             "metrics": self.metrics(),
+            "quality": asdict(self.quality),
             "seconds": self.seconds,
             "history": self.history,
             "versions": {name: _version(name) for name in ("garface", "torch", "numpy", "mediapipe")},

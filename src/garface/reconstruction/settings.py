@@ -27,6 +27,7 @@ class ReconstructionSettings:
         latent_start: where it starts: at the inverter's latent, or at the mean style, to be compared with it.
         shape_start: where its identity starts: at the shape estimator's, or where landmarks alone put it.
         shape_model: "builtin", or a weight file of a shape estimator.
+        strict: whether a photo on whose quality there is a note is refused.
         batch: faces that go through networks and refinement together; more take more memory.
     """
 
@@ -40,6 +41,7 @@ class ReconstructionSettings:
     latent_start: LatentStart = "inverter"
     shape_start: ShapeStart = "estimator"
     shape_model: str = "builtin"
+    strict: bool = False
     batch: int = 4
 
     @property

@@ -1,4 +1,4 @@
-"""The stages of a reconstruction, as data: find, fit, invert, refine, texture, write.
+"""The stages of a reconstruction, as data: find, fit, invert, check, refine, texture, write.
 
 `find` works on one photo and `write` on one result; the stages between work on a batch of faces and are listed by
 `solving`. Each is a named function that adds to what is known (`Work`) and tells how far it is. What the listener
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +22,20 @@ from garface.arrays import Pixels
 from garface.errors import NoFaceError, SettingError
 from garface.heads import LandmarkFit, Shared
 from garface.io import read_photo, to_tensor
+from garface.networks.shape_estimator import ShapeMaps
 from garface.photo.detector import FaceLandmarks, LandmarkDetector, choose_faces, how_many
 from garface.photo.fitting import AlignedFace, align_face
 from garface.photo.initial_shapes import InitialShapes, fit_from
+from garface.photo.upright import find_upright
 from garface.reconstruction.classic import refine_classic
+from garface.reconstruction.quality import Initial, Quality, assess
 from garface.reconstruction.refine import History, RefineSettings, refine
 from garface.reconstruction.renderer import Renderer
 from garface.reconstruction.result import Provenance, Reconstruction
 from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.state import FaceState, Target
 from garface.reconstruction.texture import UVAtlas, unwrap
+from garface.reconstruction.tone import match_tone
 from garface.weights import WeightsCard
 
 Photo = Path | str | Pixels
@@ -102,9 +106,13 @@ class Work:
         shared: what they have in common.
         aligned: their crops, by `fit`.
         expected: (B, K) identities, by `fit`; None where nothing is expected.
+        maps: what the shape estimator saw, by `fit`; None where it was not asked.
         landmarks: the landmark fit, by `fit`.
         start: states before the refinement, by `invert`.
         target: what renders should equal, by `invert`.
+        normals: (B, 4 or more, R, R), what `start` is rendered from, by `invert`.
+        inverted: (B, 3, R, R) renders of `start`, by `check`.
+        qualities: by `check`.
         state: the latest states, by `invert` and `refine`.
         history: every step's terms, by `refine`.
         classic_render: (B, 3, R, R), by `refine` where the classic renderer took the generative one's place.
@@ -116,9 +124,13 @@ class Work:
     shared: Shared
     aligned: list[AlignedFace] = field(init=False)
     expected: Tensor | None = field(init=False)
+    maps: ShapeMaps | None = field(init=False)
     landmarks: LandmarkFit = field(init=False)
     start: FaceState = field(init=False)
     target: Target = field(init=False)
+    normals: Tensor = field(init=False)
+    inverted: Tensor = field(init=False)
+    qualities: list[Quality] = field(init=False)
     state: FaceState = field(init=False)
     history: History = field(default_factory=list, init=False)
     classic_render: Tensor | None = field(default=None, init=False)
@@ -166,7 +178,7 @@ def solve(tools: Tools, shots: Sequence[Shot], shared: Shared, tell: Tell) -> li
 def solving(tools: Tools) -> tuple[Stage, ...]:
     """The stages between finding faces and writing results, in their order."""
     refinement = (REFINE,) if tools.refinement is not None else ()
-    return (FIT, INVERT, *refinement, TEXTURE)
+    return (FIT, INVERT, CHECK, *refinement, TEXTURE)
 
 
 def find(tools: Tools, photo: Photo, name: str | None) -> list[Shot]:
@@ -182,13 +194,15 @@ def find(tools: Tools, photo: Photo, name: str | None) -> list[Shot]:
     label = name or photo_label(photo)
     try:
         which = tools.settings.face
-        faces = choose_faces(tools.detector.find(pixels, wanted=how_many(which)), which)
+        found = find_upright(tools.detector, pixels, partial(tools.detector.find, wanted=how_many(which)))
+        faces = choose_faces(found.faces, which)
     except NoFaceError as error:
         raise NoFaceError(f"{provenance.photo or label}: {error}") from error
     seconds = {"read": read - begun, "find": time.perf_counter() - read}
-    provenance = replace(provenance, faces=len(faces), notes=(*provenance.notes, *_search_notes(tools, pixels)))
+    notes = (*provenance.notes, *((found.note,) if found.note else ()), *_search_notes(tools, pixels))
+    provenance = replace(provenance, faces=len(faces), notes=notes)
     names = [label] if len(faces) == 1 else [f"{label}-face{number + 1}" for number in range(len(faces))]
-    return [Shot(own, pixels, focal, face, provenance, seconds) for own, face in zip(names, faces)]
+    return [Shot(own, found.pixels, focal, face, provenance, seconds) for own, face in zip(names, faces)]
 
 
 def _search_notes(tools: Tools, pixels: Pixels) -> tuple[str, ...]:
@@ -221,7 +235,8 @@ def fit(work: Work, report: Callable[[float], None]) -> None:
     tools, size = work.tools, 2 * work.tools.renderer.resolution
     work.aligned = [align_face(shot.pixels, shot.face, size, focal=shot.focal) for shot in work.shots]
     report(0.3)
-    estimates = None if tools.shapes is None else tools.shapes.identities(work.aligned)
+    answer = None if tools.shapes is None else tools.shapes.look(work.aligned)
+    estimates, work.maps = (None, None) if answer is None else answer
     report(0.6)
     work.expected = agreed_identity(estimates) if estimates is not None and work.shared.identity else estimates
     model = tools.renderer.head_model.to("cpu")
@@ -241,7 +256,7 @@ def agreed_identity(estimates: Tensor) -> Tensor:
 
 @torch.no_grad()
 def invert(work: Work, report: Callable[[float], None]) -> None:
-    """Estimate latents; with the landmark fit they are the states to begin with. Also say what they should equal."""
+    """Estimate latents, in the colour of the photo; with the landmark fit they are the states to begin with."""
     renderer, found, aligned = work.tools.renderer, work.landmarks, work.aligned
     place, size, count = renderer.device, renderer.resolution, len(aligned)
     image = _shrink(torch.cat([face.image for face in aligned]), size).to(place)
@@ -260,6 +275,18 @@ def invert(work: Work, report: Callable[[float], None]) -> None:
     points = torch.cat([face.points for face in aligned]) * (size / found.camera.width)
     mask = _shrink(torch.cat([face.inside for face in aligned]), size).to(place)
     work.target = Target(image, mask, points.to(place), expected.to(place))
+    work.normals = work.start.normals(renderer)
+    if work.tools.settings.latent_start == "inverter":
+        work.start = match_tone(renderer, work.start, work.normals, work.target, renderer.colour_steps)
+        work.state = work.start
+
+
+@torch.no_grad()
+def check(work: Work, report: Callable[[float], None]) -> None:
+    """Render the states to begin with, and report on the quality of photos and initial estimates."""
+    work.inverted = work.tools.renderer.render(work.start.w, work.normals, work.start.noise)
+    initial = Initial(work.landmarks, work.expected, work.maps, work.normals, work.inverted)
+    work.qualities = assess(work.aligned, work.target, initial)
 
 
 def refine_states(work: Work, report: Callable[[float], None]) -> None:
@@ -308,6 +335,8 @@ def _finished(work: Work, row: int) -> Reconstruction:
         settings=tools.settings,
         provenance=shot.provenance,
         cards=tools.cards,
+        quality=work.qualities[row],
+        inverted=work.inverted[row].cpu(),
         start=work.start[row],
         target=work.target[row],
         classic_render=None if work.classic_render is None else work.classic_render[row],
@@ -321,7 +350,8 @@ def _shrink(image: Tensor, size: int) -> Tensor:
 
 FIT = Stage("fit", fit, 0.4)
 INVERT = Stage("invert", invert, 0.1)
+CHECK = Stage("check", check, 0.1)
 REFINE = Stage("refine", refine_states, 5.0)
 TEXTURE = Stage("texture", texture, 1.5)
-STAGES = ("find", FIT.name, INVERT.name, REFINE.name, TEXTURE.name, "write")
+STAGES = ("find", FIT.name, INVERT.name, CHECK.name, REFINE.name, TEXTURE.name, "write")
 """All names that a listener may be told, in their order; "refine" is left out where nothing is refined."""

@@ -1,0 +1,1 @@
+"""Does the quality report notice what is wrong with a photo?"""
