@@ -26,6 +26,7 @@ from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_gallery import Gallery
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
 from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Readout, Shape
+from garface.cli.turntable import Turntable
 from garface.errors import GarfaceError, SettingError
 
 DESCRIPTION = (
@@ -71,6 +72,7 @@ Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetc
 Command = (
     Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Render, subcommand("render", description="Render faces: still images and animations.")]
+    | Annotated[Turntable, subcommand("turntable")]
     | Annotated[Data, subcommand("data", description="Make, prepare and inspect training sets; make test sets.")]
     | Annotated[Train, subcommand("train", description="Train the renderer, the inverter or an estimator.")]
     | Annotated[Evaluate, subcommand("evaluate", description="Measure renderers, reconstructions and landmark fits.")]

@@ -12,10 +12,12 @@ from garface.heads.registry import DEFAULT_HEAD, load_head
 from garface.heads.shared import Shared
 from garface.heads.stamps import check_stamp, stamp, stamped_head
 from garface.heads.tables import IBUG, MEDIAPIPE, interocular_distance
+from garface.heads.visemes import DERIVED, derived_targets
 
 __all__ = [
     "ARKIT_NAMES",
     "DEFAULT_HEAD",
+    "DERIVED",
     "IBUG",
     "MEDIAPIPE",
     "Embedding",
@@ -29,6 +31,7 @@ __all__ = [
     "Shared",
     "any_region",
     "check_stamp",
+    "derived_targets",
     "fit_landmarks",
     "identity_offsets",
     "interocular_distance",

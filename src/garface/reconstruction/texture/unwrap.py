@@ -18,12 +18,12 @@ from garface.checks import check_shape
 from garface.geometry import Camera, Topology, vertex_normals
 from garface.heads import HeadModel, any_region
 from garface.io import to_uint8
+from garface.reconstruction.smoothing import Smoother
 from garface.reconstruction.texture.atlas import UVAtlas
 from garface.reconstruction.texture.paint import (
     ENOUGH,
     EYES,
     PLAIN_COLOURS,
-    Smoother,
     paint_regions,
     plain_colours,
 )
