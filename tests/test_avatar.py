@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from toy_head import toy_head
 
 from garface.geometry import Topology
@@ -12,7 +13,7 @@ from garface.heads import ARKIT_NAMES, DERIVED, any_region, derived_targets, loa
 from garface.io import GltfScene
 from garface.reconstruction.avatar import avatar_scene
 from garface.reconstruction.avatar.skeleton import bone_parents, bone_shares, jaw_hinge
-from garface.reconstruction.avatar.surface import cut, whole_surface
+from garface.reconstruction.avatar.surface import Surface, cut, subdivide, whole_surface
 
 MODEL = load_head()
 TEXTURE = np.zeros((8, 8, 3), np.uint8)
@@ -70,6 +71,45 @@ def test_a_cut_keeps_what_lies_above_and_nothing_else() -> None:
     assert areas[1] + areas[2] == pytest.approx(areas[0], rel=1e-9)
     flat = [area(np.pad(part.uv, ((0, 0), (0, 1))), part.uv_triangles) for part in (surface, above, below)]
     assert flat[1] + flat[2] == pytest.approx(flat[0], rel=1e-9)
+
+
+def test_subdivision_has_four_smooth_triangles_for_one() -> None:
+    """A ball stays a ball; what is linear over the surface is kept; the border stays a border."""
+    surface = whole_surface(toy_head())
+    fine = subdivide(surface)
+    assert len(fine.triangles) == 4 * len(surface.triangles)
+    np.testing.assert_allclose(fine.mixing.sum(1), 1)
+    points = surface.spread(toy_head().mean)
+    assert fine.border().sum() == 2 * surface.border().sum()
+    sizes = [area(part.spread(toy_head().mean), part.triangles) for part in (surface, fine)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
+    flat = [area(np.pad(part.uv, ((0, 0), (0, 1))), part.uv_triangles) for part in (surface, fine)]
+    assert flat[1] == pytest.approx(flat[0], rel=1e-9)
+    bend = [bending(part.spread(toy_head().mean), part.triangles) for part in (surface, fine)]
+    assert bend[1] < 0.6 * bend[0]
+    assert np.abs(np.asarray(fine.mixing @ points)[: len(points)] - points).max() < 5
+
+
+def test_subdivision_follows_the_rules_of_loop() -> None:
+    """A fan of six triangles: the middle keeps 5/8, a spoke's new vertex is 3/8, 3/8, 1/8, 1/8, a rim's the middle."""
+    triangles = np.array([[0, 1 + k, 1 + (k + 1) % 6] for k in range(6)])
+    fine = subdivide(Surface(sparse.identity(7, format="csr"), triangles, np.zeros((7, 2)), triangles))
+    rows = fine.mixing.toarray()
+    np.testing.assert_allclose(rows[0], [5 / 8, *[1 / 16] * 6])
+    np.testing.assert_allclose(rows[1], [0, 3 / 4, 1 / 8, 0, 0, 0, 1 / 8])
+    spoke = [3 / 8, 3 / 8, 1 / 8, 0, 0, 0, 1 / 8]
+    assert any(np.allclose(row, spoke) for row in rows[7:])
+    assert any(np.allclose(row, [0, 1 / 2, 1 / 2, 0, 0, 0, 0]) for row in rows[7:])
+
+
+def bending(points: np.ndarray, triangles: np.ndarray) -> float:
+    """Mean angle between the normals of neighbouring triangles."""
+    topology = Topology.build(torch.from_numpy(triangles), len(points))
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    faces = topology.edge_faces[topology.edge_faces[:, 1] >= 0].numpy()
+    return float(np.arccos(np.clip((normals[faces[:, 0]] * normals[faces[:, 1]]).sum(1), -1, 1)).mean())
 
 
 def area(points: np.ndarray, triangles: np.ndarray) -> float:

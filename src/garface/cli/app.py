@@ -25,7 +25,7 @@ from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_gallery import Gallery
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
-from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Readout, Shape
+from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Parser, Readout, Shape
 from garface.cli.turntable import Turntable
 from garface.errors import GarfaceError, SettingError
 
@@ -52,6 +52,7 @@ Train = (
     Annotated[Gar, subcommand("gar")]
     | Annotated[Normals, subcommand("normals")]
     | Annotated[Inverter, subcommand("inverter")]
+    | Annotated[Parser, subcommand("parser")]
     | Annotated[Shape, subcommand("shape")]
     | Annotated[Readout, subcommand("readout")]
     | Annotated[OutputBlock, subcommand("output-block")]

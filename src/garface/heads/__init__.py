@@ -1,7 +1,14 @@
 """Head models, their landmarks, and fitting them to landmarks."""
 
 from garface.heads.arkit import ARKIT_NAMES, scores_by_name
-from garface.heads.derived import MeshLandmarks, any_region, identity_offsets, landmark_points, region_triangles
+from garface.heads.derived import (
+    MeshLandmarks,
+    any_region,
+    identity_offsets,
+    landmark_points,
+    landmark_pull,
+    region_triangles,
+)
 from garface.heads.embedding import Embedding
 from garface.heads.fit import FitSettings, LandmarkFit, fit_landmarks
 from garface.heads.landmarks import Landmarks, LinearLandmarks
@@ -36,6 +43,7 @@ __all__ = [
     "identity_offsets",
     "interocular_distance",
     "landmark_points",
+    "landmark_pull",
     "load_head",
     "region_triangles",
     "scores_by_name",

@@ -9,6 +9,7 @@ from garface.photo.initial_shapes import ShapeStart
 Quality = Literal["fast", "standard", "best"]
 RendererKind = Literal["generative", "classic"]
 LatentStart = Literal["inverter", "mean"]
+HairStyle = Literal["none", "cap"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ReconstructionSettings:
         latent_start: where it starts: at the inverter's latent, or at the mean style, to be compared with it.
         shape_start: where its identity starts: at the shape estimator's, or where landmarks alone put it.
         shape_model: "builtin", or a weight file of a shape estimator.
+        hair: "cap" covers the scalp with hair of the photo's colours if the photo shows hair; "none" leaves it bald.
         batch: faces that go through networks and refinement together; more take more memory.
     """
 
@@ -40,6 +42,7 @@ class ReconstructionSettings:
     latent_start: LatentStart = "inverter"
     shape_start: ShapeStart = "estimator"
     shape_model: str = "builtin"
+    hair: HairStyle = "cap"
     batch: int = 4
 
     @property
