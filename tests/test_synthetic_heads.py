@@ -14,12 +14,12 @@ from torch.nn.functional import interpolate
 from garface.datasets.conditions import yaw_degrees
 from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
-from garface.heads import landmark_points
+from garface.heads import landmark_points, landmark_pull
 from garface.io import to_tensor, to_uint8
 from garface.synthetic.degradations import Degradations, cover_masks, degrade, fillings, soft_shape
 from garface.synthetic.heads import SyntheticHeads, SyntheticSettings, _mirrored
 from garface.synthetic.jpeg import compress
-from garface.synthetic.photo_skins import MEAN_SKIN, _sample, landmark_pull, unwrapped_skin
+from garface.synthetic.photo_skins import MEAN_SKIN, _sample, unwrapped_skin
 from garface.synthetic.procedural_skins import ProceduralSkins, _waves
 
 EYES = torch.tensor([[40.0, 60.0], [88.0, 60.0]])

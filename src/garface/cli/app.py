@@ -28,7 +28,8 @@ from garface.cli.reconstruct import Reconstruct
 from garface.cli.render import Comparison, Grid, Interpolation, Random, Sweep
 from garface.cli.render_gallery import Gallery
 from garface.cli.terminal import BROKEN_PIPE, FAILED, INTERRUPTED, UNEXPECTED, debugging, say, unexpected
-from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Readout, Shape
+from garface.cli.train import Adapters, Gar, Inverter, NormalEncoder, Normals, OutputBlock, Parser, Readout, Shape
+from garface.cli.turntable import Turntable
 from garface.errors import GarfaceError, SettingError
 from garface.spelling import unknown_name
 
@@ -55,6 +56,7 @@ Train = (
     Annotated[Gar, subcommand("gar")]
     | Annotated[Normals, subcommand("normals")]
     | Annotated[Inverter, subcommand("inverter")]
+    | Annotated[Parser, subcommand("parser")]
     | Annotated[Shape, subcommand("shape")]
     | Annotated[Readout, subcommand("readout")]
     | Annotated[OutputBlock, subcommand("output-block")]
@@ -77,6 +79,7 @@ Models = Annotated[List, subcommand("list")] | Annotated[Fetch, subcommand("fetc
 Command = (
     Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Render, subcommand("render", description="Render faces: still images and animations.")]
+    | Annotated[Turntable, subcommand("turntable")]
     | Annotated[Data, subcommand("data", description="Make, prepare and inspect training sets; make test sets.")]
     | Annotated[Train, subcommand("train", description="Train the renderer, the inverter or an estimator.")]
     | Annotated[Evaluate, subcommand("evaluate", description="Measure renderers, reconstructions and landmark fits.")]

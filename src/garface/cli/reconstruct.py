@@ -51,6 +51,8 @@ class Reconstruct:
     """Weight file of a shape estimator, or builtin."""
     texture_size: Annotated[int | None, arg(metavar="INT")] = None
     """Side of the texture in texels; default: 512 for fast, otherwise 1024."""
+    hair: Literal["none", "cap"] = "cap"
+    """cap covers the scalp with hair of the photo's colours, if the photo shows any; none leaves it bald."""
     batch: int = 4
     """Photos that are processed together; more need more memory."""
     strict: bool = False
@@ -118,6 +120,7 @@ class Reconstruct:
             shape_model=self.shape_model,
             texture_size=self.texture_size,
             strict=self.strict,
+            hair=self.hair,
             batch=self.batch,
         )
 

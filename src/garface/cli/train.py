@@ -206,6 +206,28 @@ class Normals(_Train):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parser(_Training):
+    """Train the face parser on labelled crops; writes parser.safetensors."""
+
+    labels: Annotated[Path | None, arg(metavar="FILE.npz")] = None
+    """Crops and labels made by tools/label_portraits.py; needed unless --dry-run."""
+
+    def presets(self) -> Mapping[str, RunSettings]:
+        """cpu-128."""
+        from garface.training import PARSERS
+
+        return PARSERS
+
+    def train(self, settings: Any) -> Outcome:
+        """Train on all but the last crops of the file."""
+        from garface.training import LabelledCrops, train_parser
+
+        if self.labels is None:
+            raise SettingError("--labels is required; make the file with tools/label_portraits.py.")
+        return train_parser(settings, LabelledCrops.read(self.labels))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shape(_Train):
     """Train the shape estimator on images by a classic renderer; writes shape.safetensors."""
 

@@ -33,11 +33,13 @@ from garface.gallery.latents import (
 from garface.gallery.renders import Pixels, Render, render_heads
 from garface.gallery.sheets import faces_sheet, image_table
 from garface.gallery.sweeps import TURNS, check_sweep, cycle, random_states, sweep, sweep_frames, sweep_sheet
+from garface.gallery.turntable import TURNTABLE_VIEWS, turntable, turntable_sheet
 
 __all__ = [
     "DISTANCE",
     "MEAN_BACKGROUND",
     "TURNS",
+    "TURNTABLE_VIEWS",
     "Heads",
     "Pixels",
     "Render",
@@ -71,4 +73,6 @@ __all__ = [
     "sweep_frames",
     "sweep_sheet",
     "tour_heads",
+    "turntable",
+    "turntable_sheet",
 ]

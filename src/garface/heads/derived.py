@@ -11,6 +11,9 @@ from torch import Tensor
 from garface.heads.protocol import HeadModel
 from garface.heads.tables import MEDIAPIPE
 
+_REACH = 6.0
+"""Millimetres: how far a landmark takes its surroundings along."""
+
 
 def landmark_points(model: HeadModel, vertices: Tensor, name: str = MEDIAPIPE) -> Tensor:
     """Landmarks (B, N, 3) of a set on heads (B, V, 3), in their frame and unit.
@@ -34,6 +37,15 @@ def any_region(model: HeadModel, *names: str) -> Tensor:
     """(V,) bool, the vertices in any of these regions, as far as the model has them."""
     none = torch.zeros(len(model.mean), dtype=torch.bool, device=model.mean.device)
     return torch.stack([none, *(model.region(name) for name in names if name in model.region_names)]).any(0)
+
+
+def landmark_pull(model: HeadModel) -> Tensor:
+    """(V, 478) how far each vertex of the mean head goes along with each landmark: the nearer the more, all together
+    at most 1, and less where none is near.
+    """
+    marks = landmark_points(model, model.mean[None])[0]
+    near = torch.exp(-0.5 * (torch.cdist(model.mean, marks) / _REACH) ** 2)
+    return near / near.sum(1, keepdim=True).clamp_min(1.0)
 
 
 def identity_offsets(model: HeadModel) -> Tensor:

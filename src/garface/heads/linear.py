@@ -140,7 +140,9 @@ class LinearHead:
         return dict(zip(self.expression_names, self.expression_basis))
 
     def to(self, device: torch.device | str) -> LinearHead:
-        """The same model with every tensor on `device`."""
+        """The same model with every tensor on `device`; itself if they are there."""
+        if self.mean.device == torch.device(device):
+            return self
         moved: dict = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in moved.items():
             if isinstance(value, Tensor):

@@ -23,6 +23,8 @@ LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387
 """Whole contour of the left eye."""
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 """Whole contour of the right eye."""
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+"""Contour of the opening between the lips."""
 LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER = 291, 61
 LEFT_IRIS, RIGHT_IRIS = 473, 468
 """Middles of the irises."""

@@ -1,7 +1,17 @@
 """Files in and out: photos, images, animations and meshes."""
 
 from garface.io.animation import ANIMATIONS, write_animation, write_gif
-from garface.io.gltf import GltfCamera, GltfHead, encode_glb, split_seams, write_glb
+from garface.io.gltf import (
+    GltfBone,
+    GltfCamera,
+    GltfMaterial,
+    GltfMesh,
+    GltfScene,
+    encode_glb,
+    read_glb,
+    split_seams,
+    write_glb,
+)
 from garface.io.images import (
     blend_mask,
     contact_sheet,
@@ -20,8 +30,11 @@ from garface.io.photos import LIMIT_MEGAPIXELS, Photo, read_photo
 __all__ = [
     "ANIMATIONS",
     "LIMIT_MEGAPIXELS",
+    "GltfBone",
     "GltfCamera",
-    "GltfHead",
+    "GltfMaterial",
+    "GltfMesh",
+    "GltfScene",
     "Photo",
     "PlyMesh",
     "blend_mask",
@@ -31,6 +44,7 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "list_photos",
+    "read_glb",
     "read_mesh",
     "read_obj",
     "read_photo",

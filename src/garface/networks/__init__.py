@@ -3,11 +3,13 @@
 from garface.networks.borrowed import BorrowedGenerator, BorrowedGeneratorConfig
 from garface.networks.configuration import from_dict, to_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
+from garface.networks.face_parser import CLASSES, FaceParser, FaceParserConfig
 from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
 from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.inverter import Inverter, InverterConfig, InverterOutput
 from garface.networks.loading import (
     load_discriminator,
+    load_face_parser,
     load_generator,
     load_inverter,
     load_normal_estimator,
@@ -23,6 +25,7 @@ from garface.networks.shape_estimator import ShapeEstimator, ShapeEstimatorConfi
 from garface.networks.stylegan import StyleGenerator, StyleGeneratorConfig
 
 __all__ = [
+    "CLASSES",
     "DISCRIMINATOR_PRESETS",
     "GENERATOR_PRESETS",
     "INVERTER_PRESETS",
@@ -30,6 +33,8 @@ __all__ = [
     "BorrowedGeneratorConfig",
     "Discriminator",
     "DiscriminatorConfig",
+    "FaceParser",
+    "FaceParserConfig",
     "FeatureDiscriminator",
     "FeatureDiscriminatorConfig",
     "Generator",
@@ -50,6 +55,7 @@ __all__ = [
     "from_dict",
     "generator_config",
     "load_discriminator",
+    "load_face_parser",
     "load_generator",
     "load_inverter",
     "load_normal_estimator",

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from garface.errors import SettingError, WeightsError
 from garface.networks.configuration import from_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
+from garface.networks.face_parser import FaceParser, FaceParserConfig
 from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
 from garface.networks.generator import Generator
 from garface.networks.inverter import Inverter, InverterConfig
@@ -57,6 +58,11 @@ def load_normal_estimator(path_or_name: str | Path = "builtin") -> NormalEstimat
 def load_shape_estimator(path_or_name: str | Path = "builtin") -> ShapeEstimator:
     """A trained shape estimator; see `load_generator`."""
     return _load(_build(ShapeEstimator, ShapeEstimatorConfig), "shape", path_or_name)
+
+
+def load_face_parser(path_or_name: str | Path = "builtin") -> FaceParser:
+    """A trained face parser; see `load_generator`."""
+    return _load(_build(FaceParser, FaceParserConfig), "parser", path_or_name)
 
 
 def load_output_block(path_or_name: str | Path) -> OutputBlock:

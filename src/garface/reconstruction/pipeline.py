@@ -9,15 +9,17 @@ from typing import get_args
 
 from garface.errors import InputError, SettingError
 from garface.heads import Shared
+from garface.networks import load_face_parser
 from garface.photo.detector import LandmarkDetector
 from garface.photo.initial_shapes import ShapeStart, load_initial_shapes
 from garface.reconstruction import costs
 from garface.reconstruction.refine import RefineSettings
 from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Reconstruction
-from garface.reconstruction.settings import LatentStart, ReconstructionSettings, RendererKind
+from garface.reconstruction.settings import HairStyle, LatentStart, ReconstructionSettings, RendererKind
 from garface.reconstruction.stages import FINDING, Photo, Shot, Tell, Tools, find, part, photo_label, silent, solve
 from garface.spelling import unknown_name
+from garface.weights import load_weights, shipped
 
 ESTIMATED_REFINED, LANDMARKS_REFINED = 0.05, 0.2
 """Standard deviation of identities about what the shape estimator answers, as far as the refinement may move them, and
@@ -73,7 +75,8 @@ class Reconstructor:
             shapes = load_initial_shapes(settings.shape_model, model=model, device=device)
             cards["shape"] = shapes.card
         refinement = refinement or refine_settings(settings)
-        self.tools = Tools(settings, renderer, LandmarkDetector(), shapes, refinement, cards)
+        parser, cards["parser"] = load_face_parser(), load_weights(shipped("builtin", "parser")).card
+        self.tools = Tools(settings, renderer, LandmarkDetector(), shapes, parser, refinement, cards)
 
     def __enter__(self) -> Reconstructor:
         return self
@@ -213,7 +216,12 @@ def _labels(photos: Sequence[Photo], names: Sequence[str] | None) -> Sequence[st
 def _check(settings: ReconstructionSettings) -> None:
     if settings.quality not in REFINE:
         raise SettingError(f"quality must be {', '.join(REFINE)}, but is {settings.quality!r}.")
-    for name, known in (("renderer", RendererKind), ("latent_start", LatentStart), ("shape_start", ShapeStart)):
+    for name, known in (
+        ("renderer", RendererKind),
+        ("latent_start", LatentStart),
+        ("shape_start", ShapeStart),
+        ("hair", HairStyle),
+    ):
         if getattr(settings, name) not in get_args(known):
             raise SettingError(f"{name} must be {' or '.join(get_args(known))}, not {getattr(settings, name)!r}.")
     if settings.texture_size is not None and not 16 <= settings.texture_size <= 8192:

@@ -22,7 +22,7 @@ from garface.geometry import Camera, Pose, Topology, vertex_normals
 from garface.heads import HeadModel, check_stamp, interocular_distance, landmark_points, stamp
 from garface.io import (
     GltfCamera,
-    GltfHead,
+    GltfScene,
     contact_sheet,
     to_tensor,
     to_uint8,
@@ -32,6 +32,7 @@ from garface.io import (
     write_png,
 )
 from garface.metrics import psnr
+from garface.reconstruction.avatar import avatar_scene
 from garface.reconstruction.quality import Quality
 from garface.reconstruction.renderer import Renderer
 from garface.reconstruction.settings import ReconstructionSettings
@@ -138,19 +139,14 @@ class Reconstruction:
         image = self.state.render(self.renderer)[0] if self.classic_render is None else self.classic_render
         return image.clamp(-1, 1).cpu()
 
-    def head(self) -> GltfHead:
+    def avatar(self) -> GltfScene:
         """The head as it goes into the GLB: neutral shape, morph targets at the fitted strengths."""
         model = self.head_model
-        targets = {name: offsets.numpy() for name, offsets in model.morph_targets().items()}
-        strengths = zip(model.expression_names, self.expression)
-        return GltfHead(
-            vertices=self.vertices(neutral=True).numpy(),
-            triangles=model.triangles.numpy(),
-            uv=model.uv.numpy(),
-            uv_triangles=model.uv_triangles.numpy(),
-            texture=self.texture.colour,
-            targets=targets,
-            weights={name: float(strength) for name, strength in strengths if name in targets},
+        return avatar_scene(
+            model,
+            self.vertices(neutral=True),
+            self.expression,
+            self.texture.colour,
             camera=GltfCamera(
                 focal=float(self.camera.focal[0]),
                 height=self.camera.height,
@@ -230,19 +226,18 @@ class Reconstruction:
         write_json(draft / REPORT_FILE, self.report())
 
     def _write_meshes(self, draft: Path) -> None:
-        head = self.head()
-        write_glb(draft / "head.glb", head, image="jpeg")
-        vertices = self.vertices()
+        write_glb(draft / "head.glb", self.avatar(), image="jpeg")
+        model, vertices = self.head_model, self.vertices()
         normals = vertex_normals(vertices[None], self.topology)[0]
         write_png(draft / "texture.png", self.texture.colour)
         write_mask(draft / "confidence.png", self.texture.confidence)
         write_obj(
             draft / "head.obj",
             vertices.numpy(),
-            head.triangles,
+            model.triangles.numpy(),
             normals=normals.numpy(),
-            uv=head.uv,
-            uv_triangles=head.uv_triangles,
+            uv=model.uv.numpy(),
+            uv_triangles=model.uv_triangles.numpy(),
             texture="texture.png",
         )
 

@@ -9,6 +9,7 @@ from garface.photo.initial_shapes import ShapeStart
 Quality = Literal["fast", "standard", "best"]
 RendererKind = Literal["generative", "classic"]
 LatentStart = Literal["inverter", "mean"]
+HairStyle = Literal["none", "cap"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ReconstructionSettings:
         shape_start: where its identity starts: at the shape estimator's, or where landmarks alone put it.
         shape_model: "builtin", or a weight file of a shape estimator.
         strict: whether a photo on whose quality there is a note is refused.
+        hair: "cap" covers the scalp with hair of the photo's colours if the photo shows hair; "none" leaves it bald.
         batch: faces that go through networks and refinement together; more take more memory.
     """
 
@@ -42,6 +44,7 @@ class ReconstructionSettings:
     shape_start: ShapeStart = "estimator"
     shape_model: str = "builtin"
     strict: bool = False
+    hair: HairStyle = "cap"
     batch: int = 4
 
     @property

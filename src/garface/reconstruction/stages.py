@@ -22,6 +22,7 @@ from garface.arrays import Pixels
 from garface.errors import NoFaceError, SettingError
 from garface.heads import LandmarkFit, Shared
 from garface.io import read_photo, to_tensor
+from garface.networks import FaceParser
 from garface.networks.shape_estimator import ShapeMaps
 from garface.photo.detector import FaceLandmarks, LandmarkDetector, choose_faces, how_many
 from garface.photo.fitting import AlignedFace, align_face
@@ -34,7 +35,7 @@ from garface.reconstruction.renderer import Renderer
 from garface.reconstruction.result import Provenance, Reconstruction
 from garface.reconstruction.settings import ReconstructionSettings
 from garface.reconstruction.state import FaceState, Target
-from garface.reconstruction.texture import UVAtlas, unwrap
+from garface.reconstruction.texture import Observed, PhotoParts, SeenIrises, UVAtlas, unwrap
 from garface.reconstruction.tone import match_tone
 from garface.weights import WeightsCard
 
@@ -58,6 +59,7 @@ class Tools:
         renderer: the renderer with its head model.
         detector: finds faces in photos.
         shapes: estimates identities; None where landmarks alone put them.
+        parser: says what the pixels of a photo show.
         refinement: of the refinement; None for none.
         cards: what all weights that are used say about themselves.
     """
@@ -66,6 +68,7 @@ class Tools:
     renderer: Renderer
     detector: LandmarkDetector
     shapes: InitialShapes | None
+    parser: FaceParser
     refinement: RefineSettings | None
     cards: dict[str, WeightsCard]
 
@@ -331,7 +334,15 @@ def _finished(work: Work, row: int) -> Reconstruction:
         state=state,
         renderer=tools.renderer,
         pixels=shot.pixels,
-        texture=unwrap(photo, head, model, full_camera, size=tools.settings.texels, atlas=tools.atlas),
+        texture=unwrap(
+            photo,
+            head,
+            model,
+            full_camera,
+            size=tools.settings.texels,
+            atlas=tools.atlas,
+            observed=_observed(tools, aligned),
+        ),
         settings=tools.settings,
         provenance=shot.provenance,
         cards=tools.cards,
@@ -341,6 +352,17 @@ def _finished(work: Work, row: int) -> Reconstruction:
         target=work.target[row],
         classic_render=None if work.classic_render is None else work.classic_render[row],
         history=[{name: float(value[row]) for name, value in step.items()} for step in work.history],
+    )
+
+
+def _observed(tools: Tools, face: AlignedFace) -> Observed:
+    """What the photo shows of a face, for its texture."""
+    model = tools.renderer.head_model.to("cpu")
+    return Observed(
+        parts=PhotoParts.of(tools.parser, face.image, face.similarity, face.points),
+        irises=SeenIrises.of(face.image, face.points, model),
+        points=face.similarity.inverse().apply(face.points),
+        hair=tools.settings.hair == "cap",
     )
 
 

@@ -25,7 +25,7 @@ from garface.datasets.conditions import FittedConditions, Heads, RandomHeads, ra
 from garface.datasets.training_set import TrainingSet, mirror_where
 from garface.errors import SettingError
 from garface.geometry import vertex_normals
-from garface.heads import HeadModel, any_region, region_triangles
+from garface.heads import HeadModel, any_region, landmark_pull, region_triangles
 from garface.heads.tables import LEFT_IRIS, RIGHT_IRIS
 from garface.rendering import (
     barycentrics,
@@ -39,7 +39,7 @@ from garface.rendering import (
 )
 from garface.rendering import interpolate as interpolate_attributes
 from garface.synthetic.degradations import Degradations, degrade
-from garface.synthetic.photo_skins import landmark_pull, unwrapped_skin
+from garface.synthetic.photo_skins import unwrapped_skin
 from garface.synthetic.procedural_skins import ProceduralSkins
 
 NormalsToImages = Callable[[Tensor, Generator], Tensor]

@@ -8,13 +8,11 @@ from torch.nn.functional import grid_sample, normalize
 
 from garface.datasets.training_set import TrainingSet
 from garface.geometry import harmonic_basis, vertex_normals
-from garface.heads import HeadModel, any_region, landmark_points
+from garface.heads import any_region, landmark_points
 from garface.rendering import srgb_to_linear
 
 MEAN_SKIN = (0.45, 0.28, 0.21)
 """Linear albedo where neither side of a face is seen."""
-_REACH = 6.0
-"""Millimetres: how far a landmark takes its surroundings along."""
 MOUTH = {"inner_mouth": (0.20, 0.05, 0.05), "tongue": (0.40, 0.16, 0.15), "teeth": (0.65, 0.62, 0.55)}
 """Linear albedo of what few photos show."""
 
@@ -38,15 +36,6 @@ def unwrapped_skin(faces: TrainingSet, row: int, pull: Tensor) -> Tensor:
     for region, paint in MOUTH.items():
         albedo[any_region(faces.model, region)] = torch.tensor(paint)
     return albedo
-
-
-def landmark_pull(model: HeadModel) -> Tensor:
-    """(V, 478) how far each vertex of the mean head goes along with each landmark: the nearer the more, all together
-    at most 1, and less where none is near.
-    """
-    marks = landmark_points(model, model.mean[None])[0]
-    near = torch.exp(-0.5 * (torch.cdist(model.mean, marks) / _REACH) ** 2)
-    return near / near.sum(1, keepdim=True).clamp_min(1.0)
 
 
 def _sample(faces: TrainingSet, rows: Tensor, head: Tensor, pull: Tensor) -> Tensor:
@@ -76,4 +65,4 @@ def _without_light(colour: Tensor, normals: Tensor, trusted: Tensor) -> Tensor:
     return colour / (shading / level).clamp(0.4, 2.5)
 
 
-__all__ = ["MEAN_SKIN", "MOUTH", "landmark_pull", "unwrapped_skin"]
+__all__ = ["MEAN_SKIN", "MOUTH", "unwrapped_skin"]

@@ -8,7 +8,8 @@ from garface.training.geometry_styles import EncoderSettings, geometry_drawer, r
 from garface.training.inverter import InverterTrainingSettings, InverterWeights, train_inverter
 from garface.training.normals import NormalsTrainingSettings, NormalsWeights, train_normals
 from garface.training.output_block import OutputBlockTrainingSettings, OutputBlockWeights, train_output_block
-from garface.training.presets import INVERTERS, NORMALS, PRESETS, READOUTS, SHAPES, going_on, inverting
+from garface.training.parser import LabelledCrops, ParserTrainingSettings, train_parser
+from garface.training.presets import INVERTERS, NORMALS, PARSERS, PRESETS, READOUTS, SHAPES, going_on, inverting
 from garface.training.readout import ReadoutSettings, mixed_renders, train_readout
 from garface.training.runtime import Outcome, RunSettings, Runtime, describe
 from garface.training.shape import (
@@ -23,6 +24,7 @@ from garface.training.shape import (
 __all__ = [
     "INVERTERS",
     "NORMALS",
+    "PARSERS",
     "PRESETS",
     "READOUTS",
     "READOUT_RENDERS",
@@ -36,11 +38,13 @@ __all__ = [
     "GarWeights",
     "InverterTrainingSettings",
     "InverterWeights",
+    "LabelledCrops",
     "NormalsTrainingSettings",
     "NormalsWeights",
     "Outcome",
     "OutputBlockTrainingSettings",
     "OutputBlockWeights",
+    "ParserTrainingSettings",
     "ReadoutSettings",
     "RenderHeads",
     "RunSettings",
@@ -61,6 +65,7 @@ __all__ = [
     "train_inverter",
     "train_normals",
     "train_output_block",
+    "train_parser",
     "train_readout",
     "train_shape",
 ]

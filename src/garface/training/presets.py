@@ -18,6 +18,7 @@ from garface.training.gar.settings import GarTrainingSettings, GarWeights
 from garface.training.gar.stages import FOREVER
 from garface.training.inverter import InverterTrainingSettings, InverterWeights
 from garface.training.normals import NormalsTrainingSettings
+from garface.training.parser import ParserTrainingSettings
 from garface.training.readout import ReadoutSettings
 from garface.training.shape import ShapeTrainingSettings
 
@@ -175,6 +176,8 @@ NORMALS: dict[str, NormalsTrainingSettings] = {
     ),
 }
 """`fine-128` goes on from the shipped weights, or others, at a falling rate."""
+
+PARSERS: dict[str, ParserTrainingSettings] = {"cpu-128": ParserTrainingSettings()}
 
 SHAPES: dict[str, ShapeTrainingSettings] = {"cpu-128": ShapeTrainingSettings()}
 

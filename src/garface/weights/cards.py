@@ -6,8 +6,9 @@ from typing import Any, Literal, get_args
 
 from garface.errors import WeightsError
 
-Kind = Literal["gar", "inverter", "discriminator", "normals", "shape", "output-block"]
-"""Generator, inverter, discriminator, estimator of normals or shape, or output block of the borrowed network."""
+Kind = Literal["gar", "inverter", "discriminator", "normals", "shape", "parser", "output-block"]
+"""Generator, inverter, discriminator, estimator of normals or shape, face parser, or output block of the borrowed
+network."""
 
 STORED = {"images": "pictures", "metrics": "figures"}
 """Fields that have another name in the file, the one of the first weight files."""

@@ -16,6 +16,7 @@ _USES: dict[Kind, str] = {
     "discriminator": "going on with a training",
     "normals": "normals of a photo",
     "shape": "shape of a photo's head",
+    "parser": "skin, hair and background of a photo",
 }
 
 

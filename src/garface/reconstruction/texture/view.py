@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,10 @@ class View:
     rim: Tensor
     """(N,) distance to the outline, mm."""
 
+    def doubted(self, share: Tensor) -> View:
+        """The same, believed only to a `share` (N,) in [0, 1]."""
+        return replace(self, belief=self.belief * share, quality=self.quality * share)
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -63,6 +67,8 @@ class Sight:
     image: Tensor
     """(1, 3, h, w)."""
     camera: Camera
+    block: int
+    """Pixels of the photo along each side of a pixel of `picture`."""
     depth_camera: Camera
     nearest: Tensor
     """(1, 1, h', w') camera-frame z of the visible surface, minus infinity where there is none."""
@@ -77,7 +83,7 @@ class Sight:
         photo: Tensor, vertices: Tensor, model: HeadModel, camera: Camera, size: int, settings: TextureSettings
     ) -> Sight:
         """Cut out the head, averaged down to about two pixels a texel of `size` a side, and render its depth."""
-        image, camera = _cut_out(photo, camera, camera.project(vertices[None])[0], 2 * size)
+        image, camera, block = _cut_out(photo, camera, camera.project(vertices[None])[0], 2 * size)
         scale = min(settings.depth_pixels, size) / max(camera.height, camera.width)
         height, width = math.ceil(camera.height * scale), math.ceil(camera.width * scale)
         small = Camera(camera.focal * scale, camera.principal * scale, height, width)
@@ -87,10 +93,13 @@ class Sight:
         depth = depth.masked_fill(triangle[:, None] < 0, -torch.inf)
         outline = torch.from_numpy(ndimage.distance_transform_edt(np.pad(triangle[0].numpy() >= 0, 1, mode="edge")))
         around = max_pool2d(depth, 5, stride=1, padding=2)
-        return Sight(image, camera, small, depth, around, outline[None, None, 1:-1, 1:-1].float(), settings)
+        return Sight(image, camera, block, small, depth, around, outline[None, None, 1:-1, 1:-1].float(), settings)
 
-    def look(self, points: Tensor, normals: Tensor) -> View:
-        """See (N, 3) points of the surface with (N, 3) normals."""
+    def look(self, points: Tensor, normals: Tensor, shift: Tensor) -> View:
+        """See (N, 3) points of the surface with (N, 3) normals.
+
+        Their colours lie by `shift` (N, 2), pixels of the photo, beside their projections.
+        """
         facing = (normalize(normals, dim=1) * normalize(-points, dim=1)).sum(1)
         pixels = self.depth_camera.project(points[None])
         footprint = -points[:, 2] / self.depth_camera.focal
@@ -98,7 +107,8 @@ class Sight:
         shown = self._in_front(points, pixels, facing, footprint) & self._inside(points)
         belief = shown * ramp(facing, *self.settings.grazing) * ramp(rim, 0.0, self.settings.border)
         quality = belief * facing.clamp(0, 1) * ramp(rim, 0.0, 4 * self.settings.border)
-        return View(_sample(self.image, self.camera.project(points[None])), belief, quality, rim)
+        places = self.camera.project(points[None]) + shift / self.block
+        return View(_sample(self.image, places), belief, quality, rim)
 
     def _in_front(self, points: Tensor, pixels: Tensor, facing: Tensor, footprint: Tensor) -> Tensor:
         """Depth test with a tolerance that grows with the slope, and a margin beside steps in depth."""
@@ -112,7 +122,7 @@ class Sight:
         return (x >= 0.5) & (y >= 0.5) & (x <= self.camera.width - 0.5) & (y <= self.camera.height - 0.5)
 
 
-def _cut_out(photo: Tensor, camera: Camera, projected: Tensor, limit: int) -> tuple[Tensor, Camera]:
+def _cut_out(photo: Tensor, camera: Camera, projected: Tensor, limit: int) -> tuple[Tensor, Camera, int]:
     """Crop to the (N, 2) projected points and average blocks of pixels, exactly as the camera returned sees it."""
     span = float((projected.amax(0) - projected.amin(0)).max())
     block = max(1, math.floor(span / limit))
@@ -129,7 +139,7 @@ def _cut_out(photo: Tensor, camera: Camera, projected: Tensor, limit: int) -> tu
         else (photo[:, :, top:bottom, left:right].float())
     )
     principal = (camera.principal - torch.tensor([[left, top]])) / block
-    return image, Camera(camera.focal / block, principal, height, width)
+    return image, Camera(camera.focal / block, principal, height, width), block
 
 
 def _sample(image: Tensor, pixels: Tensor, *, mode: str = "bilinear") -> Tensor:
