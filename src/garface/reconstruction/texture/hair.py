@@ -21,8 +21,8 @@ STRANDS = 220
 """Widest strands around the head."""
 STRAND_LENGTH = 0.35
 """Radians from the whorl along which a strand keeps its brightness."""
-FORGET = 0.01
-"""Pull of the share of hair toward what the whole scalp has; see `Smoother`."""
+FORGET, FORGET_COLOUR = 0.3, 0.01
+"""Pulls of the share of hair toward what the whole scalp has, and of its colour toward the median; see `Smoother`."""
 HAIRY = 0.3
 """Share of hair on the part of the scalp that is seen, above which the rest has hair too."""
 TOP = 0.35
@@ -78,7 +78,7 @@ def _coloured(atlas: UVAtlas, view: View, share: Tensor, pattern: Tensor, smooth
     middle, axis = _colours(sample)
     carried, _ = atlas.gather(view.colour, shown)
     _, belief = atlas.gather(share[:, None], shown)
-    base = atlas.spread(smooth.carry(carried, belief, middle.expand(len(carried), 3), FORGET))
+    base = atlas.spread(smooth.carry(carried, belief, middle.expand(len(carried), 3), FORGET_COLOUR))
     made = (base + pattern[:, None] * axis).clamp(-1, 1)
     return torch.lerp(made, view.colour, shown[:, None])
 

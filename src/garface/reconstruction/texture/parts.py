@@ -120,7 +120,8 @@ def lids(model: HeadModel) -> Tensor:
     targets = model.morph_targets()
     sizes = [targets[name].norm(dim=1) for name in ("eyeBlinkLeft", "eyeBlinkRight") if name in targets]
     none = torch.zeros(len(model.mean), dtype=torch.bool)
-    return torch.stack([none, *(size > LID_SHARE * size.max() for size in sizes)]).any(0)
+    moved = torch.stack([none, *(size > LID_SHARE * size.max() for size in sizes)]).any(0)
+    return moved & any_region(model, "face", "eye_sockets")
 
 
 def lash_line(model: HeadModel) -> Tensor:
