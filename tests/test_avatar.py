@@ -172,7 +172,7 @@ def test_a_turned_jaw_bone_opens_the_mouth(identity: torch.Tensor) -> None:
     lower = MODEL.region("teeth") & (wanted.norm(dim=1) > 1)
     assert float(error[lower].max()) < 0.08 * float(wanted.norm(dim=1).max())
     assert float(share[MODEL.region("teeth") & ~lower].max()) < 0.01
-    assert float(error[any_region(MODEL, "face")].mean()) < 1.0
+    assert float(error[any_region(MODEL, "face")].mean()) < 0.03 * float(wanted.norm(dim=1).max())
 
 
 def test_a_hinge_is_found_again() -> None:

@@ -174,7 +174,7 @@ def part(attributes: dict[str, Any], values: np.ndarray, start: np.ndarray, end:
 
 
 def joined(_: Any, a: Any, b: Any, operation: Callable[[Any, Any], Any]) -> Any:
-    """Two images, or a picture and its channels' constants, or two numbers."""
+    """Two images, or an image and its channels' constants, or two numbers."""
     images = any(isinstance(value, Tensor) for value in (a, b))
     return operation(channels(a), channels(b)) if images else operation(a, b)
 

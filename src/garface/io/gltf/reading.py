@@ -77,7 +77,7 @@ def _bones(file: gl.GLTF2) -> list[GltfBone]:
         return []
     joints = file.skins[0].joints
     parents = {child: joint for joint in joints for child in file.nodes[joint].children or []}
-    bones, place = [], {}
+    bones, place = list[GltfBone](), dict[int, NDArray[np.float64]]()
     for joint in joints:
         node, parent = file.nodes[joint], parents.get(joint)
         origin = np.zeros(3) if parent is None else place[parent]
@@ -93,7 +93,7 @@ def _material(file: gl.GLTF2, material: Any) -> GltfMaterial:
 
 
 def _pixels(file: gl.GLTF2, image: Any) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(_bytes(file, image.bufferView))).convert("RGB"))
+    return np.array(Image.open(io.BytesIO(_bytes(file, image.bufferView))).convert("RGB"))
 
 
 def _bytes(file: gl.GLTF2, view: int) -> bytes:

@@ -30,7 +30,7 @@ PUPIL_SHARE = 0.34
 """Radius of a pupil in iris radii."""
 RING = (0.4, 0.85)
 """Inner and outer radius, in iris radii, between which the colour of an iris is taken."""
-PIXELS = 12
+PIXELS = 30
 """Pixels of an iris from which a colour is taken."""
 FIBRES = 24
 """Widest fibres around an iris."""

@@ -21,10 +21,12 @@ STRANDS = 220
 """Widest strands around the head."""
 STRAND_LENGTH = 0.35
 """Radians from the whorl along which a strand keeps its brightness."""
-FORGET = 0.01
-"""Pull of the share of hair toward what the whole scalp has; see `Smoother`."""
+FORGET, FORGET_COLOUR = 0.3, 0.01
+"""Pulls of the share of hair toward what the whole scalp has, and of its colour toward the median; see `Smoother`."""
 HAIRY = 0.3
 """Share of hair on the part of the scalp that is seen, above which the rest has hair too."""
+TOP = 0.35
+"""Share of the way from the eyes to the crown above which that part is looked at."""
 EDGE = (0.35, 0.65)
 """Share of hair that is skin, and that is hair; between them strands thin out."""
 SPREAD = 0.16
@@ -57,9 +59,10 @@ def grow_hair(model: HeadModel, atlas: UVAtlas, zones: Zones, view: View, share:
     zone = zones.hair & ~any_region(model, "ears", "neck")
     known = view.belief * atlas.within(zone)
     grown, belief = atlas.gather(share[:, None], known)
-    scalp = any_region(model, "scalp") & (belief > 0.2)
-    hairy = float(grown[scalp].mean()) > HAIRY if int(scalp.sum()) > 20 else bool((share * known).sum() > SEEN)
-    plain = (any_region(model, "scalp") & hairy).float()[:, None]
+    scalp = zone & ~any_region(model, "face")
+    shown = scalp & (belief > 0.2) & (model.mean[:, 1] > TOP * model.mean[:, 1].max())
+    hairy = float(grown[shown].mean()) > HAIRY if int(shown.sum()) > 20 else bool((share * known).sum() > SEEN)
+    plain = (scalp & hairy).float()[:, None]
     held = torch.where(zone, belief, torch.ones_like(belief))
     carried = smooth.carry(grown * zone[:, None], held, plain, FORGET)
     pattern = hair_pattern(model, atlas)
@@ -75,7 +78,7 @@ def _coloured(atlas: UVAtlas, view: View, share: Tensor, pattern: Tensor, smooth
     middle, axis = _colours(sample)
     carried, _ = atlas.gather(view.colour, shown)
     _, belief = atlas.gather(share[:, None], shown)
-    base = atlas.spread(smooth.carry(carried, belief, middle.expand(len(carried), 3), FORGET))
+    base = atlas.spread(smooth.carry(carried, belief, middle.expand(len(carried), 3), FORGET_COLOUR))
     made = (base + pattern[:, None] * axis).clamp(-1, 1)
     return torch.lerp(made, view.colour, shown[:, None])
 

@@ -30,6 +30,10 @@ BEARD_REACH = 60.0
 """Hair on the face this near to the middle of the lips, mm, is a beard."""
 HAIRLINE = 0.38
 """Share of the way from the eyes to the crown above which the face may have hair of the head."""
+TEMPLES, NAPE = 0.1, -0.5
+"""The same for the sides of the scalp, and for its back, where hair grows farther down."""
+BEHIND = 0.2
+"""Share of the way from the middle of the head to its back from which that is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,7 @@ class Zones:
     """Where on a head what may grow, as masks (V,) of its vertices."""
 
     hair: Tensor
-    """Hair of the head: the scalp and the face above its forehead."""
+    """Hair of the head: the scalp down to the nape, and the face above its forehead."""
     beard: Tensor
     """Hair of the face."""
     hidden: Tensor
@@ -105,7 +109,9 @@ class Zones:
             middle = mean[lips].mean(0)
             near = (mean - middle).norm(dim=1) < BEARD_REACH
             beard = face & near & (mean[:, 1] < 0.4 * middle[1])
-        hair = any_region(model, "scalp") | (face & (mean[:, 1] > HAIRLINE * crown))
+        upper = mean[:, 1] > TEMPLES * crown
+        behind = (mean[:, 2] < BEHIND * mean[:, 2].min()) & (mean[:, 1] > NAPE * crown)
+        hair = (any_region(model, "scalp") & (upper | behind)) | (face & (mean[:, 1] > HAIRLINE * crown))
         return Zones(hair, beard, any_region(model, "eye_sockets") | lids(model))
 
 
@@ -114,7 +120,8 @@ def lids(model: HeadModel) -> Tensor:
     targets = model.morph_targets()
     sizes = [targets[name].norm(dim=1) for name in ("eyeBlinkLeft", "eyeBlinkRight") if name in targets]
     none = torch.zeros(len(model.mean), dtype=torch.bool)
-    return torch.stack([none, *(size > LID_SHARE * size.max() for size in sizes)]).any(0)
+    moved = torch.stack([none, *(size > LID_SHARE * size.max() for size in sizes)]).any(0)
+    return moved & any_region(model, "face", "eye_sockets")
 
 
 def lash_line(model: HeadModel) -> Tensor:

@@ -68,7 +68,7 @@ class Sight:
     """(1, 3, h, w)."""
     camera: Camera
     block: int
-    """Pixels of the photo along each side of a pixel of `picture`."""
+    """Pixels of the photo along each side of a pixel of `image`."""
     depth_camera: Camera
     nearest: Tensor
     """(1, 1, h', w') camera-frame z of the visible surface, minus infinity where there is none."""
