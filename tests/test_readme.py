@@ -210,6 +210,8 @@ def test_every_command_of_the_line_is_in_a_document() -> None:
         "evaluate fit",
         "evaluate geometry",
         "evaluate likeness",
+        "evaluate quality",
+        "evaluate skin",
         "render random",
         "render sweep",
         "models fetch",

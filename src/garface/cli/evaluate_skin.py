@@ -26,6 +26,8 @@ class Skin:
     """fast skips the refinement, best refines longest."""
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
     """Also write the errors of every photo; a summary is always printed."""
+    batch: int = 4
+    """Photos that are processed together; more need more memory."""
     model: str = "builtin"
     """Folder of a training run with its weights, or builtin."""
     device: Device = "auto"
@@ -38,7 +40,9 @@ class Skin:
         from garface.io import list_photos
         from garface.reconstruction import ReconstructionSettings
 
-        settings = ReconstructionSettings(quality=self.quality, model=self.model, device=self.device, texture_size=512)
+        settings = ReconstructionSettings(
+            quality=self.quality, model=self.model, device=self.device, batch=self.batch, texture_size=512
+        )
         table = measure_skin(list_photos(self.photos), settings)
         write(table, self.out)
         return 0 if table.rows else FAILED

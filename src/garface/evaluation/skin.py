@@ -87,12 +87,15 @@ def measure_skin(photos: Sequence[Path], settings: ReconstructionSettings, *, pr
     """
     rows: list[SkinRow] = []
     failures: list[tuple[str, str]] = []
-    with Reconstructor(settings) as reconstructor:
-        for photo in tqdm(photos, unit="photo", disable=not progress):
-            try:
-                rows.append(compare_colours(photo, reconstructor.reconstruct(photo)[0]))
-            except InputError as error:
-                failures.append((str(photo), str(error)))
+    with Reconstructor(settings) as reconstructor, tqdm(total=len(photos), unit="photo", disable=not progress) as bar:
+        for first in range(0, len(photos), settings.batch):
+            group = photos[first : first + settings.batch]
+            for photo, found in zip(group, reconstructor.reconstruct_batch(group)):
+                if isinstance(found, InputError):
+                    failures.append((str(photo), str(found)))
+                else:
+                    rows.append(compare_colours(photo, found[0]))
+            bar.update(len(group))
     return SkinTable(settings.quality, tuple(rows), tuple(failures))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from garface.arrays import Pixels
@@ -27,8 +28,8 @@ GOOD = "good"
 """Kind of a photo that was not spoiled."""
 TURNED = ("upside-down", "sideways")
 """Kinds after which a photo should be reconstructed as if it had not been turned, or be noted."""
-_ALIKE = 0.9
-"""Least correlation of two crops of the same face."""
+_ALIKE, _COARSE = 0.9, 16
+"""Least correlation of two crops of the same face, and the side, px, to which they are reduced before."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,6 @@ def measure_quality(
     settings: ReconstructionSettings,
     *,
     every: int = 1,
-    kinds: Sequence[str] = tuple(KINDS),
     progress: bool = True,
 ) -> QualityTable:
     """Report on the quality of good photos, and of some of them spoiled in each way.
@@ -98,10 +98,9 @@ def measure_quality(
         photos: files of good photos. Those without a face count as refused.
         settings: of the reconstruction.
         every: one photo in so many is also spoiled.
-        kinds: names in `KINDS`.
         progress: whether to show a bar.
     """
-    jobs = [(photo, (GOOD, *kinds) if place % every == 0 else (GOOD,)) for place, photo in enumerate(photos)]
+    jobs = [(photo, (GOOD, *KINDS) if place % every == 0 else (GOOD,)) for place, photo in enumerate(photos)]
     rows: list[QualityRow] = []
     with Reconstructor(settings) as reconstructor:
         for photo, wanted in tqdm(jobs, unit="photo", disable=not progress):
@@ -148,8 +147,9 @@ def _notes(shot: Shot, quality: Quality) -> tuple[str, ...]:
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
-    """Whether two crops show the same."""
-    return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) >= _ALIKE
+    """Whether two crops show the same, up to shifts of a few pixels."""
+    coarse = torch.stack([interpolate(one, size=(_COARSE, _COARSE), mode="area").flatten() for one in (a, b)])
+    return float(torch.corrcoef(coarse)[0, 1]) >= _ALIKE
 
 
 def _share(values: Sequence[bool]) -> float:
