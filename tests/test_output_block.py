@@ -172,7 +172,7 @@ def test_the_teacher_renders_once_and_keeps(tmp_path: Path) -> None:
     kept = again.lesson(torch.tensor([5, 3]))
     assert torch.equal(kept.images, first.images.flip(0))
     torch.testing.assert_close(kept.features, first.features.flip(0))
-    with pytest.raises(OutputError, match=r"images\.npy holds \(8, 32, 32, 3\)"):
+    with pytest.raises(OutputError, match=r"pictures\.npy holds \(8, 32, 32, 3\)"):
         teacher(tmp_path, count=9)
 
 
