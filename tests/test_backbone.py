@@ -44,11 +44,16 @@ def test_the_module_renders_what_the_graph_renders() -> None:
     with torch.no_grad():
         output, backbone = double_network()(w), build_backbone(double_network())
         torch.testing.assert_close(backbone(w), output, rtol=0, atol=1e-6)
-        one_each = backbone(w[:, None].expand(-1, backbone.layers(512), -1))
-    assert torch.equal(one_each, backbone(w))
     assert float(output.std()) > 0.05
     assert (backbone.resolution, backbone.layers(128), backbone.layers(512)) == (1024, 11, 15)
     assert (backbone.channels(128), backbone.doubled_channels(128)) == (256, 128)
+
+
+def test_one_style_for_each_layer_is_one_style_for_all_if_they_are_the_same() -> None:
+    backbone, w = tiny_backbone(5), styles(2)
+    one_each = backbone(w[:, None].expand(-1, backbone.layers(backbone.sides[-1]), -1))
+    assert torch.equal(one_each, backbone(w))
+    assert not torch.equal(one_each[:1], one_each[1:])
 
 
 def test_its_weights_are_constants_that_no_checkpoint_holds() -> None:

@@ -3,9 +3,9 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,30 +142,36 @@ def test_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys, pathlib, torch
-from garface.networks.layers import RunningStandard
-from garface.training.checkpoints import write_checkpoint
-folder, content = pathlib.Path(sys.argv[1]), {"configuration": {}, "x": torch.zeros(3_000_000)}
-for images in range(1, 1_000_000):
-    content["x"].fill_(images)
-    write_checkpoint(folder, content, images=images)
+import itertools, os, pathlib, signal, sys, time, torch
+from garface.training.checkpoints import newest_checkpoint, write_checkpoint
+
+def write_on(folder):
+    content = {"configuration": {}, "x": torch.zeros(3_000_000)}
+    for images in itertools.count(1):
+        content["x"].fill_(images)
+        write_checkpoint(folder, content, images=images)
+
+for name, delay in (("a", 0.0), ("b", 0.013), ("c", 0.029)):
+    folder = pathlib.Path(sys.argv[1]) / name
+    if not (child := os.fork()):
+        write_on(folder)
+    while newest_checkpoint(folder) is None:
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
 def test_killing_while_writing_never_leaves_an_unreadable_checkpoint(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
-    for delay in (0.0, 0.013, 0.029):
-        while newest_checkpoint(tmp_path) is None:
-            time.sleep(0.01)
-        time.sleep(delay)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        for path in tmp_path.glob("checkpoint-*.pt"):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=True, timeout=120)
+    for name in "abc":
+        paths = list((tmp_path / name).glob("checkpoint-*.pt"))
+        assert paths
+        for path in paths:
             stored = read_checkpoint(path)
             assert bool((stored["x"] == stored["images"]).all())
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
-    process.kill()
-    process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -273,21 +279,26 @@ late = runtime.register("late", torch.nn.Linear(1, 1))
 adam = torch.optim.Adam([*network.parameters(), *late.parameters()], lr=0.01, betas=(0.0, 0.99))
 def step():
     index = runtime.next_images(8).float()
-    drawn = network(index[:, None])
-    runtime.descend((late(drawn) if runtime.images >= 24 else drawn).square().mean(), adam)
+    output = network(index[:, None])
+    runtime.descend((late(output) if runtime.images >= 24 else output).square().mean(), adam)
     return {"index": index}
 runtime.run(step)
 """
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    single = [sys.executable, "-c", PROCESS, str(tmp_path / "one")]
-    (tmp_path / "script.py").write_text(PROCESS)
-    double = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29711"]
-    subprocess.run(single, check=True, env=environment)
-    command = [*double, str(tmp_path / "script.py"), str(tmp_path / "two")]
-    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
+    """The two are told of each other as `torchrun` tells them."""
+    command = [sys.executable, "-c", PROCESS]
+    subprocess.run([*command, str(tmp_path / "one")], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen([*command, str(tmp_path / "two")], env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in "01"
+    ]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
     one, two = content(tmp_path / "one"), content(tmp_path / "two")
     for part in ("network", "late"):  # the second joins in after six steps, and must not be hurled away
         for name in ("weight", "bias"):
