@@ -393,6 +393,31 @@ def test_ctrl_c_while_saving_leaves_nothing_unfinished(reconstruct, place: Path,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_inside_a_finalizer_is_not_forgotten(reconstruct, place: Path, monkeypatch) -> None:
+    photos = [save(f"{name}.png", portrait()) for name in "abc"]
+    draw, before = Reconstruction._overlay, signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    class Pressed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted(self: Reconstruction) -> np.ndarray:
+        if self.name == "b":
+            Pressed()  # Python drops what is raised in here
+        return draw(self)
+
+    monkeypatch.setattr(Reconstruction, "_overlay", interrupted)
+    try:
+        result = reconstruct(*photos)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.code == 130
+    assert_one_sentence(result.complaint.splitlines()[-1], "Ctrl-C", "1 of 3 photos")
+    assert_only(place, "a")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_for_real(place: Path, model: Path) -> None:
     photos = [str(save(f"{index}.png", portrait())) for index in range(40)]
     arguments = ["--quality", "fast", "--texture-size", "64", "--model", str(model), "--out", "out"]

@@ -76,7 +76,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         ("train gra --folder b", "no `garface train` command 'gra' (did you mean gar?)"),
         ("conjure", "no `garface` command 'conjure'; choose from: reconstruct, render"),
         ("models fetch face-landmark", "no asset 'face-landmark' (did you mean face-landmarker?)"),
-        ("train gar --preset cpu128 --folder b --faces c", "no preset 'cpu128' (did you mean cpu-128?)"),
+        ("train gar --preset cpu128 --folder b --training-set c", "no preset 'cpu128' (did you mean cpu-128?)"),
         ("reconstruct a.jpg --out b --model builtn", "builtn is not a folder"),
     ],
 )

@@ -9,7 +9,7 @@ from fuzz_targets import TARGETS, damaged, outcome
 
 SLOW = {"large.png", "claims.png", "scans.jpg", "frames.gif", "text.png", "profile.png", "long.txt"}
 """Bombs that take seconds or much memory even if all is well."""
-COUNTS = {"dlib": 3, "tflite": 10}
+COUNTS = {"dlib": 3, "tflite": 5}
 """Inputs of targets with large files; the others have 40."""
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from garface.borrowed.dlib_file import read_network
 from garface.borrowed.tflite_file import read_graph
-from garface.datasets.training_set import TrainingSet
+from garface.datasets.training_set import SETTINGS_FILE, TrainingSet
 from garface.errors import GarfaceError
 from garface.heads import load_head, stamp
 from garface.io import list_photos, read_mesh, read_photo, write_obj, write_ply
@@ -315,11 +315,11 @@ def _reports() -> Files:
     return {"reconstruction.json": json.dumps(report).encode()}
 
 
-def _read_report(path: Path) -> None:
+def _read_report(path: Path) -> list[object]:
     report = read_report(path.parent)
     photo = report["photo"]
-    assert report["settings"].get("seed", 0) is not report["weights"].get("gar")
-    assert photo.get("faces", 1) < 1000 or list(photo.get("notes", ())) == list(photo.get("person", []))
+    used = [report["settings"].get("seed"), report["weights"].get("gar"), *photo.get("notes", ())]
+    return used + list(photo.get("person", ())) * (photo.get("faces", 1) > 1)
 
 
 # Arrays, checkpoints, meshes, and formats of others
@@ -341,6 +341,7 @@ def _faces() -> Files:
 
 
 def _read_faces(path: Path) -> None:
+    (path.parent / SETTINGS_FILE).write_text(json.dumps({"head": stamp(load_head())}))
     faces = TrainingSet(path.parent, split="all")
     rows = torch.arange(2 * len(faces))
     faces.images(rows)

@@ -4,11 +4,11 @@
     python tools/kills.py training --kills 50
     python tools/kills.py batch --kills 20 --signal INT
 
-A batch of small photos with a tiny random renderer is started again after every kill; when all photos are finished, it
-starts over, every other time as a replacement of the finished results (`--overwrite`). After every kill each result
-that can be seen must be whole and equal to that of an undisturbed run, and what was finished before must still be
-there, untouched. The training is that of the tests; in the end its weights must be those of an undisturbed run, bit for
-bit. With `--signal INT` the time that the process goes on computing is told as well. Linux only.
+Small photos, reconstructed one by one with a tiny random renderer, are started again after every kill. When all are
+finished, they start over, every other time as a replacement of the finished results (`--overwrite`). After every kill,
+each result that can be seen must be whole and equal to that of an undisturbed run, and what was finished before must
+still be there, untouched. The training is that of the tests; in the end its weights must be those of an undisturbed
+run, bit for bit. With `--signal INT`, the time that the process goes on computing is told as well. Linux only.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from garface.cli import main as garface
 from garface.files import MANIFEST
 from garface.reconstruction import pipeline
 
-PHOTOS = 6
+PHOTOS = 4
 """Of the batch."""
 
 
@@ -100,7 +100,7 @@ def prepare(place: Path) -> None:
 def reconstruct(place: Path, out: str, *options: str) -> None:
     """The command under test."""
     arguments = [str(place / "photos"), "--model", str(place / "model"), "--out", str(place / out), *options]
-    small = ["--quality", "fast", "--texture-size", "16", "--batch", "2", "--device", "cpu"]
+    small = ["--quality", "fast", "--texture-size", "16", "--batch", "1", "--device", "cpu"]
     code = garface(["reconstruct", *arguments, *small])
     if code not in (0, 130):
         os._exit(code)

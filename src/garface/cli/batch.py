@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from garface.cli.terminal import FAILED, UNEXPECTED, one_line, say, table, unexpected
+from garface.cli.terminal import FAILED, UNEXPECTED, insistent_interrupts, one_line, say, table, unexpected
 from garface.collection import Outcome
 from garface.errors import GarfaceError, OutputError
 
@@ -49,10 +49,11 @@ class Batch:
         self.jobs, self.out, self.total = jobs, out, len(jobs)
         self.outcomes: list[Outcome[Job, Saved]] = []
         self._show: Callable[[str, float], None] = lambda _name, _done: None
+        self._check: Callable[[], None] = lambda: None
 
     def collect(self, outcomes: Iterable[Outcome[Job, Saved]]) -> None:
         """Work through a collection, with a bar on a terminal and a line per photo elsewhere."""
-        with _progress(self.total) as self._show:
+        with insistent_interrupts() as self._check, _progress(self.total) as self._show:
             for outcome in outcomes:
                 self.outcomes.append(outcome)
                 self._show(outcome.job.name, len(self.outcomes))
@@ -60,7 +61,8 @@ class Batch:
                     say(self._line(outcome))
 
     def progress(self, jobs: Sequence[Job], _stage: str, share: float) -> None:
-        """Move the bar to a share of the jobs in progress."""
+        """Move the bar to a share of the jobs in progress, or end the work after Ctrl-C."""
+        self._check()
         self._show(jobs[0].name, len(self.outcomes) + len(jobs) * share)
 
     def _line(self, outcome: Outcome[Job, Saved]) -> str:

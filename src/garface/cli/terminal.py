@@ -1,9 +1,13 @@
 """What all commands share: sentences, tables, and checks of output paths."""
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from garface.errors import OutputError, SettingError
 
@@ -14,9 +18,38 @@ FAILED, UNEXPECTED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 1, 130, 141, 143
 """Exit codes: of everything that a user can fix, of defects, and of signals (128 + their number)."""
 
 
-def stopped(signal: str) -> int:
-    """Exit code after a run that a signal ended early, by its name."""
-    return INTERRUPTED if signal == "SIGINT" else TERMINATED
+def stopped(name: str) -> int:
+    """Exit code after a run that a signal of this name ended early."""
+    return INTERRUPTED if name == "SIGINT" else TERMINATED
+
+
+@contextmanager
+def insistent_interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C interrupts as always, and the yielded function interrupts again once it was pressed.
+
+    Python drops exceptions that are raised inside finalizers and callbacks of native libraries, Ctrl-C included: called
+    now and then, the function ends the work nevertheless.
+    """
+    pressed = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = ours and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, handle)
+    try:
+        yield check
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def say(sentence: str) -> None:
