@@ -121,5 +121,8 @@ class HeadModel(Protocol):
         A target with the name of an expression is what its coefficient does at 1.
         """
 
+    def __hash__(self) -> int:
+        """Of this object: what is computed once for a head model is kept by it."""
+
     def to(self, device: torch.device | str) -> HeadModel:
         """The same model with every tensor on `device`."""

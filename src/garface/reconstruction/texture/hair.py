@@ -56,18 +56,19 @@ def grow_hair(model: HeadModel, atlas: UVAtlas, zones: Zones, view: View, share:
         share: (N,) of hair at what is seen.
         smooth: carries values over the head.
     """
-    zone = zones.hair & ~any_region(model, "ears", "neck")
+    ears = any_region(model, "ears")
+    zone = zones.hair & ~ears & ~any_region(model, "neck")
     known = view.belief * atlas.within(zone)
     grown, belief = atlas.gather(share[:, None], known)
     scalp = zone & ~any_region(model, "face")
     shown = scalp & (belief > 0.2) & (model.mean[:, 1] > TOP * model.mean[:, 1].max())
     hairy = float(grown[shown].mean()) > HAIRY if int(shown.sum()) > 20 else bool((share * known).sum() > SEEN)
-    plain = (scalp & hairy).float()[:, None]
-    held = torch.where(zone, belief, torch.ones_like(belief))
+    plain = ((scalp | ears) & hairy).float()[:, None]  # up to the root of the ear
+    held = torch.where(zone | ears, belief * zone, torch.ones_like(belief))
     carried = smooth.carry(grown * zone[:, None], held, plain, FORGET)
     pattern = hair_pattern(model, atlas)
     line = torch.lerp(atlas.spread(carried)[:, 0], share, known)
-    edge = ramp(line + 0.06 * pattern, *EDGE)
+    edge = ramp(line + 0.06 * pattern, *EDGE) * ~atlas.within(ears)
     return Hair(edge, _coloured(atlas, view, share, pattern, smooth))
 
 
