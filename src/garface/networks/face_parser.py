@@ -21,7 +21,7 @@ class FaceParserConfig:
 
     resolution: int = 128
     """Side of the crops that it is trained on, pixels."""
-    widths: tuple[int, ...] = (16, 32, 48, 64, 64)
+    widths: tuple[int, ...] = (16, 24, 24, 32, 32)
     """Channels from half the resolution down, halving at each step; multiples of 8."""
 
     def __post_init__(self) -> None:
