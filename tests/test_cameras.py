@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from garface.geometry import Camera, Pose, Turn, axis_angle_to_matrix
 from garface.heads import ARKIT_NAMES, FitSettings, LandmarkFit, landmark_points, load_head
@@ -103,6 +104,21 @@ def test_a_crop_of_a_turned_camera_shows_the_head_as_seen_straight_on() -> None:
     unit = (middle.points[0, 33] - middle.points[0, 263]).norm()
     assert float((middle.points - corner.points).norm(dim=-1).mean() / unit) < 0.01
     torch.testing.assert_close(corner.camera.principal, torch.full((1, 2), 128.0), atol=8.0, rtol=0)
+
+
+def test_what_lies_under_a_landmark_in_the_photo_lies_under_it_in_the_crop() -> None:
+    """The photo's colours say where in it they are."""
+    seen = pose(1600.0, PLACES[4])
+    points = PHOTO.project(seen.apply(landmark_points(MODEL, HEAD)))
+    columns, rows = (np.arange(WIDTH) + 0.5) / WIDTH, (np.arange(HEIGHT) + 0.5) / HEIGHT
+    channels = [np.broadcast_to(columns, (HEIGHT, WIDTH)), np.broadcast_to(rows[:, None], (HEIGHT, WIDTH))]
+    pixels = np.rint(255 * np.stack([*channels, channels[0]], 2)).astype(np.uint8)
+    face = align_face(pixels, found(points[0], torch.eye(3)), 256)
+    torch.testing.assert_close(face.photo_points, points, atol=0.02, rtol=0)
+    colours = grid_sample(face.image, (face.points / 128 - 1)[:, None], align_corners=False)[0, :2, 0].T
+    places = (colours + 1) / 2 * torch.tensor([WIDTH, HEIGHT])
+    assert float((places - points[0]).norm(dim=1).max()) < 4  # px: colours have 256 steps
+    assert not torch.allclose(face.turn.rotation, torch.eye(3), atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from test_texture import MODEL, SIZE, ball, columns, draw, lens, placed
 from torch import Tensor
 
-from garface.geometry import Similarity
+from garface.geometry import Camera, Similarity, Turn
 from garface.heads import MEDIAPIPE, Embedding, HeadModel, landmark_points, load_head
 from garface.heads.tables import INNER_LIPS, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS, interocular_distance
 from garface.networks import CLASSES, FaceParser, FaceParserConfig
@@ -130,14 +130,18 @@ def test_colours_are_taken_from_where_the_landmarks_are() -> None:
     assert middle[1] - middle[0] == pytest.approx(expected, rel=0.35)
 
 
-def test_parts_are_found_where_they_lie_in_the_photo() -> None:
-    """A crop that is turned and half as large: a pixel of the photo has the class of its place in the crop."""
+@pytest.mark.parametrize("turned", [False, True])
+def test_parts_are_found_where_they_lie_in_the_photo(turned: bool) -> None:
+    """A crop that is rolled and half as large, of a camera that may have turned: a pixel has its place's class."""
     shares = torch.zeros(1, len(CLASSES), 64, 64)
     shares[0, 1], shares[0, 7, 10:20, 40:50] = 1.0, 1.0
     shares[0, 1, 10:20, 40:50] = 0.0
     similarity = Similarity(torch.tensor([0.5]), torch.tensor([0.4]), torch.tensor([[5.0, -3.0]]))
-    places = similarity.inverse().apply(torch.tensor([[[45.0, 15.0], [20.0, 50.0], [-30.0, 10.0]]]))[0]
-    found = PhotoParts(shares, similarity).at(places)
+    camera = Camera(torch.tensor([200.0]), torch.tensor([[64.0, 64.0]]), 128, 128)
+    turn = Turn.towards(camera, torch.tensor([[180.0, 20.0]])) if turned else None
+    places = similarity.inverse().apply(torch.tensor([[[45.0, 15.0], [20.0, 50.0], [-30.0, 10.0]]]))
+    places = (places if turn is None else turn.inverse().apply(places))[0]
+    found = PhotoParts(shares, similarity, turn).at(places)
     assert [CLASSES[index] for index in found.argmax(1)] == ["hair", "skin", "other"]
     torch.testing.assert_close(found.sum(1), torch.ones(3))
 

@@ -77,8 +77,8 @@ class DetectorSettings:
     smallest_interocular_distance: float = 16.0
     """Faces whose eyes are nearer than this, in pixels, are refused."""
     most_windows: int = 3000
-    """Most windows searched after the whole photo, some 20 seconds; enough for all sizes up to 48 megapixels. See
-    `LandmarkDetector.smallest_face`."""
+    """Most windows searched after the whole photo, a minute on one core; enough for all sizes up to 48 megapixels.
+    See `LandmarkDetector.smallest_face`."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ class AlignedFace:
     Attributes:
         image: (1, 3, R, R) in [-1, 1].
         inside: (1, 1, R, R) share of each pixel that the photo covers.
-        aim: (1, 2) px of the photo that the camera was turned towards: the middle of the face, or the principal point
-            where the camera is unknown and was not turned.
+        turn: of the photo's camera towards the middle of the face; none where the camera is unknown.
         similarity: from px of the turned camera to crop px.
         camera: of the crop; its focal length is a placeholder until the fit.
         focal: expected focal length, crop px (B = 1); NaN where the photo does not say it.
@@ -44,7 +43,7 @@ class AlignedFace:
 
     image: Tensor
     inside: Tensor
-    aim: Tensor
+    turn: Turn
     similarity: Similarity
     camera: Camera
     focal: FocalPrior
@@ -57,7 +56,13 @@ class AlignedFace:
     def to_photo(self, camera: Camera, pose: Pose) -> tuple[Camera, Pose]:
         """Camera and pose of the full photo, from those of the crop."""
         full, roll = camera.cropped(self.similarity.inverse(), self.height, self.width)
-        return full, pose.rolled(roll).rolled(Turn.towards(full, self.aim).inverse().rotation)
+        middle = self.turn.inverse().apply(self.turn.camera.principal[:, None])[:, 0]
+        return full, pose.rolled(roll).rolled(Turn.towards(full, middle).inverse().rotation)
+
+    @property
+    def photo_points(self) -> Tensor:
+        """(1, 478, 2) landmarks, px of the photo."""
+        return self.turn.inverse().apply(self.similarity.inverse().apply(self.points))
 
 
 def align_face(pixels: Pixels, face: FaceLandmarks, size: int, *, focal: float | None = None) -> AlignedFace:
@@ -75,8 +80,8 @@ def align_face(pixels: Pixels, face: FaceLandmarks, size: int, *, focal: float |
     expected = expected_focal(height, width, size / frame.scale.item(), focal)
     known, centre = math.isfinite(expected.pixels), torch.tensor([[width / 2, height / 2]])
     photo = Camera(torch.tensor([expected.pixels if known else float(max(height, width))]), centre, height, width)
-    aim = frame.inverse().apply(torch.full((1, 1, 2), size / 2))[:, 0] if known else centre
-    turn = Turn.towards(photo, aim)
+    middle = frame.inverse().apply(torch.full((1, 1, 2), size / 2))[:, 0]
+    turn = Turn.towards(photo, middle if known else centre)
     points = turn.apply(points)
     similarity = ffhq_similarity(points, size)
     image, inside = crop(to_tensor(pixels), similarity, size, turn=turn if known else None)
@@ -84,7 +89,7 @@ def align_face(pixels: Pixels, face: FaceLandmarks, size: int, *, focal: float |
     return AlignedFace(
         image=image,
         inside=inside,
-        aim=aim,
+        turn=turn,
         similarity=similarity,
         camera=camera,
         focal=FocalPrior(similarity.scale * expected.pixels, torch.tensor([expected.spread])),

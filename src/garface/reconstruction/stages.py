@@ -359,9 +359,9 @@ def _observed(tools: Tools, face: AlignedFace) -> Observed:
     """What the photo shows of a face, for its texture."""
     model = tools.renderer.head_model.to("cpu")
     return Observed(
-        parts=PhotoParts.of(tools.parser, face.image, face.similarity, face.points),
+        parts=PhotoParts.of(tools.parser, face.image, face.similarity, face.points, turn=face.turn),
         irises=SeenIrises.of(face.image, face.points, model),
-        points=face.similarity.inverse().apply(face.points),
+        points=face.photo_points,
         hair=tools.settings.hair == "cap",
     )
 

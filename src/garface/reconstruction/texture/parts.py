@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate, max_pool2d
 
-from garface.geometry import Similarity
+from garface.geometry import Similarity, Turn
 from garface.heads import HeadModel, any_region
 from garface.heads.tables import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from garface.networks import CLASSES, FaceParser
@@ -43,18 +43,23 @@ class PhotoParts:
     shares: Tensor
     """(1, C, R, R) probabilities of `CLASSES`."""
     similarity: Similarity
-    """From pixels of the photo to pixels of the crop."""
+    """From pixels of the turned camera to pixels of `shares`."""
+    turn: Turn | None = None
+    """Of the photo's camera before the crop; None for none."""
 
     @staticmethod
     @torch.no_grad()
-    def of(parser: FaceParser, crop: Tensor, similarity: Similarity, points: Tensor) -> PhotoParts:
+    def of(
+        parser: FaceParser, crop: Tensor, similarity: Similarity, points: Tensor, *, turn: Turn | None = None
+    ) -> PhotoParts:
         """Parse a crop, and mark in it what lies between the lids and between the lips by its landmarks.
 
         Args:
             parser: knows skin, hair and background.
             crop: (1, 3, S, S) in [-1, 1].
-            similarity: from pixels of the photo to pixels of the crop.
+            similarity: from pixels of the turned camera to pixels of the crop.
             points: (1, 478, 2) landmarks, px of the crop.
+            turn: of the photo's camera before the crop; None for none.
         """
         side = parser.config.resolution
         shares, scale = parser(interpolate(crop, size=(side, side), mode="area")).softmax(1), side / crop.shape[3]
@@ -62,7 +67,9 @@ class PhotoParts:
             inside = _polygons(points[0] * scale, contours, side)
             certain = torch.eye(len(CLASSES))[CLASSES.index(name)]
             shares = torch.lerp(shares, certain[None, :, None, None].expand_as(shares), inside)
-        return PhotoParts(shares, Similarity(similarity.scale * scale, similarity.angle, similarity.shift * scale))
+        return PhotoParts(
+            shares, Similarity(similarity.scale * scale, similarity.angle, similarity.shift * scale), turn
+        )
 
     def at(self, pixels: Tensor) -> Tensor:
         """Probabilities (N, C) at pixels (N, 2) of the photo; beyond the crop all is "other"."""
@@ -73,7 +80,8 @@ class PhotoParts:
         return self._sample(max_pool2d(self.shares, 3, stride=1, padding=1), pixels)
 
     def _sample(self, shares: Tensor, pixels: Tensor) -> Tensor:
-        grid = 2 * self.similarity.apply(pixels[None]) / shares.shape[3] - 1
+        turned = pixels[None] if self.turn is None else self.turn.apply(pixels[None])
+        grid = 2 * self.similarity.apply(turned) / shares.shape[3] - 1
         found = grid_sample(shares, grid[:, None], padding_mode="border", align_corners=False)[0, :, 0].T
         beyond = (grid[0].abs() > 1).any(1)
         other = torch.eye(len(CLASSES))[CLASSES.index("other")]
