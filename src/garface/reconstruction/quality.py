@@ -126,7 +126,7 @@ CHECKS: Mapping[str, Check] = {
     "identity_size": Check(
         "root mean square of the identity",
         "standard deviations",
-        most=0.7,
+        most=1.3,
         note="The head is an unlikely one ({value:.1f} standard deviations from the mean).",
     ),
     "covered": Check(
