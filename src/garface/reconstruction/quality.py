@@ -102,7 +102,7 @@ CHECKS: Mapping[str, Check] = {
     "landmark_error": Check(
         "95 % quantile of the distance between the landmarks of head and photo",
         "interocular distances",
-        most=0.16,
+        most=0.18,
         note="The head does not match the landmarks (error {value:.2f} interocular distances).",
     ),
     "render_correlation": Check(
