@@ -102,7 +102,7 @@ CHECKS: Mapping[str, Check] = {
     "landmark_error": Check(
         "95 % quantile of the distance between the landmarks of head and photo",
         "interocular distances",
-        most=0.16,
+        most=0.18,
         note="The head does not match the landmarks (error {value:.2f} interocular distances).",
     ),
     "render_correlation": Check(
@@ -126,7 +126,7 @@ CHECKS: Mapping[str, Check] = {
     "identity_size": Check(
         "root mean square of the identity",
         "standard deviations",
-        most=0.7,
+        most=1.3,
         note="The head is an unlikely one ({value:.1f} standard deviations from the mean).",
     ),
     "covered": Check(
