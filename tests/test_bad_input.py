@@ -267,7 +267,7 @@ def test_in_a_batch_the_others_finish(reconstruct, place: Path, broken: dict[str
         [f" {number} of 4 photos", f" {name}"]
         for number, name in enumerate(("a.png", "nowhere.jpg", "text.jpg", "whole.jpg"), 1)
     ]
-    assert all(re.search(r"about \d+ s left\.$", line) for line in result.progress[:3])
+    assert all(re.search(r"about [\d.]+ (s|min|h) left\.$", line) for line in result.progress[:3])
     summary = json.loads(Path("out/summary.json").read_text())
     assert summary["counts"] == {"reconstructed": 2, "finished earlier": 0, "failed": 2, "not done": 0}
     assert [entry.get("folders") for entry in summary["photos"]] == [["out/a"], None, None, ["out/whole"]]
