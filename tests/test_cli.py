@@ -11,6 +11,7 @@ from tiny_model import write_model
 
 import garface
 from garface.cli import app, main, script
+from garface.cli.batch import duration
 from garface.cli.render import write_image
 from garface.cli.terminal import check_file, one_line, table
 from garface.collection import by_name, unique
@@ -266,6 +267,16 @@ def test_models_fetch(cache: Path, capsys: pytest.CaptureFixture[str], monkeypat
 def test_table_columns_line_up() -> None:
     lines = table(("a", "long"), [("x", 1), ("yyyy", 22)]).splitlines()
     assert lines == ["a     long", "x     1", "yyyy  22"]
+
+
+def test_durations_are_short() -> None:
+    assert [duration(seconds) for seconds in (0.4, 99.4, 99.6, 5900, 9000)] == [
+        "0 s",
+        "99 s",
+        "2 min",
+        "98 min",
+        "2.5 h",
+    ]
 
 
 def test_one_line() -> None:
