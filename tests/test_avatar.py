@@ -10,7 +10,7 @@ from toy_head import toy_head
 
 from garface.geometry import Topology
 from garface.heads import ARKIT_NAMES, DERIVED, any_region, derived_targets, load_head
-from garface.io import GltfScene
+from garface.io import GltfScene, encode_glb
 from garface.reconstruction.avatar import avatar_scene
 from garface.reconstruction.avatar.skeleton import bone_parents, bone_shares, jaw_hinge
 from garface.reconstruction.avatar.surface import Surface, cut, subdivide, whole_surface
@@ -39,6 +39,15 @@ def test_every_part_of_the_head_is_a_mesh_of_its_own(scene: GltfScene) -> None:
     for name, region in (("EyeLeft", "left_eye"), ("Teeth", "teeth"), ("Tongue", "tongue")):
         assert len(meshes[name].vertices) == int(MODEL.region(region).sum())
     assert meshes["EyeLeft"].vertices[:, 0].min() > 0 > meshes["EyeRight"].vertices[:, 0].max()
+
+
+def test_a_fine_avatar_has_four_triangles_for_each_and_stays_small() -> None:
+    coarse, fine = (avatar_scene(MODEL, MODEL.mean, torch.zeros(52), TEXTURE, fine=fine) for fine in (False, True))
+    for few, many in zip(coarse.meshes, fine.meshes, strict=True):
+        assert len(many.triangles) == 4 * len(few.triangles)
+        assert many.targets.keys() == few.targets.keys()
+        np.testing.assert_allclose(many.skin.sum(1), 1, atol=1e-6)
+    assert len(encode_glb(fine, image="jpeg")) < 7_000_000
 
 
 def test_the_neck_ends_in_one_flat_loop() -> None:

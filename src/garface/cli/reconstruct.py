@@ -51,6 +51,8 @@ class Reconstruct:
     """Weight file of a shape estimator, or builtin."""
     texture_size: Annotated[int | None, arg(metavar="INT")] = None
     """Side of the texture in texels; default: 512 for fast, otherwise 1024."""
+    detail: Literal["low", "high"] = "low"
+    """Triangles of head.glb: low has as many as the head model, high four smoother ones for each."""
     hair: Literal["none", "cap"] = "cap"
     """cap covers the scalp with hair of the photo's colours, if the photo shows any; none leaves it bald."""
     batch: int = 4
@@ -121,6 +123,7 @@ class Reconstruct:
             texture_size=self.texture_size,
             strict=self.strict,
             hair=self.hair,
+            detail=self.detail,
             batch=self.batch,
         )
 

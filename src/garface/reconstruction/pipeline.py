@@ -16,7 +16,7 @@ from garface.reconstruction import costs
 from garface.reconstruction.refine import RefineSettings
 from garface.reconstruction.renderer import Renderer, load_renderer
 from garface.reconstruction.result import Reconstruction
-from garface.reconstruction.settings import HairStyle, LatentStart, ReconstructionSettings, RendererKind
+from garface.reconstruction.settings import Detail, HairStyle, LatentStart, ReconstructionSettings, RendererKind
 from garface.reconstruction.stages import FINDING, Photo, Shot, Tell, Tools, find, part, photo_label, silent, solve
 from garface.spelling import unknown_name
 from garface.weights import load_weights, shipped
@@ -221,6 +221,7 @@ def _check(settings: ReconstructionSettings) -> None:
         ("latent_start", LatentStart),
         ("shape_start", ShapeStart),
         ("hair", HairStyle),
+        ("detail", Detail),
     ):
         if getattr(settings, name) not in get_args(known):
             raise SettingError(f"{name} must be {' or '.join(get_args(known))}, not {getattr(settings, name)!r}.")

@@ -147,6 +147,7 @@ class Reconstruction:
             self.vertices(neutral=True),
             self.expression,
             self.texture.colour,
+            fine=self.settings.detail == "high",
             camera=GltfCamera(
                 focal=float(self.camera.focal[0]),
                 height=self.camera.height,

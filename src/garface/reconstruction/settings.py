@@ -10,6 +10,7 @@ Quality = Literal["fast", "standard", "best"]
 RendererKind = Literal["generative", "classic"]
 LatentStart = Literal["inverter", "mean"]
 HairStyle = Literal["none", "cap"]
+Detail = Literal["low", "high"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ReconstructionSettings:
         shape_model: "builtin", or a weight file of a shape estimator.
         strict: whether a photo on whose quality there is a note is refused.
         hair: "cap" covers the scalp with hair of the photo's colours if the photo shows hair; "none" leaves it bald.
+        detail: of the meshes in head.glb: as the head model has them, or with four smoother triangles for each.
         batch: faces that go through networks and refinement together; more take more memory.
     """
 
@@ -45,6 +47,7 @@ class ReconstructionSettings:
     shape_model: str = "builtin"
     strict: bool = False
     hair: HairStyle = "cap"
+    detail: Detail = "low"
     batch: int = 4
 
     @property

@@ -135,14 +135,12 @@ def _morph_targets(pack: Packer, mesh: GltfMesh, vertex_of: Integers) -> list[An
     rest = _unit_normals(mesh.vertices, topology)
     targets = []
     for offset in mesh.targets.values():
-        turned = _unit_normals(mesh.vertices + offset, topology) - rest
         moved = (offset[vertex_of] * METRES).astype("<f4")
-        targets.append(
-            gl.Attributes(
-                POSITION=pack.offsets(moved, _STILL_METRES, bounds=True),
-                NORMAL=pack.offsets(turned[vertex_of].astype("<f4"), _STILL_NORMAL),
-            )
-        )
+        target = gl.Attributes(POSITION=pack.offsets(moved, _STILL_METRES, bounds=True))
+        if mesh.bent:
+            turned = _unit_normals(mesh.vertices + offset, topology) - rest
+            target.NORMAL = pack.offsets(turned[vertex_of].astype("<f4"), _STILL_NORMAL)
+        targets.append(target)
     return targets
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from garface.heads import HeadModel, any_region, region_triangles
 from garface.io import GltfMaterial
 from garface.reconstruction.avatar.skeleton import bone_shares
-from garface.reconstruction.avatar.surface import Surface, cut, whole_surface
+from garface.reconstruction.avatar.surface import Surface, cut, subdivide, whole_surface
 
 HEAD = "Head"
 REGIONS = {"EyeLeft": "left_eye", "EyeRight": "right_eye", "Teeth": "teeth", "Tongue": "tongue"}
@@ -41,9 +41,14 @@ class Part:
     """(N, B) how far its vertices follow the bones."""
 
 
-@lru_cache(maxsize=2)
-def avatar_parts(model: HeadModel) -> tuple[Part, ...]:
-    """The meshes of an avatar, as far as the head model has their regions; the head first."""
+@lru_cache(maxsize=4)
+def avatar_parts(model: HeadModel, fine: bool = False) -> tuple[Part, ...]:
+    """The meshes of an avatar, as far as the head model has their regions; the head first.
+
+    Args:
+        model: on the CPU.
+        fine: whether each triangle becomes four.
+    """
     whole, shares = whole_surface(model), bone_shares(model)
     regions = {
         name: region_triangles(model, region) for name, region in REGIONS.items() if region in model.region_names
@@ -51,6 +56,8 @@ def avatar_parts(model: HeadModel) -> tuple[Part, ...]:
     rest = ~torch.stack([torch.zeros(len(model.triangles), dtype=torch.bool), *regions.values()]).any(0)
     surfaces = {HEAD: _neck_cut(model, whole.part(rest.numpy()))}
     surfaces |= {name: whole.part(chosen.numpy()) for name, chosen in regions.items()}
+    if fine:
+        surfaces = {name: subdivide(surface) for name, surface in surfaces.items()}
     parts = (Part(name, surface, torch.from_numpy(surface.spread(shares))) for name, surface in surfaces.items())
     return tuple(parts)
 

@@ -23,6 +23,7 @@ def avatar_scene(
     expression: Tensor,
     texture: Pixels,
     *,
+    fine: bool = False,
     camera: GltfCamera | None = None,
     licence: str = "",
 ) -> GltfScene:
@@ -33,15 +34,16 @@ def avatar_scene(
         vertices: (V, 3) of the head with a neutral expression, mm.
         expression: (E,) as the file opens.
         texture: (S, S, 3) sRGB in the model's UV layout.
+        fine: four smoother triangles for each; then targets do not turn normals, which keeps the file small.
         camera: of the photo.
         licence: of the file.
     """
-    parts = avatar_parts(model)
+    parts = avatar_parts(model, fine)
     targets = dict(model.morph_targets())
     targets |= derived_targets(targets)
     strengths = {name: float(strength) for name, strength in zip(model.expression_names, expression)}
     return GltfScene(
-        meshes=[_mesh(part, vertices, targets, strengths) for part in parts],
+        meshes=[_mesh(part, vertices, targets, strengths, bent=not fine) for part in parts],
         materials=materials(parts, IMAGE),
         images={IMAGE: texture},
         bones=bones(model, vertices),
@@ -50,7 +52,9 @@ def avatar_scene(
     )
 
 
-def _mesh(part: Part, vertices: Tensor, targets: dict[str, Tensor], strengths: dict[str, float]) -> GltfMesh:
+def _mesh(
+    part: Part, vertices: Tensor, targets: dict[str, Tensor], strengths: dict[str, float], *, bent: bool
+) -> GltfMesh:
     surface = part.surface
     moved = {name: surface.spread(offsets) for name, offsets in targets.items()}
     kept = {name: offsets for name, offsets in moved.items() if part.name == HEAD or np.abs(offsets).max() > STILL}
@@ -64,4 +68,5 @@ def _mesh(part: Part, vertices: Tensor, targets: dict[str, Tensor], strengths: d
         targets=kept,
         strengths={name: strength for name, strength in strengths.items() if name in kept},
         skin=part.shares.numpy(),
+        bent=bent,
     )

@@ -68,7 +68,7 @@ def grow_hair(model: HeadModel, atlas: UVAtlas, zones: Zones, view: View, share:
     carried = smooth.carry(grown * zone[:, None], held, plain, FORGET)
     pattern = hair_pattern(model, atlas)
     line = torch.lerp(atlas.spread(carried)[:, 0], share, known)
-    edge = ramp(line + 0.06 * pattern, *EDGE) * ~atlas.within(ears)
+    edge = ramp(line + 0.06 * pattern, *EDGE) * (1 - ramp(atlas.spread(ears[:, None].float())[:, 0], *EDGE))
     return Hair(edge, _coloured(atlas, view, share, pattern, smooth))
 
 
