@@ -118,13 +118,15 @@ def test_a_stopped_ablation_goes_on_as_if_nothing_had_been(folder: Path, tmp_pat
     def stopping(image: Tensor) -> Tensor:
         nonlocal looks
         looks += 1
-        if looks in (2, 6):
+        if looks in (1, 3):  # in the first step of both trainings, which have two
             os.kill(os.getpid(), signal.SIGTERM)
         return torch.nn.functional.normalize(image, dim=1)
 
-    whole = run_ablation(folder, tmp_path / "whole", small(), critics=judges(), base=base())
+    short = small(images=8)
+    whole = run_ablation(folder, tmp_path / "whole", short, critics=judges(), base=base(warm_start=0))
     outcomes = [
-        run_ablation(folder, tmp_path / "parts", small(), critics=judges(stopping), base=base()) for _ in range(3)
+        run_ablation(folder, tmp_path / "parts", short, critics=judges(stopping), base=base(warm_start=0))
+        for _ in range(3)
     ]
     assert [one.stopped_by for one in outcomes] == ["SIGTERM", "SIGTERM", None]
     assert [len(one.metrics) for one in outcomes] == [0, 1, 2]
@@ -140,7 +142,8 @@ def test_a_stopped_ablation_goes_on_as_if_nothing_had_been(folder: Path, tmp_pat
 def test_what_is_finished_is_neither_trained_nor_measured_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run_ablation(folder, tmp_path, small(variants=("full",)), critics=judges(), base=base())
+    short = small(variants=("full",), images=8)
+    first = run_ablation(folder, tmp_path, short, critics=judges(), base=base())
     trained: list[str] = []
     real = ablation.train_gar
 
@@ -149,7 +152,8 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
         return real(settings, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ablation, "train_gar", watched)
-    second = run_ablation(folder, tmp_path, small(variants=("full", "seeing")), critics=judges(), base=base())
+    both = replace(short, variants=("full", "seeing"))
+    second = run_ablation(folder, tmp_path, both, critics=judges(), base=base())
     assert set(trained) == {"seeing"}
     assert second.metrics[0] == first.metrics[0]
     with Image.open(tmp_path / "curves.png") as plot:
@@ -157,7 +161,7 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
         assert len(plot.convert("L").getcolors()) > 20
     other = base(weights=replace(base().weights, r1=1.0))
     with pytest.raises(WeightsError, match=r"weights\.r1 = 10\.0, but now weights\.r1 = 1\.0"):
-        run_ablation(folder, tmp_path, small(variants=("full",)), critics=judges(), base=other)
+        run_ablation(folder, tmp_path, short, critics=judges(), base=other)
 
 
 def test_measurements_are_the_same_by_the_same_estimator_on_the_same_fits_alone(folder: Path, tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, the photo me.png and its result."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_model(folder / "model")
+        assert main(["reconstruct", photo("me.png"), *QUICK]) == 0
+    return folder
+
+
 QUICK = ["--quality", "fast", "--texture-size", "16", "--device", "cpu", "--model", "model", "--out", "out"]
 
 
@@ -147,16 +158,17 @@ def test_after_a_kill_what_is_finished_is_kept_and_the_rest_done(place: Path, ca
 
 
 @pytest.mark.parametrize("changed", ["photo", "seed", "weights", "quality"])
-def test_a_result_of_something_else_is_an_error_that_names_the_way_out(changed: str, place: Path, capsys) -> None:
-    path = photo("me.png")
-    assert main(["reconstruct", path, *QUICK]) == 0
+def test_a_result_of_something_else_is_an_error_that_names_the_way_out(
+    changed: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shutil.copytree(finished, tmp_path / "copy"))
     before, options = made("me"), {"seed": ["--seed", "1"], "quality": ["--quality", "standard"]}.get(changed, [])
     if changed == "photo":
         photo("me.png", 0.8)
     if changed == "weights":
         write_model(Path("model"), latent=4)
     capsys.readouterr()
-    assert main(["reconstruct", path, photo("you.png"), *QUICK, *options]) == 2
+    assert main(["reconstruct", "me.png", photo("you.png"), *QUICK, *options]) == 2
     complaint = capsys.readouterr().err
     assert f"another {changed}" in complaint
     assert "--overwrite" in complaint

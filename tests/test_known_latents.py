@@ -124,10 +124,10 @@ def test_renderer_and_inverter_learn_what_is_known(tmp_path: Path) -> None:
         weights=KNOWN,
         stages=((32, 10**9),),
         warm_start=10**9,
-        batch=16,
-        max_images=16 * 200,
-        learning_rate=0.01,
-        inverter_learning_rate=0.01,
+        batch=8,
+        max_images=8 * 160,
+        learning_rate=0.02,
+        inverter_learning_rate=0.02,
     )
     train_gar(wanted, Balls(256))
     generator, inverter = load_generator(tmp_path / "gar.safetensors"), load_inverter(tmp_path / "inverter.safetensors")

@@ -53,7 +53,7 @@ def inverter_settings(renderer: Path, folder: Path, **changes: object) -> Invert
 
 
 def test_the_inverter_learns_photos(renderer: Path, tmp_path: Path) -> None:
-    outcome = train_inverter(inverter_settings(renderer, tmp_path, max_images=1600), Balls(8))
+    outcome = train_inverter(inverter_settings(renderer, tmp_path, max_images=640, log_every=160), Balls(8))
     assert outcome.finished
     log = lines(tmp_path)
     assert log[-1]["photo"] < 0.97 * log[0]["photo"]
