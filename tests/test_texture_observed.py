@@ -178,7 +178,10 @@ def test_zones_of_the_embedded_head() -> None:
     assert covered.any()
     assert float((points[covered] - eyes).norm(dim=1).max()) < 50
     assert bool((points[covered][:, 0] > 5).all())
-    for zone in (zones.hair, zones.beard, zones.hidden):
+    assert bool((zones.ears & ~model.region("ears")).sum() == 0)
+    assert 0.3 < float(zones.ears.sum() / model.region("ears").sum()) < 1
+    assert not (zones.ears & zones.hair).any()
+    for zone in (zones.hair, zones.ears, zones.beard, zones.hidden):
         assert torch.equal(zone, zone[model.mirror])
     assert not lids(PERSON).any()
 

@@ -56,8 +56,7 @@ def grow_hair(model: HeadModel, atlas: UVAtlas, zones: Zones, view: View, share:
         share: (N,) of hair at what is seen.
         smooth: carries values over the head.
     """
-    ears = any_region(model, "ears")
-    zone = zones.hair & ~ears & ~any_region(model, "neck")
+    ears, zone = zones.ears, zones.hair & ~any_region(model, "neck")
     known = view.belief * atlas.within(zone)
     grown, belief = atlas.gather(share[:, None], known)
     scalp = zone & ~any_region(model, "face")

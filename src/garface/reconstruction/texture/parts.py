@@ -32,6 +32,8 @@ HAIRLINE = 0.38
 """Share of the way from the eyes to the crown above which the face may have hair of the head."""
 TEMPLES, NAPE = 0.1, -0.5
 """The same for the sides of the scalp, and for its back, where hair grows farther down."""
+EAR_RINGS = 2
+"""Rings of vertices around an ear that belong to its region and are skin of the head."""
 BEHIND = 0.2
 """Share of the way from the middle of the head to its back from which that is."""
 
@@ -102,6 +104,8 @@ class Zones:
 
     hair: Tensor
     """Hair of the head: the scalp down to the nape, and the face above its forehead."""
+    ears: Tensor
+    """Ears, without the skin around them."""
     beard: Tensor
     """Hair of the face."""
     hidden: Tensor
@@ -119,8 +123,20 @@ class Zones:
             beard = face & near & (mean[:, 1] < 0.4 * middle[1])
         upper = mean[:, 1] > TEMPLES * crown
         behind = (mean[:, 2] < BEHIND * mean[:, 2].min()) & (mean[:, 1] > NAPE * crown)
-        hair = (any_region(model, "scalp") & (upper | behind)) | (face & (mean[:, 1] > HAIRLINE * crown))
-        return Zones(hair, beard, any_region(model, "eye_sockets") | lids(model))
+        ears = any_region(model, "ears")
+        for _ in range(EAR_RINGS):
+            ears = _eroded(ears, model.triangles)
+        sides = any_region(model, "scalp") | (any_region(model, "ears") & ~ears)
+        hair = (sides & (upper | behind)) | (face & (mean[:, 1] > HAIRLINE * crown))
+        return Zones(hair, ears, beard, any_region(model, "eye_sockets") | lids(model))
+
+
+def _eroded(mask: Tensor, triangles: Tensor) -> Tensor:
+    """(V,) a mask without its vertices that have a neighbour outside."""
+    chosen = mask[triangles]
+    rim = torch.zeros_like(mask)
+    rim[triangles[chosen.any(1) & ~chosen.all(1)].flatten()] = True
+    return mask & ~rim
 
 
 def lids(model: HeadModel) -> Tensor:
