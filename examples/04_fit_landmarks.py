@@ -35,7 +35,8 @@ def main(photo: Path | None = None, out: Path = Path("out/fit.png"), size: int =
     # The fit happened in the crop. The same head before the camera of the full photo, exactly:
     camera, pose = aligned.to_photo(fit.camera, fit.pose)
     error = float(fit.error.mean() / aligned.similarity.scale[0])
-    print(f"mean landmark error {error:.2f} px, {100 * error / found.interocular_distance:.2f} % of the eye distance")
+    share = 100 * error / found.interocular_distance
+    print(f"mean landmark error {error:.2f} px, {share:.2f} % of the interocular distance")
     print(f"focal length {float(camera.focal[0]):.0f} px, distance {-float(pose.translation[0, 2]):.0f} mm")
 
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -190,7 +190,7 @@ def test_folders_patterns_and_lists_stand_for_their_photos(reconstruct, place: P
     photos = [str(save(f"album/{name}", portrait())) for name in ("one.jpg", "two.png", "inner/three.jpg")]
     Path("list.txt").write_bytes(b"# chosen\r\nalbum/one.jpg\r\n\r\nalbum/nowhere.jpg\r\n")
     for arguments, names in (
-        (["album"], ["one", "three", "two"]),
+        (["album"], ["three", "one", "two"]),
         (["album/*.png", "album/inner"], ["two", "three"]),
         (["list.txt", photos[0]], ["one", "nowhere"]),
     ):

@@ -11,7 +11,7 @@ from skimage.data import astronaut
 from garface.datasets.prepare import PrepareSettings, find_and_align, prepare
 from garface.datasets.training_set import TrainingSet, is_held_out
 from garface.errors import InputError, SettingError
-from garface.heads import interocular_distance, landmark_points, load_head
+from garface.heads import interocular_distance, landmark_points, load_head, stamp
 from garface.io import write_png
 from garface.photo.detector import LandmarkDetector
 from garface.photo.initial_shapes import load_initial_shapes
@@ -65,8 +65,17 @@ def test_other_settings_need_another_folder(photos: Path, prepared: Path) -> Non
 def test_sets_from_before_shapes_were_estimated_can_grow(photos: Path, prepared: Path, tmp_path: Path) -> None:
     older = tmp_path / "older"
     shutil.copytree(prepared, older)
-    (older / "settings.json").write_text(json.dumps({"size": 64, "shard": 2, "fit": {}}))
+    before = {"size": 64, "shard": 2, "fit": {}}
+    (older / "settings.json").write_text(json.dumps(before | {"head": stamp(load_head())}))
     assert prepare(photos, older, SETTINGS, progress=False) == 3
+
+
+def test_sets_from_before_stamps_belong_to_the_first_head(photos: Path, prepared: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(prepared, older)
+    (older / "settings.json").write_text(json.dumps({"size": 64, "shard": 2, "fit": {}}))
+    with pytest.raises(SettingError, match="another version of the head model"):
+        prepare(photos, older, SETTINGS, progress=False)
 
 
 def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:

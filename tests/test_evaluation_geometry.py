@@ -345,7 +345,7 @@ def test_the_command_measures_photos(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["DATA", "--predictions", "a/b=."], "NAME=FOLDER"),
         (["DATA", "--predictions", "a=.", "a=."], "a different name"),
         (["DATA", "--models", "theirs"], "--models must be NAME=FOLDER"),
-        (["DATA", "--protocols", "then"], "no protocol then"),
+        (["DATA", "--protocols", "then"], "no protocol 'then'"),
         (["DATA", "--subjects", "nobody"], "no subject nobody"),
         (["DATA", "--error-maps", "-1"], "0 or more"),
     ],

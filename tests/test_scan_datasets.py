@@ -116,7 +116,7 @@ def test_a_folder_of_no_or_of_two_layouts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="listed and aflw2000"):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path, "aflw2000").name == "aflw2000"
-    with pytest.raises(SettingError, match="no layout mine"):
+    with pytest.raises(SettingError, match="no layout 'mine'"):
         open_dataset(tmp_path, "mine")
     with pytest.raises(InputError, match="not a folder"):
         open_dataset(tmp_path / "nowhere")

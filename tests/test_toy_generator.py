@@ -7,6 +7,7 @@ import torch
 from tiny_model import portrait, write_model
 from torch import Tensor, nn
 
+from garface.heads import load_head, stamp
 from garface.networks import Generator, register_generator, to_dict
 from garface.reconstruction import ReconstructionSettings, Reconstructor
 from garface.weights import WeightsCard, save_weights
@@ -46,7 +47,7 @@ def test_a_photo_is_reconstructed_with_a_generator_of_another_kind(tmp_path: Pat
     register_generator(ToyConfig, Toy)
     toy = Toy(ToyConfig())
     folder = write_model(tmp_path, latent=toy.config.latent_dim)  # for its inverter
-    card = WeightsCard("gar", to_dict(toy.config), licence="CC0", trained_on="nothing")
+    card = WeightsCard("gar", to_dict(toy.config), licence="CC0", trained_on="nothing", head=stamp(load_head()))
     save_weights(folder / "gar.safetensors", toy.state_dict(), card)
     settings = ReconstructionSettings(model=str(folder), device="cpu", shape_start="landmarks")
     with Reconstructor(settings) as reconstructor:

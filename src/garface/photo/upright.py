@@ -28,7 +28,7 @@ BRIGHT = {
 }
 """Landmarks of the parts of a face that are brighter than the rest under nearly all light (Sinha 2002, "Qualitative
 representations for recognition", LNCS 2525), and of the darker parts."""
-DARK = {"irises": (468, 473), "brows": (105, 334, 66, 296, 52, 282), "nostrils": (98, 327, 2)}
+DARK = {"irises": (468, 473), "brows": (105, 334, 66, 296, 53, 283), "nostrils": (98, 327, 2)}
 SURE = 0.4
 """At this uprightness or above, a face is not looked at again: 1 % of upside-down faces, and 64 % of upright ones."""
 _PATCH = 0.08

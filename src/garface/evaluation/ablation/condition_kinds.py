@@ -52,7 +52,7 @@ def mirrored_heads(heads: Heads, mirror: Mirror) -> Heads:
     pose, camera, flip = heads.pose, heads.camera, heads.identity.new_tensor([-1.0, 1.0, 1.0])
     principal = torch.stack([camera.width - camera.principal[:, 0], camera.principal[:, 1]], dim=1)
     return Heads(
-        heads.identity @ mirror.identity,
+        heads.identity @ mirror.identity + mirror.shift,
         heads.expression[:, mirror.expression],
         type(pose)(flip[:, None] * pose.rotation * flip, pose.translation * flip),
         type(camera)(camera.focal, principal, camera.height, camera.width),
@@ -64,7 +64,9 @@ class Mirror:
     """What mirroring a head does to its coefficients."""
 
     identity: Tensor
-    """(K, K): the coefficients of the mirrored head are c @ this, the nearest in the model's span."""
+    """(K, K): the coefficients of the mirrored head are c @ this + `shift`, the nearest in the model's span."""
+    shift: Tensor
+    """(K,): those of the mirrored mean head, which need not be symmetric."""
     expression: Tensor
     """(E,) int64, expressions with left and right exchanged."""
 
@@ -75,11 +77,13 @@ class Mirror:
         offsets = identity_offsets(model)
         basis = offsets.flatten(1).double()
         mirrored = (offsets[:, model.mirror] * flip).flatten(1).double()
+        uneven = (model.mean[model.mirror] * flip - model.mean).flatten().double()
         gram = basis @ basis.mT
         ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         names = list(model.expression_names)
         partners = [names.index(_other_side(name)) for name in names]
-        return cls(torch.linalg.solve(gram + ridge, basis @ mirrored.mT).mT.float(), torch.tensor(partners))
+        solved = torch.linalg.solve(gram + ridge, basis @ torch.cat([mirrored, uneven[None]]).mT).mT.float()
+        return cls(solved[:-1], solved[-1], torch.tensor(partners))
 
 
 @dataclass(frozen=True, eq=False)
