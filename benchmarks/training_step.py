@@ -1,6 +1,6 @@
 """Time the renderer's training step against its plain twin: float32, contiguous, one set of weights per sample.
 
-    python benchmarks/training_step.py                             # both sizes, all objectives, one thread
+    python benchmarks/training_step.py                             # both sizes, all steps, one thread
     python benchmarks/training_step.py --sides 64 --parts          # also each ingredient switched off by itself
     python benchmarks/training_step.py --threads 4 --json times.json
 
@@ -29,10 +29,10 @@ from torch import Tensor
 from garface.borrowed import FeatureTrunk, load_feature_trunk
 from garface.borrowed.vgg import ASSET
 from garface.datasets.known_latents import KnownLatents
-from garface.networks import DISCRIMINATOR_PRESETS, layers
+from garface.networks import layers
 from garface.training.gar.critics import Critics
 from garface.training.gar.run import GarTraining
-from garface.training.gar.settings import GarTrainingSettings
+from garface.training.gar.settings import GarTrainingSettings, GarWeights
 from garface.training.presets import PRESETS
 from garface.training.runtime import Runtime, configuration
 from garface.weights import asset_path, find_asset, read_legacy_torch
@@ -40,9 +40,8 @@ from garface.weights.fetch import cached_path
 
 CASES = {
     "warm": "reconstruction and prior alone",
-    "warm features": "with the perceptual term",
-    "pixels": "adversarial, a discriminator of pixels",
-    "features": "adversarial, a discriminator of features, and the perceptual term",
+    "warm perceptual": "with the perceptual term",
+    "adversarial": "with a discriminator",
 }
 FOREVER = 10**12
 
@@ -103,13 +102,13 @@ class PlainTrunk(FeatureTrunk):
 
 
 def settings_of(case: str, side: int, batch: int, way: Way) -> GarTrainingSettings:
-    """The preset `cpu-128` at one size, without terms and conditions that need other networks or faces with their fits.
-
-    Cases without features have neither a perceptual term nor a discriminator of features, but one of pixels.
-    """
+    """The preset `cpu-128` at one size, without terms that need other networks or faces with their fits."""
     ours = PRESETS["cpu-128"]
-    alone = dataclasses.replace(ours.weights, consistency=0.0, texture_swap=0.0, geometry_swap=0.0)
-    base = dataclasses.replace(
+    perceptual = GarWeights().perceptual if perceives(case) else 0.0
+    alone = dataclasses.replace(
+        ours.weights, perceptual=perceptual, consistency=0.0, texture_swap=0.0, geometry_swap=0.0
+    )
+    return dataclasses.replace(
         ours,
         stages=tuple((size, FOREVER) for size in sorted({side, 128})),
         warm_start=FOREVER if case.startswith("warm") else 0,
@@ -119,12 +118,11 @@ def settings_of(case: str, side: int, batch: int, way: Way) -> GarTrainingSettin
         device="cpu",
         precision="bf16" if way.bfloat16 else "fp32",
     )
-    if case.endswith("features"):
-        return base
-    weights = dataclasses.replace(alone, perceptual=0.0)
-    whole = dataclasses.replace(ours.augmentation, window=0)
-    pixels = DISCRIMINATOR_PRESETS["cpu-128"]
-    return dataclasses.replace(base, discriminator=pixels, objective="logistic", augmentation=whole, weights=weights)
+
+
+def perceives(case: str) -> bool:
+    """Whether steps of this case have the perceptual term, which needs the frozen features."""
+    return case.endswith("perceptual")
 
 
 class Training(GarTraining):
@@ -133,7 +131,7 @@ class Training(GarTraining):
     def __init__(self, case: str, side: int, batch: int, way: Way) -> None:
         settings = settings_of(case, side, batch, way)
         runtime = Runtime(settings, configuration=configuration(settings))
-        critics = Critics(features=trunk(way) if case.endswith("features") else None)
+        critics = Critics(features=trunk(way) if perceives(case) else None)
         self.way = way
         super().__init__(settings, RandomFaces(2 * batch, side), critics=critics, runtime=runtime)
         networks = self.networks
@@ -199,7 +197,7 @@ def row(case: str, side: int, twin: str, batch: int, found: Comparison) -> dict[
 def line(values: dict[str, Any]) -> str:
     low, high = values["ratio_quartiles"]
     return (
-        f"{values['step']:13s} {values['side']:4d} px  {values['fast_ms_per_image']:8.2f} "
+        f"{values['step']:15s} {values['side']:4d} px  {values['fast_ms_per_image']:8.2f} "
         f"{values['twin']:>10s} {values['twin_ms_per_image']:8.2f}   {values['ratio']:.2f} x "
         f"({low:.2f} - {high:.2f}), wall {values['wall_ratio']:.2f} x"
     )
@@ -217,15 +215,15 @@ def main() -> None:
     wanted = parser.parse_args()
     torch.set_num_threads(wanted.threads)
     here = cached_path(find_asset(ASSET)).is_file()
-    cases = [case for case in wanted.cases if here or not case.endswith("features")]
+    cases = [case for case in wanted.cases if here or not perceives(case)]
     if len(cases) < len(wanted.cases):
         print(
-            f"steps with features are left out, because {ASSET} is not in the cache; run `garface models fetch {ASSET}`"
+            f"the perceptual term is left out, because {ASSET} is not in the cache; run `garface models fetch {ASSET}`"
         )
     names = list(WAYS) if wanted.parts else ["fast", "plain"]
     rows = []
     print(
-        "step            side   fast ms       twin  twin ms   per image, processor time; ratio of medians (quartiles)"
+        "step              side   fast ms       twin  twin ms   per image, processor time; ratio of medians (quartiles)"
     )
     for case in cases:
         for side in wanted.sides:

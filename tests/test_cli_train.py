@@ -84,7 +84,6 @@ def test_latents_are_inverted_where_none_are_known(
     assert train("gar", "--dry-run", "--training-set", faces, *options) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["latents"] == latents
-    assert "channels" in shown["discriminator"]  # of pixels, as where they are known
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -2,18 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-from tiny_training import CHANNELS, PLAIN, Balls, flat, settings, things, tiny_judge, tiny_trunk
+from tiny_training import CHANNELS, PLAIN, Balls, flat, settings, things, tiny_trunk
 from torch import Tensor
 
 from garface.errors import SettingError, WeightsError
 from garface.losses import AugmentConfig
 from garface.networks import (
     DiscriminatorConfig,
-    FeatureDiscriminator,
-    FeatureDiscriminatorConfig,
     load_discriminator,
     load_generator,
     load_inverter,
@@ -22,9 +21,9 @@ from garface.networks.layers import upsample
 from garface.rendering import normal_pyramid
 from garface.training.gar.critics import Critics
 from garface.training.gar.run import GarTraining, export_gar, train_gar
-from garface.training.gar.settings import GarWeights
+from garface.training.gar.settings import GanObjective, GarWeights
 from garface.training.gar.step import Batch, Phase
-from garface.training.gar.terms import first_rows, lazy_adam, mix_styles
+from garface.training.gar.terms import lazy_adam, mix_styles
 from garface.training.presets import PRESETS, going_on
 from garface.training.runtime import Runtime, configuration
 from garface.weights import load_weights
@@ -100,7 +99,6 @@ def test_noise_that_a_renderer_has_learned_goes_on_from_its_weights() -> None:
     ("changes", "critic"),
     [
         ({"weights": replace(PLAIN, perceptual=1.0)}, "features"),
-        ({"discriminator": FeatureDiscriminatorConfig()}, "features"),
         ({"weights": replace(PLAIN, consistency=0.01)}, "normals"),
         ({"weights": replace(PLAIN, texture_swap=0.001)}, "identity"),
         ({"weights": replace(PLAIN, geometry_swap=1e-5)}, "landmarks"),
@@ -112,11 +110,9 @@ def test_a_term_without_its_critic_is_an_error(tmp_path: Path, changes: dict, cr
         train_gar(settings(tmp_path, **changes), Balls(4))
 
 
-@pytest.mark.parametrize("objective", ["logistic", "hinge", "relativistic"])
-def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: Path, objective: str) -> None:
-    config = tiny_judge(4)
+@pytest.mark.parametrize("objective", get_args(GanObjective))
+def test_every_game_trains_with_windows_and_perceptual_term_and_resumes(tmp_path: Path, objective: str) -> None:
     changes = {
-        "discriminator": config,
         "objective": objective,
         "stages": ((32, 10**9),),
         "augmentation": AugmentConfig(flip=0.0, window=32),
@@ -130,25 +126,6 @@ def test_a_discriminator_of_features_trains_in_every_game_and_resumes(tmp_path: 
     train_gar(replace(parts, max_images=12), Balls(6), critics=critics)
     one, other = flat(things(tmp_path / "whole")), flat(things(tmp_path / "parts"))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def test_a_discriminator_of_features_learns_to_tell_bright_from_dark() -> None:
-    torch.manual_seed(0)
-    trunk = tiny_trunk()
-    judge = FeatureDiscriminator(tiny_judge(8))
-    adam = torch.optim.Adam(judge.parameters(), lr=0.01, betas=(0.0, 0.99))
-    condition = torch.rand(8, 4, 32, 32)
-    for _ in range(30):
-        images = torch.rand(8, 3, 32, 32) - 0.5
-        real, fake = (judge([images + shift, *trunk(images + shift)], condition) for shift in (0.3, -0.3))
-        adam.zero_grad()
-        (torch.relu(1 - real) + torch.relu(1 + fake)).mean().backward()
-        adam.step()
-    assert float((real - fake).detach().mean()) > 1
-    with pytest.raises(SettingError, match="needs normal maps"):
-        judge([images, *trunk(images)])
-    with pytest.raises(SettingError, match="must have 6 layers"):
-        judge(trunk(images), condition)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -202,7 +179,7 @@ def test_a_discriminator_goes_on_with_the_channels_of_whichever_has_more(tmp_pat
     wanted = settings(tmp_path / "later", start=start, start_discriminator=discriminator, max_images=8)
     train_gar(replace(wanted, discriminator=replace(first.discriminator, channels=more)), Balls(6))
     for name in ("later", "first"):
-        found = load_discriminator(tmp_path / name / "discriminator.safetensors", first.discriminator).config.channels
+        found = load_discriminator(tmp_path / name / "discriminator.safetensors").config.channels
         assert found == ({**CHANNELS, 8: CHANNELS[8] + 4} if name == "later" else CHANNELS)
 
 
@@ -218,9 +195,6 @@ def test_weights_to_go_on_from_must_have_the_configured_shape(tmp_path: Path) ->
         train_gar(blind, Balls(6))
     with pytest.raises(WeightsError, match="no weights called 'nothing'"):
         train_gar(replace(wanted, start="nothing"), Balls(6))
-    judging_features = replace(wanted, discriminator=FeatureDiscriminatorConfig())
-    with pytest.raises(WeightsError, match="judges features instead of pixels, or the other way round"):
-        train_gar(judging_features, Balls(6), critics=Critics(features=tiny_trunk()))
     with pytest.raises(WeightsError, match="holds gar weights, but discriminator weights are needed"):
         train_gar(replace(wanted, start_discriminator=start), Balls(6))
     with pytest.raises(SettingError, match="--start-discriminator, or neither"):
@@ -305,9 +279,7 @@ def test_presets_agree_with_themselves(name: str) -> None:
     preset.check()
     assert preset.generator.latent_dim == preset.inverter.latent_dim
     assert preset.generator.resolution == preset.inverter.resolution
-    judge = preset.discriminator
-    seen = judge.sides[0] if isinstance(judge, FeatureDiscriminatorConfig) else judge.resolution
-    assert seen == (preset.augmentation.window or preset.generator.resolution)
+    assert preset.discriminator.resolution == (preset.augmentation.window or preset.generator.resolution)
 
 
 def test_the_warm_start_ends_with_standard_normal_latents(tmp_path: Path) -> None:
@@ -327,32 +299,18 @@ def test_the_warm_start_ends_with_standard_normal_latents(tmp_path: Path) -> Non
     assert training.networks.generator.constant in training.networks.generator_optimiser.state
 
 
-def test_first_rows_are_a_slice_whose_gradient_keeps_the_memory_format() -> None:
-    x = torch.randn(5, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
-    weights = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(first_rows(x, 2), x[:2])
-    assert first_rows(x, 5) is x
-    (gradient,) = torch.autograd.grad((first_rows(x, 2) * weights).sum(), x)
-    (expected,) = torch.autograd.grad((x[:2] * weights).sum(), x)
-    assert torch.equal(gradient, expected)
-    assert gradient.is_contiguous(memory_format=torch.channels_last)
-
-
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [
         ({"precision": "bf16"}, torch.bfloat16),
         ({"precision": "fp32"}, torch.float32),
-        ({"precision": "bf16", "precise_regularisers": True}, torch.float32),
     ],
 )
 def test_frozen_features_are_kept_in_the_precision_they_are_used_in(
     tmp_path: Path, changes: dict[str, object], kept: torch.dtype
 ) -> None:
     weights = GarWeights(perceptual=1.0, consistency=0.0, texture_swap=0.0, geometry_swap=0.0)
-    judge = tiny_judge(4)
-    stages = ((32, 10**9),)
-    wanted = settings(tmp_path, weights=weights, discriminator=judge, warm_start=0, stages=stages, **changes)
+    wanted = settings(tmp_path, weights=weights, warm_start=0, stages=((32, 10**9),), **changes)
     runtime = Runtime(wanted, configuration=configuration(wanted))
     training = GarTraining(wanted, Balls(6), critics=Critics(features=tiny_trunk()), runtime=runtime)
     assert training.critics.features is not None

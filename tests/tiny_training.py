@@ -7,7 +7,7 @@ from torch import Tensor
 
 from garface.borrowed import FeatureTrunk
 from garface.datasets.known_latents import KnownLatents
-from garface.networks import DiscriminatorConfig, FeatureDiscriminatorConfig, InverterConfig, StyleGeneratorConfig
+from garface.networks import DiscriminatorConfig, InverterConfig, StyleGeneratorConfig
 from garface.training.checkpoints import newest_checkpoint, read_checkpoint
 from garface.training.gar.settings import GarTrainingSettings, GarWeights
 
@@ -75,13 +75,6 @@ def tiny_trunk() -> FeatureTrunk:
             before = FEATURES[block]
         tensors[f"lin{block}.model.1.weight"] = torch.rand(1, before, 1, 1, generator=source)
     return FeatureTrunk(tensors)
-
-
-def tiny_judge(width: int) -> FeatureDiscriminatorConfig:
-    """A discriminator of the tiny trunk's features."""
-    return FeatureDiscriminatorConfig(
-        features=(3, *FEATURES), scales=(1.0,) * 6, widths=(width,) * 6, sides=(32, 32, 16, 8, 4, 2)
-    )
 
 
 def settings(folder: Path, **changes: object) -> GarTrainingSettings:

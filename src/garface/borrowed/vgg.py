@@ -1,4 +1,4 @@
-"""Features of a frozen VGG16: for perceptual distances and for discriminators that judge features.
+"""Features of a frozen VGG16, for perceptual distances.
 
 Simonyan and Zisserman 2015, configuration D, up to relu5_3, with the weights of ShiftTolerant-LPIPS (Ghildyal and Liu
 2022). Those were tuned with blurred pooling, whose code is CC BY-NC-SA: nothing of it is used, and VGG's own 2x2

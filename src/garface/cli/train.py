@@ -147,7 +147,7 @@ class Gar(_Train):
     """Launch training steps as CUDA graphs: about three times as fast; CUDA devices only."""
 
     def presets(self) -> Mapping[str, RunSettings]:
-        """cpu-128, photos-128, gpu-128, further-128, unconditional-128, paper-256, ablate-64."""
+        """cpu-128, gpu-128, further-128, unconditional-128, paper-256, ablate-64."""
         from garface.training import PRESETS
 
         return PRESETS

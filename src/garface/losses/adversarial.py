@@ -28,16 +28,6 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) ->
     return F.softplus(fake_logits - real_logits)
 
 
-def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
-    """The generator's part of the hinge objective (Lim and Ye 2017, arXiv 1705.02894): logits and loss `(B, N)`."""
-    return -fake_logits
-
-
-def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The discriminator's: nothing more is gained beyond a margin of one."""
-    return F.relu(1 - real_logits) + F.relu(1 + fake_logits)
-
-
 @dataclass(frozen=True)
 class Objective:
     """Both sides of an adversarial game, as functions of real and fake logits `(B, N)`."""
@@ -50,10 +40,9 @@ class Objective:
 
 OBJECTIVES: dict[str, Objective] = {
     "logistic": Objective(discriminator_loss, lambda _, fake: generator_loss(fake)),
-    "hinge": Objective(hinge_discriminator_loss, lambda _, fake: hinge_generator_loss(fake)),
     "relativistic": Objective(relativistic_discriminator_loss, relativistic_generator_loss),
 }
-"""`logistic` is StyleGAN2's and the paper's, `hinge` that of projected GANs, `relativistic` that of R3GAN."""
+"""`logistic` is StyleGAN2's and the paper's, `relativistic` that of R3GAN."""
 
 
 def r1_penalty(images: Tensor, logits: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from garface.networks.borrowed import BorrowedGenerator, BorrowedGeneratorConfig
 from garface.networks.configuration import from_dict, to_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
 from garface.networks.face_parser import CLASSES, FaceParser, FaceParserConfig
-from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
 from garface.networks.generator import Generator, GeneratorConfig
 from garface.networks.inverter import Inverter, InverterConfig, InverterOutput
 from garface.networks.loading import (
@@ -35,8 +34,6 @@ __all__ = [
     "DiscriminatorConfig",
     "FaceParser",
     "FaceParserConfig",
-    "FeatureDiscriminator",
-    "FeatureDiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
     "Inverter",

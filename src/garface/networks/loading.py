@@ -14,7 +14,6 @@ from garface.errors import SettingError, WeightsError
 from garface.networks.configuration import from_dict
 from garface.networks.discriminator import Discriminator, DiscriminatorConfig
 from garface.networks.face_parser import FaceParser, FaceParserConfig
-from garface.networks.feature_discriminator import FeatureDiscriminator, FeatureDiscriminatorConfig
 from garface.networks.generator import Generator
 from garface.networks.inverter import Inverter, InverterConfig
 from garface.networks.normal_estimator import NormalEstimator, NormalEstimatorConfig
@@ -70,18 +69,8 @@ def load_output_block(path_or_name: str | Path) -> OutputBlock:
     return _load(_build(OutputBlock, OutputBlockConfig), "output-block", path_or_name)
 
 
-def load_discriminator(
-    path: str | Path, like: DiscriminatorConfig | FeatureDiscriminatorConfig
-) -> Discriminator | FeatureDiscriminator:
-    """A trained discriminator of the kind that `like` configures, of pixels or of features; see `load_generator`."""
-    card = load_weights(path).card
-    if card.kind == "discriminator" and ("features" in card.config) != isinstance(like, FeatureDiscriminatorConfig):
-        raise WeightsError(
-            f"The discriminator in {path} judges features instead of pixels, or the other way round; "
-            "take the preset that it was trained by."
-        )
-    if isinstance(like, FeatureDiscriminatorConfig):
-        return _load(_build(FeatureDiscriminator, FeatureDiscriminatorConfig), "discriminator", path)
+def load_discriminator(path: str | Path) -> Discriminator:
+    """A trained discriminator; see `load_generator`."""
     return _load(_build(Discriminator, DiscriminatorConfig), "discriminator", path)
 
 

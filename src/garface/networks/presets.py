@@ -11,7 +11,6 @@ LARGE = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
 
 GENERATOR_PRESETS: dict[str, StyleGeneratorConfig] = {
     "cpu-128": StyleGeneratorConfig(channels=SMALL, mapping_layers=2),
-    "photos-128": StyleGeneratorConfig(channels=SMALL),
     "ablate-64": StyleGeneratorConfig(
         resolution=64, latent_dim=128, style_dim=128, mapping_layers=2, channels=TINY, noise=False
     ),
@@ -27,8 +26,8 @@ GENERATOR_PRESETS: dict[str, StyleGeneratorConfig] = {
         condition_channels=3,
     ),
 }
-"""`cpu-128` trains on two cores and is shipped, `photos-128` has a deeper mapping, `ablate-64` compares
-variants, `paper-256` has the layout of StyleGAN2 and of the paper's released code."""
+"""`cpu-128` trains on two cores and is shipped, `ablate-64` compares variants, `paper-256` has the layout of StyleGAN2
+and of the paper's released code."""
 
 DISCRIMINATOR_PRESETS: dict[str, DiscriminatorConfig] = {
     "cpu-128": DiscriminatorConfig(channels=NARROW, conditional=False),

@@ -251,8 +251,8 @@ class AdapterTraining:
 def _discriminator(settings: AdapterSettings) -> Discriminator:
     if settings.start_discriminator is None:
         return Discriminator(settings.discriminator)
-    started = load_discriminator(settings.start_discriminator, settings.discriminator)
-    if not isinstance(started, Discriminator) or started.config.conditional != settings.discriminator.conditional:
+    started = load_discriminator(settings.start_discriminator)
+    if started.config.conditional != settings.discriminator.conditional:
         raise SettingError(f"{settings.start_discriminator} must judge images without normals; take another.")
     return started.train().requires_grad_(True)
 

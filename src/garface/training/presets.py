@@ -10,7 +10,6 @@ from garface.networks import (
     GENERATOR_PRESETS,
     INVERTER_PRESETS,
     DiscriminatorConfig,
-    FeatureDiscriminatorConfig,
     InverterConfig,
     StyleGeneratorConfig,
 )
@@ -55,24 +54,6 @@ _OURS = GarTrainingSettings(
 
 PRESETS: dict[str, GarTrainingSettings] = {
     "cpu-128": _OURS,
-    "photos-128": GarTrainingSettings(
-        generator=GENERATOR_PRESETS["photos-128"],
-        discriminator=FeatureDiscriminatorConfig(),
-        inverter=INVERTER_PRESETS["cpu-128"],
-        objective="hinge",
-        stages=((64, 40_000), (128, FOREVER)),
-        warm_start=44_000,
-        fade_in=8_000,
-        turned=0.5,
-        learning_rate=0.001,
-        discriminator_learning_rate=0.003,
-        augmentation=AugmentConfig(flip=0.0, colour=0.5, translation=0.0, cutout=0.0, window=64),
-        path_length_every=16,
-        papers_every=8,
-        batch=8,
-        average_half_life=5_000.0,
-        max_images=300_000,
-    ),
     "gpu-128": replace(
         _OURS,
         generator=StyleGeneratorConfig(latent_dim=512, style_dim=512, mapping_layers=2, channels=_WIDE),
@@ -150,10 +131,10 @@ PRESETS: dict[str, GarTrainingSettings] = {
         max_images=20_000,
     ),
 }
-"""`cpu-128` trains on one or two cores; `photos-128` lets a discriminator judge features; `gpu-128` is `cpu-128` wider
-for a GPU; `further-128` goes on from weights on one GPU, with a wider discriminator and rates that fall in the end;
-`unconditional-128` is the twin of `cpu-128` without normals, `paper-256` the paper's recipe (800,000 steps of 16);
-`ablate-64` compares variants and has all of the paper's terms."""
+"""`cpu-128` trains on one or two cores; `gpu-128` is `cpu-128` wider for a GPU; `further-128` goes on from weights on
+one GPU, with a wider discriminator and rates that fall in the end; `unconditional-128` is the twin of `cpu-128` without
+normals, `paper-256` the paper's recipe (800,000 steps of 16); `ablate-64` compares variants and has all of the paper's
+terms."""
 
 INVERTERS: dict[str, InverterTrainingSettings] = {
     "cpu-128": InverterTrainingSettings(

@@ -178,7 +178,7 @@ ASSETS: dict[str, Asset] = {
             58907298,
             licence="BSD-2-Clause (package); weights tuned from torchvision's VGG16, trained on ImageNet",
             origin="ShiftTolerant-LPIPS (Ghildyal and Liu 2022)",
-            use="comparing images by their features in training",
+            use="comparing images by their features",
         ),
     )
 }

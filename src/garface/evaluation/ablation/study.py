@@ -43,7 +43,6 @@ CriticsFor = Callable[[GarTrainingSettings, TrainingSet], Critics]
 Tell = Callable[[str], None]
 
 POINTS, METRICS, LOG = "points.json", "metrics.json", "log.jsonl"
-LOSS_UNITS = {"logistic": "loss, nats", "relativistic": "loss, nats", "hinge": "hinge loss, logits"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +278,7 @@ def panels(runs: list[Run]) -> list[Panel]:
     wanted = [
         (
             "Generator's adversarial loss",
-            LOSS_UNITS[runs[0].settings.objective],
+            "loss, nats",
             [Curve(name, x, y, smooth=9) for name, (x, y) in loss],
         ),
         ("Reconstruction of held-out photos", "PSNR, dB", _curves(points, "psnr")),

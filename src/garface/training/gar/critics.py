@@ -13,7 +13,7 @@ from garface.borrowed.crops import load_identity_features, load_landmark_points
 from garface.datasets.conditions import Conditions, FittedConditions, RandomConditions
 from garface.datasets.training_set import TrainingSet
 from garface.errors import SettingError
-from garface.networks import FeatureDiscriminatorConfig, load_normal_estimator
+from garface.networks import load_normal_estimator
 from garface.training.gar.pairs import DrawPair, PairsAhead
 from garface.training.gar.settings import GarTrainingSettings
 from garface.training.seen_normals import SeenNormals
@@ -24,7 +24,7 @@ class Critics:
     """Frozen judges and samplers for the terms that need them; a term that is on without its critic is an error."""
 
     features: FeatureTrunk | None = None
-    """Features of images (term `perceptual`, and a discriminator that judges features)."""
+    """Features of images (term `perceptual`)."""
     normals: Callable[[Tensor], Tensor] | None = None
     """(B, 3, R, R) image -> (B, 3, R, R) unit normals (term `consistency`)."""
     identity: Callable[[Tensor], Tensor] | None = None
@@ -57,10 +57,7 @@ def needs(settings: GarTrainingSettings) -> dict[str, list[str]]:
     """For every critic, the settings that are on and need it."""
     weights = settings.weights
     wanted = {
-        "features": {
-            "weights.perceptual": weights.perceptual > 0,
-            "a discriminator of features": isinstance(settings.discriminator, FeatureDiscriminatorConfig),
-        },
+        "features": {"weights.perceptual": weights.perceptual > 0},
         "normals": {"weights.consistency": weights.consistency > 0},
         "identity": {"weights.texture_swap": weights.texture_swap > 0},
         "landmarks": {"weights.geometry_swap": weights.geometry_swap > 0},

@@ -11,9 +11,6 @@ from torch.optim import Adam
 from garface.errors import SettingError
 from garface.networks import (
     Discriminator,
-    DiscriminatorConfig,
-    FeatureDiscriminator,
-    FeatureDiscriminatorConfig,
     Inverter,
     StyleGenerator,
     load_discriminator,
@@ -34,7 +31,7 @@ class Networks:
 
     generator: StyleGenerator
     """The renderer."""
-    discriminator: Discriminator | FeatureDiscriminator
+    discriminator: Discriminator
     """Its opponent."""
     inverter: Inverter
     """Gives the latent of a photo."""
@@ -115,7 +112,7 @@ class Networks:
 def _optimisers(
     settings: GarTrainingSettings,
     generator: StyleGenerator,
-    discriminator: Discriminator | FeatureDiscriminator,
+    discriminator: Discriminator,
     inverter: Inverter,
 ) -> tuple[Adam, Adam, Adam]:
     path_every = settings.path_length_every if settings.weights.path_length > 0 else None
@@ -147,43 +144,35 @@ def build_generator(settings: GarTrainingSettings) -> StyleGenerator:
 
 
 def with_started_channels(settings: GarTrainingSettings) -> GarTrainingSettings:
-    """Settings whose discriminator of pixels has at each size as many channels as `start_discriminator`, or more.
+    """Settings whose discriminator has at each size as many channels as `start_discriminator`, or more.
 
     Raises:
-        WeightsError: if the weights cannot be read, or judge features instead of pixels.
+        WeightsError: if the weights cannot be read.
     """
-    wanted = settings.discriminator
-    if settings.start_discriminator is None or isinstance(wanted, FeatureDiscriminatorConfig):
+    if settings.start_discriminator is None:
         return settings
-    started = load_discriminator(settings.start_discriminator, wanted).config
-    if not isinstance(started, DiscriminatorConfig) or started.channels.keys() != wanted.channels.keys():
+    wanted, started = settings.discriminator, load_discriminator(settings.start_discriminator).config
+    if started.channels.keys() != wanted.channels.keys():
         return settings
     channels = {side: max(count, started.channels[side]) for side, count in wanted.channels.items()}
     return replace(settings, discriminator=replace(wanted, channels=channels))
 
 
-def build_discriminator(settings: GarTrainingSettings) -> Discriminator | FeatureDiscriminator:
-    """The discriminator that the settings describe: one of pixels or of features, fresh or that of a weight file.
+def build_discriminator(settings: GarTrainingSettings) -> Discriminator:
+    """The discriminator that the settings describe: a fresh one, or that of a weight file.
 
-    One of pixels is widened where the settings have more channels than the file.
+    It is widened where the settings have more channels than the file.
 
     Raises:
         SettingError: if the weights have another shape than the settings, and cannot be widened to it.
         WeightsError: if they cannot be read.
     """
-    config = settings.discriminator
-    if settings.start_discriminator is not None:
-        started = load_discriminator(settings.start_discriminator, config)
-        if isinstance(started, Discriminator) and isinstance(config, DiscriminatorConfig):
-            _check_shape(
-                "discriminator", settings.start_discriminator, replace(started.config, channels=config.channels), config
-            )
-            return widened(started, config.channels).requires_grad_(True)
-        _check_shape("discriminator", settings.start_discriminator, started.config, config)
-        return started.train().requires_grad_(True)
-    if isinstance(config, FeatureDiscriminatorConfig):
-        return FeatureDiscriminator(config)
-    return Discriminator(config)
+    config, source = settings.discriminator, settings.start_discriminator
+    if source is None:
+        return Discriminator(config)
+    started = load_discriminator(source)
+    _check_shape("discriminator", source, replace(started.config, channels=config.channels), config)
+    return widened(started, config.channels).requires_grad_(True)
 
 
 def _check_shape(name: str, source: str, found: object, wanted: object) -> None:

@@ -63,7 +63,7 @@ class GarTraining:
             self.faces = PreloadedSet(faces, resolution=side, device=device)
         self.reals = None if settings.portraits is None else Reals(settings.portraits, resolution=side, device=device)
         self.critics = critics.to(runtime.place)
-        if self.critics.features is not None and settings.precision == "bf16" and not settings.precise_regularisers:
+        if self.critics.features is not None and settings.precision == "bf16":
             self.critics.features.to(torch.bfloat16)  # once; autocast would do it in every step
         self.networks = Networks.build(settings, runtime, spread=None if known is None else known.spread)
         self._rates = [[float(group["lr"]) for group in one.param_groups] for one in self.networks.optimisers]

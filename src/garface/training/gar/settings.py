@@ -7,18 +7,13 @@ from typing import Literal, get_args
 from garface.borrowed import SMALLEST
 from garface.errors import SettingError
 from garface.losses import AugmentConfig
-from garface.networks import (
-    DiscriminatorConfig,
-    FeatureDiscriminatorConfig,
-    InverterConfig,
-    StyleGeneratorConfig,
-)
+from garface.networks import DiscriminatorConfig, InverterConfig, StyleGeneratorConfig
 from garface.training.gar.stages import FOREVER, check_stages, stage_at
 from garface.training.latents import Latents
 from garface.training.runtime import RunSettings, free
 
 Conditions = Literal["photos", "recombined", "random"]
-GanObjective = Literal["logistic", "hinge", "relativistic"]
+GanObjective = Literal["logistic", "relativistic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +27,7 @@ class GarWeights:
     adversarial: float = 0.4
     """Loss of the `objective`, per image: mean over the discriminator's logits (paper 3.3; 1 there)."""
     r1: float = 1.0
-    """Squared gradient of the logit in the real image, halved (Mescheder et al. 2018; 10 in the paper's code, for
-    a discriminator of pixels)."""
+    """Squared gradient of the logit in the real image, halved (Mescheder et al. 2018; 10 in the paper's code)."""
     path_length: float = 2.0
     """Squared deviation of the path length in w and in the normals (StyleGAN2; 2 in the paper's code, on every
     4th step). On every 16th its gradient at this weight is six times that of all other terms, and shakes the renderer;
@@ -72,9 +66,9 @@ class GarTrainingSettings(RunSettings):
     it knows faces, and drowns renders in waves."""
     generator: StyleGeneratorConfig = field(default_factory=StyleGeneratorConfig)
     """Shape of the renderer; that of `start`, if it is given."""
-    discriminator: DiscriminatorConfig | FeatureDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    """Shape of the discriminator, of pixels or of frozen features, and whether it sees the normal map (ours) or not
-    (paper). That of `start_discriminator`, if it is given: one of pixels has the channels of whichever has more."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """Shape of the discriminator, and whether it sees the normal map or not (paper). With `start_discriminator`, it has
+    at each size the channels of whichever has more."""
     inverter: InverterConfig = field(default_factory=InverterConfig)
     """Shape of the inverter that gives the latent of a photo."""
     weights: GarWeights = field(default_factory=GarWeights)
@@ -115,7 +109,7 @@ class GarTrainingSettings(RunSettings):
     drawers: int = 0
     """Processes that draw pairs of heads for the paper's terms ahead; 0 draws them when they are due."""
     objective: GanObjective = "logistic"
-    """The adversarial game: StyleGAN2's and the paper's `logistic`, `hinge`, or R3GAN's `relativistic`."""
+    """The adversarial game: StyleGAN2's and the paper's `logistic`, or R3GAN's `relativistic`."""
     learning_rate: float = 0.002
     """Of the renderer (Adam, betas 0 and 0.99)."""
     discriminator_learning_rate: float = 0.002

@@ -14,14 +14,12 @@ device, and it waits for nothing, so that it can be recorded and launched as a w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from garface.borrowed import SMALLEST
 from garface.losses import (
     OBJECTIVES,
     Augmentation,
@@ -37,12 +35,12 @@ from garface.losses import (
     r1_penalty,
     texture_swap,
 )
-from garface.networks import FeatureDiscriminator, InverterOutput
+from garface.networks import InverterOutput
 from garface.rendering import normal_pyramid
 from garface.training.gar.critics import Critics
 from garface.training.gar.networks import Networks
 from garface.training.gar.settings import GarTrainingSettings
-from garface.training.gar.terms import first_rows, mix_styles, sample_gaussian, weighted
+from garface.training.gar.terms import mix_styles, sample_gaussian, weighted
 from garface.training.runtime import Kept, Metrics, Runtime, frozen
 
 
@@ -114,13 +112,10 @@ class Augmented:
     """(B, 3, r, r)."""
     condition: Tensor | None
     """(B, 4, r, r), without gradient; None where the discriminator does not look at it."""
-    features: Sequence[Tensor] | None
-    """Of the frozen trunk; None where nothing needs them."""
 
     def detached(self) -> Augmented:
         """Without gradient."""
-        features = None if self.features is None else [layer.detach() for layer in self.features]
-        return replace(self, image=self.image.detach(), features=features)
+        return replace(self, image=self.image.detach())
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +143,9 @@ class Steps:
         change = self._draw_change(batch.photo)
         with self.runtime.autocast():
             with torch.no_grad():
-                photo = self._augment(phase, batch.photo, batch.condition, change)
-                real = photo if batch.real is None else self._augment(phase, batch.real, batch.condition, change)
-            fake = self._augment(phase, generated.image, batch.generated, change)
+                photo = self._augment(batch.photo, batch.condition, change)
+                real = photo if batch.real is None else self._augment(batch.real, batch.condition, change)
+            fake = self._augment(generated.image, batch.generated, change)
         metrics = {} if phase.warm else self._update_discriminator(real, fake.detached())
         terms = self._reconstruction_terms(generated, batch.photo, photo, fake)
         if not phase.warm:
@@ -160,7 +155,7 @@ class Steps:
         self.runtime.descend(loss, self.networks.generator_optimiser, *guessing)
         metrics |= terms
         if phase.regularised:
-            metrics["r1"] = self._r1(phase, batch, change)
+            metrics["r1"] = self._r1(batch, change)
         return metrics, generated.detached()
 
     def generate(self, phase: Phase, batch: Batch) -> Generated:
@@ -199,21 +194,15 @@ class Steps:
         config = self.settings.augmentation_at(height)
         return draw_augmentation((batch, height, width), None, config, device=photo.device)
 
-    def _augment(self, phase: Phase, image: Tensor, condition: Tensor, change: Augmentation) -> Augmented:
+    def _augment(self, image: Tensor, condition: Tensor, change: Augmentation) -> Augmented:
         """Images (B, 3, R, R) with conditions (B, 4 or more, R, R), augmented; only the normals are kept."""
-        seen, trunk = change.on_image(image), self.critics.features
-        unused = phase.warm and (self.settings.weights.perceptual == 0 or image.shape[-1] <= SMALLEST)
         looked_at = change.on_normals(condition[:, :4]) if self.settings.discriminator.conditional else None
-        return Augmented(seen, looked_at, None if trunk is None or unused else trunk(seen))
+        return Augmented(change.on_image(image), looked_at)
 
     def _judge(self, seen: Augmented) -> Tensor:
-        """Logits (B, N), float32."""
-        discriminator = self.networks.discriminator
-        judged: Tensor | Sequence[Tensor] = seen.image
-        if isinstance(discriminator, FeatureDiscriminator):
-            judged = [seen.image, *(seen.features or ())]
-        logits: Tensor = discriminator(judged, seen.condition)
-        return logits.float()
+        """Logits (B, 1), float32."""
+        logits: Tensor = self.networks.discriminator(seen.image, seen.condition)
+        return logits
 
     def _update_discriminator(self, real: Augmented, fake: Augmented) -> Metrics:
         with self.runtime.autocast():
@@ -230,16 +219,17 @@ class Steps:
             terms["reconstruction"] = pyramid_error(generated.image[:count], photo[:count])
         if generated.guess is not None:
             terms["prior"] = kl_to_standard_normal(generated.guess.mean, generated.guess.log_variance).sum(dim=1)
-        if count and self.settings.weights.perceptual > 0 and fake.features is not None:
-            terms["perceptual"] = self._perceptual_error(target, fake, count)
+        if count and self.settings.weights.perceptual > 0:
+            terms["perceptual"] = self._perceptual_error(target.image[:count], fake.image[:count])
         return terms
 
-    def _perceptual_error(self, target: Augmented, fake: Augmented, count: int) -> Tensor:
-        """Between the first `count` photos and their reconstructions, (count,)."""
+    def _perceptual_error(self, photo: Tensor, render: Tensor) -> Tensor:
+        """Between photos and their reconstructions, (B, 3, r, r) -> (B,)."""
         trunk = self.critics.features
         assert trunk is not None
-        first, second = ([first_rows(layer, count) for layer in seen.features or ()] for seen in (fake, target))
-        return perceptual_distance(first, second, trunk.head_weights)
+        with self.runtime.autocast():
+            found, wanted = trunk(render), trunk(photo)
+        return perceptual_distance(found, wanted, trunk.head_weights)
 
     def _adversarial_error(self, real: Augmented, fake: Augmented) -> Tensor:
         with self.runtime.autocast(), frozen(self.networks.discriminator):
@@ -248,10 +238,10 @@ class Steps:
                 real_logit = self._judge(real) if self.settings.objective == "relativistic" else fake_logit.detach()
         return OBJECTIVES[self.settings.objective].generator(real_logit, fake_logit).mean(dim=1)
 
-    def _r1(self, phase: Phase, batch: Batch, change: Augmentation) -> Tensor:
+    def _r1(self, batch: Batch, change: Augmentation) -> Tensor:
         real = (batch.photo if batch.real is None else batch.real).detach().requires_grad_(True)
         with self.runtime.autocast(enabled=not self.settings.precise_regularisers):
-            logits = self._judge(self._augment(phase, real, batch.condition, change))
+            logits = self._judge(self._augment(real, batch.condition, change))
         penalty = r1_penalty(real, logits.mean(dim=1))
         scale = self.settings.weights.r1 / 2 * self.settings.r1_every
         self.runtime.descend(scale * penalty.mean(), self.networks.discriminator_optimiser)

@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -29,14 +28,6 @@ def mix_styles(w: Tensor, other: Tensor) -> Tensor:
     count, layers, _ = w.shape
     second = torch.arange(layers, device=w.device) >= torch.randint(1, layers, (count, 1), device=w.device)
     return torch.where(second[..., None], other[:, None].to(w.dtype), w)
-
-
-def first_rows(x: Tensor, count: int) -> Tensor:
-    """The first `count` of `x` (B, C, H, W), as `x[:count]`.
-
-    Its gradient keeps the memory format of `x`, where that of a slice is contiguous, which is slow to add to others.
-    """
-    return x if count == len(x) else F.pad(x, (0, 0) * 3 + (0, count - len(x)))
 
 
 def lazy_adam(*parts: tuple[nn.Module, float], every: int | None) -> Adam:
