@@ -114,6 +114,7 @@ def settings_of(case: str, side: int, batch: int, way: Way) -> GarTrainingSettin
         warm_start=FOREVER if case.startswith("warm") else 0,
         weights=alone,
         turned=0.0,
+        preload=False,
         batch=batch,
         device="cpu",
         precision="bf16" if way.bfloat16 else "fp32",
