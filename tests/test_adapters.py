@@ -96,7 +96,7 @@ def test_its_inverter_learns_the_latents_of_portraits(
 def test_it_learns_with_every_term_and_leaves_the_output_block_alone(faces: TrainingSet, tmp_path: Path) -> None:
     weights = AdapterWeights(adversarial=0.01, reconstruction=20.0)
     wanted = settings(tmp_path, weights=weights, max_images=160, adversarial_from=8, r1_every=2, sheet_every=80)
-    made = train(replace(wanted, learning_rate=2e-2, log_every=32), faces)
+    made = train(replace(wanted, learning_rate=2e-2, log_every=32, head="a head"), faces)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     terms = {"reconstruction", "geometry_swap", "texture_swap", "consistency", "adversarial", "discriminator", "r1"}
     assert terms <= set(log[-1])
@@ -105,7 +105,7 @@ def test_it_learns_with_every_term_and_leaves_the_output_block_alone(faces: Trai
     changed = {name.split(".")[0] for name, value in made.state_dict().items() if not torch.equal(value, fresh[name])}
     assert changed == {"encoder", "injector"}
     card = load_weights(tmp_path / "gar.safetensors").card
-    assert (card.kind, card.images, card.config["kind"]) == ("gar", 160, "borrowed")
+    assert (card.kind, card.images, card.config["kind"], card.head) == ("gar", 160, "borrowed", "a head")
     assert load_weights(tmp_path / "discriminator.safetensors").card.kind == "discriminator"
     assert len(list((tmp_path / "sheets").iterdir())) == 2
 

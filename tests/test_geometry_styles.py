@@ -117,10 +117,10 @@ def settings(folder: Path, **changes: object) -> EncoderSettings:
 
 def test_the_encoder_reads_the_geometry_from_normals(tmp_path: Path) -> None:
     made = generator()
-    wanted = settings(tmp_path, max_images=2400, decay_over=2400)
+    wanted = settings(tmp_path, max_images=2400, decay_over=2400, head="a head")
     assert train_encoder(wanted, made, relation(), draw).finished
     loaded = load_weights(tmp_path / "gar.safetensors")
-    assert loaded.card.config["kind"] == "borrowed"
+    assert (loaded.card.config["kind"], loaded.card.head) == ("borrowed", "a head")
     assert loaded.card.metrics["offsets_explained"] > 0.9
     assert loaded.tensors.keys() == made.state_dict().keys()
     offsets = made.encoder(pyramid()[16])

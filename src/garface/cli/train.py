@@ -108,8 +108,8 @@ class _Train(_Training):
 
         return TrainingSet(self.training_set, split=split)
 
-    def of_head(self, settings: Any, faces: TrainingSet, kind: Kind) -> Any:
-        """The settings with the head model of the training set, to which weights to go on from must belong too.
+    def of_head(self, settings: Any, faces: TrainingSet, kind: Kind, start: str | None) -> Any:
+        """The settings with the head model of the training set, to which the weights `start` must belong too.
 
         Raises:
             SettingError: they belong to another one.
@@ -118,8 +118,8 @@ class _Train(_Training):
         from garface.heads import check_stamp, stamp
         from garface.weights import load_weights, shipped
 
-        if settings.start is not None:
-            found, what = load_weights(shipped(settings.start, kind)).card.head, f"{settings.start} (--start)"
+        if start is not None:
+            found, what = load_weights(shipped(start, kind)).card.head, f"{start} (--start)"
             check_stamp(found, faces.model, what=what, remedy="start from weights of the same head model")
         return replace(settings, head=stamp(faces.model))
 
@@ -174,7 +174,7 @@ class Gar(_Train):
         from garface.training import load_critics, train_gar
 
         faces = more_turned(self.load_training_set(), settings.turned)
-        settings = self.of_head(settings, faces, "gar")
+        settings = self.of_head(settings, faces, "gar", settings.start)
         return train_gar(
             settings, faces, held_out=self.load_training_set("held-out"), critics=load_critics(settings, faces)
         )
@@ -251,7 +251,7 @@ class Shape(_Train):
         from garface.training import SHAPE_RENDERS, train_shape
 
         faces = self.load_training_set()
-        settings = self.of_head(settings, faces, "shape")
+        settings = self.of_head(settings, faces, "shape", settings.start)
         shape = settings.estimator if settings.start is None else load_shape_estimator(settings.start).config
         renders = SyntheticHeads(faces, resolution=shape.resolution, settings=SHAPE_RENDERS)
         features = load_face_features() if shape.features else None
@@ -280,7 +280,7 @@ class Readout(_Train):
         from garface.training import train_readout
 
         faces = self.load_training_set()
-        settings = self.of_head(settings, faces, "shape")
+        settings = self.of_head(settings, faces, "shape", settings.start)
         return train_readout(
             settings, _synthetic_heads(settings, faces), shape_metric(faces.model), load_face_features()
         )
@@ -415,7 +415,7 @@ class NormalEncoder(_Train):
             raise SettingError("--block is needed; make it with `garface train output-block`.")
         faces, generator = self.load_training_set(), generator_on(load_output_block(self.block), load_backbone())
         draw = geometry_drawer(FittedConditions(faces), generator.config.encoder_side)
-        return train_encoder(settings, generator, relate_faces(faces), draw)
+        return train_encoder(self.of_head(settings, faces, "gar", None), generator, relate_faces(faces), draw)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,10 +453,9 @@ class Adapters(_Train):
             identity=load_identity_features(),
             landmarks=load_landmark_points(),
         )
-        before, held_out = load_weights(self.start).card.images, self.load_training_set("held-out")
-        return train_adapters(
-            settings, generator, self.load_training_set(), critics, held_out=held_out, seen_before=before
-        )
+        faces, held_out = self.load_training_set(), self.load_training_set("held-out")
+        settings, before = self.of_head(settings, faces, "gar", self.start), load_weights(self.start).card.images
+        return train_adapters(settings, generator, faces, critics, held_out=held_out, seen_before=before)
 
 
 def check_resume(folder: Path, resume: bool) -> None:

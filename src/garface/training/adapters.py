@@ -303,6 +303,7 @@ def train_adapters(
             kind="gar",
             config=to_dict(generator.config),
             licence=settings.licence,
+            head=settings.head,
             trained_on=settings.trained_on,
             images=seen_before + runtime.images,
         )

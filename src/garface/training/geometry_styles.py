@@ -267,6 +267,7 @@ def train_encoder(
             kind="gar",
             config=to_dict(generator.config),
             licence=settings.licence,
+            head=settings.head,
             trained_on=settings.trained_on,
             metrics={"offsets_explained": round(training.measure(), 3)},
         )
