@@ -15,7 +15,7 @@ from tqdm import tqdm
 from garface.errors import InputError
 from garface.evaluation.summaries import markdown_table
 from garface.io import to_tensor
-from garface.losses.reduction import masked_mean
+from garface.losses.reduction import channel_means, masked_mean
 from garface.metrics.skin import SKIN_CLASSES, cielab, skin_class, typology_angle
 from garface.photo.regions import face_masks
 from garface.reconstruction import Reconstruction, ReconstructionSettings, Reconstructor, Target
@@ -109,7 +109,7 @@ def compare_colours(photo: Path, face: Reconstruction) -> SkinRow:
     errors = {}
     for name, image in (("render", face.render()[None]), ("texture", textured(face))):
         errors[name] = float(masked_mean((cielab(image) - cielab(wanted)).norm(dim=1, keepdim=True), mask))
-        means = [cielab(_mean_colour(one, mask)) for one in (image, wanted)]
+        means = [cielab(channel_means(one, mask)[..., None, None]) for one in (image, wanted)]
         errors[f"{name}, mean colour"] = float((means[0] - means[1]).norm())
     return SkinRow(str(photo), float(cheek_angle(target)), errors)
 
@@ -138,11 +138,6 @@ def textured(face: Reconstruction) -> Tensor:
     image = grid_sample(to_tensor(face.texture.colour), grid, align_corners=False)
     image = torch.where(seen[:, None] >= 0, image, torch.full_like(image, -1.0))
     return interpolate(image, size=face.target.image.shape[-2:], mode="area")
-
-
-def _mean_colour(image: Tensor, mask: Tensor) -> Tensor:
-    """Mean colour (1, 3, 1, 1) under a mask."""
-    return ((image * mask).sum((2, 3)) / mask.sum((2, 3)).clamp_min(1e-6))[..., None, None]
 
 
 def _sections(table: SkinTable) -> Iterator[str]:

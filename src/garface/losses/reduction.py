@@ -15,3 +15,8 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     total = (values * mask).flatten(1).sum(1)
     weight = mask.flatten(1).sum(1) * values.shape[1]
     return total / weight.clamp_min(1e-6)
+
+
+def channel_means(image: Tensor, mask: Tensor) -> Tensor:
+    """Mean colour under a mask, `(B, C, H, W)` and weights `(B, 1, H, W)` -> `(B, C)`; an empty mask gives zero."""
+    return (image * mask).sum((2, 3)) / mask.sum((2, 3)).clamp_min(1e-6)

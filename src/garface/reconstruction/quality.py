@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 from garface.heads import LandmarkFit, interocular_distance
-from garface.losses.reduction import masked_mean
+from garface.losses.reduction import channel_means, masked_mean
 from garface.networks.shape_estimator import ShapeMaps
 from garface.photo.fitting import AlignedFace
 from garface.photo.initial_shapes import ESTIMATED
@@ -249,7 +249,7 @@ def measure_render(photo: Tensor, render: Tensor, inside: Tensor, points: Tensor
     """How far renders (B, 3, R, R) are from photos over the faces; (B,) each, see `CHECKS`."""
     face = face_masks(points, photo.shape[-1]) * inside
     difference = photo - render.clamp(-1, 1)
-    difference = difference - _mean_colour(difference, face)
+    difference = difference - channel_means(difference, face)[..., None, None]
     smooth = _smoothed(difference, face)
     chroma = (smooth - smooth.mean(1, keepdim=True)).abs().amax(1)
     weight = _smoothed(face, torch.ones_like(face))[:, 0]
@@ -284,11 +284,6 @@ def covered(numbers: Mapping[str, Tensor], evidence: Mapping[str, Evidence] = EV
             value = numbers[name].clamp_min(1e-4).log() if one.log else numbers[name]
             total = total + one.weight * ((value - one.centre) / one.spread).clamp(-5, 5)
     return total
-
-
-def _mean_colour(image: Tensor, mask: Tensor) -> Tensor:
-    """Mean (B, 3, 1, 1) of (B, 3, R, R) under masks."""
-    return (image * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp_min(1e-6)
 
 
 def _smoothed(values: Tensor, mask: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from garface.datasets.conditions import framed
 from garface.geometry import Camera, Pose
 from garface.heads import HeadModel, landmark_points
-from garface.losses.reduction import masked_mean
+from garface.losses.reduction import channel_means
 from garface.photo.regions import face_masks
 from garface.reconstruction.state import FaceRenderer, FaceState, Target
 
@@ -90,7 +90,7 @@ def match_tone(
 
 def face_colour(image: Tensor, mask: Tensor) -> Tensor:
     """Mean colour (B, 3) of images (B, 3, R, R) in [-1, 1] under masks (B, 1, R, R)."""
-    return torch.stack([masked_mean(channel[:, None].clamp(-1, 1), mask) for channel in image.unbind(1)], 1)
+    return channel_means(image.clamp(-1, 1), mask)
 
 
 def _limited(move: Tensor, longest: Tensor) -> Tensor:
